@@ -1,0 +1,46 @@
+"""What the operator wrote: ``/etc/edged/edged.toml``, each key also as ``EDGED_<SECTION>__<KEY>``.
+
+``models`` holds the keys with their meaning, ``checks`` what makes a value possible, ``loading`` reads the file and the
+environment, ``mistakes`` says what is wrong in sentences, ``explain`` lists what is in force, where it came from, and
+what is legal but unwise.
+"""
+
+from edged.config.checks import Broker, Listen, broker, is_loopback, listen
+from edged.config.explain import Setting, settings, warnings
+from edged.config.loading import DEFAULT_PATH, Loaded, config_path, load, load_with_origins
+from edged.config.models import (
+    Config,
+    GardenSection,
+    MetricsSection,
+    MqttSection,
+    NetworkSection,
+    PolicySection,
+    PortalSection,
+    Provider,
+    SecuritySection,
+)
+
+__all__ = [
+    "DEFAULT_PATH",
+    "Broker",
+    "Config",
+    "GardenSection",
+    "Listen",
+    "Loaded",
+    "MetricsSection",
+    "MqttSection",
+    "NetworkSection",
+    "PolicySection",
+    "PortalSection",
+    "Provider",
+    "SecuritySection",
+    "Setting",
+    "broker",
+    "config_path",
+    "is_loopback",
+    "listen",
+    "load",
+    "load_with_origins",
+    "settings",
+    "warnings",
+]

@@ -1,0 +1,108 @@
+"""What is in force, where each value came from, and what is legal but unwise: what ``edged check-config`` prints."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from edged.config.checks import broker, is_loopback, listen
+from edged.config.loading import Loaded
+from edged.config.mistakes import known_keys
+from edged.config.models import Config
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One effective value. ``origin`` is ``file``, the name of an environment variable, or ``default``."""
+
+    key: str
+    value: Any
+    origin: str
+    description: str
+
+
+def settings(loaded: Loaded) -> list[Setting]:
+    """Every key with its effective value, in the order of the models."""
+    found = []
+    for key in known_keys():
+        value: Any = loaded.config
+        description = ""
+        for part in key:
+            description = type(value).model_fields[part].description or "" if isinstance(value, BaseModel) else ""
+            value = getattr(value, part)
+        dotted = ".".join(key)
+        found.append(Setting(dotted, _plain(value), loaded.origins.get(dotted, "default"), description))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
+
+
+def warnings(config: Config) -> list[str]:
+    """What works but will surprise somebody, one sentence each. Looks at the files that are named, changes nothing."""
+    return [*_mqtt(config), *_security(config), *_garden(config), *_portal(config), *_rest(config)]
+
+
+def _mqtt(config: Config) -> Iterator[str]:
+    mqtt = config.mqtt
+    brokers = [broker(url) for url in mqtt.brokers]
+    if any(not b.tls and not is_loopback(b.host) for b in brokers):
+        yield "mqtt.brokers: a broker beyond this machine without TLS lets anybody on the way read and change commands"
+    if not any(b.tls for b in brokers) and (mqtt.ca_file or mqtt.cert_file):
+        yield "mqtt.ca_file, mqtt.cert_file: have no effect, because no broker is mqtts://"
+    for key in ("password_file", "ca_file", "cert_file", "key_file"):
+        file = getattr(mqtt, key)
+        if file is None:
+            continue
+        try:
+            mode = file.stat().st_mode
+        except OSError as error:
+            yield f"mqtt.{key}: {file}: {error.strerror}"
+            continue
+        if key in {"password_file", "key_file"} and mode & (stat.S_IROTH | stat.S_IWOTH):
+            yield f"mqtt.{key}: {file} can be read by everybody on this machine; chmod 0640, group edged"
+
+
+def _security(config: Config) -> Iterator[str]:
+    if config.security.require_signature:
+        yield (
+            "security.require_signature: signatures are not in this version; commands from the broker on loopback "
+            "are obeyed unsigned, so whoever may publish there may block subscribers"
+        )
+    else:
+        yield "security.require_signature = false: whoever may publish to the command topics may block subscribers"
+
+
+def _garden(config: Config) -> Iterator[str]:
+    if not config.garden.networks:
+        yield (
+            "garden.networks is empty: no resolver is open to walled subscribers unless it is this gateway, and "
+            "without DNS no browser ever reaches the page; name the resolvers, VoIP, emergency and device-management servers"
+        )
+    if not config.garden.domains and not config.portal.provider.customer_area:
+        yield "garden.domains is empty: a walled subscriber reaches no bank to pay with"
+
+
+def _portal(config: Config) -> Iterator[str]:
+    portal = config.portal
+    if not portal.site_listen:
+        yield f"portal.site_listen is empty: {portal.url} must be served by something else, inside the garden"
+    elif listen(portal.site_listen).port == portal.listen_port:
+        yield "portal.site_listen has the port of portal.listen_port: the redirector may shadow the page on loopback"
+    if portal.url.startswith("https://") and portal.site_listen:
+        yield "portal.url is https, but portal.site_listen speaks plain HTTP: put a TLS proxy in front of it"
+    if not (portal.provider.phone or portal.provider.whatsapp or portal.provider.customer_area):
+        yield "portal.provider names no phone, whatsapp or customer_area: a restricted subscriber cannot reach you"
+
+
+def _rest(config: Config) -> Iterator[str]:
+    if config.metrics.listen and not is_loopback(listen(config.metrics.listen).host):
+        yield "metrics.listen is not on loopback: everybody who reaches it reads the figures of your business"
+    if len(config.network.ipv6_prefix_lengths) > 4:
+        yield "network.ipv6_prefix_lengths: each length costs every packet of every subscriber one lookup"
