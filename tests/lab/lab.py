@@ -51,7 +51,8 @@ class Lab:
     """
 
     def __init__(self, *, env: Mapping[str, str] | None = None, broker: bool = True) -> None:
-        self.network = topology.Network.named(netns.unique_tag())
+        self._tag = netns.unique_tag()
+        self.network = topology.Network.named(self._tag)
         self._extra_env = dict(env or {})
         self._with_broker = broker
         self._closing = contextlib.ExitStack()
@@ -73,7 +74,7 @@ class Lab:
         self.close()
 
     def _build(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="edged-lab-"))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{self._tag}-"))
         self._closing.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.directory.chmod(0o755)  # the portal gives up root and must still reach its socket
         self._closing.callback(self.network.delete)
@@ -103,7 +104,10 @@ class Lab:
     def start_broker(self) -> None:
         """Start (again) the broker and wait for the management client to be back on it."""
         self.broker.start()
-        self.manager.open()
+        if self.manager.opened:
+            self.manager.wait_connected()
+        else:
+            self.manager.open()
 
     # -- the daemon -------------------------------------------------------------------------------------------------
 

@@ -76,6 +76,7 @@ class Manager:
         self._changed = threading.Condition()
         self._inbox: list[Received] = []
         self._ready = False
+        self.opened = False
         self._client = paho.Client(
             CallbackAPIVersion.VERSION2, client_id=f"billing-{uuid.uuid4().hex[:8]}", protocol=paho.MQTTv5
         )
@@ -95,6 +96,7 @@ class Manager:
             self._client.loop_start()  # its thread is a child of the namespace's thread, and so lives there as well
 
         self._space.call(connect)
+        self.opened = True
         self.wait_connected(timeout)
 
     def wait_connected(self, timeout: float = 10.0) -> None:

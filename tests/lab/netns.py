@@ -12,9 +12,11 @@ import ctypes
 import itertools
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -139,9 +141,12 @@ def alive(pid: int) -> bool:
 
 def sweep() -> None:
     """Remove what labs left behind whose process is gone (it was killed with SIGKILL and could not clean up)."""
-    if not RUN.is_dir():
-        return
-    for path in RUN.iterdir():
+    places = [place for place in (RUN, Path(tempfile.gettempdir())) if place.is_dir()]
+    for path in [path for place in places for path in place.iterdir()]:
         found = _NAME.match(path.name)
-        if found and not Path(f"/proc/{found[1]}").exists():
+        if found is None or Path(f"/proc/{found[1]}").exists():
+            continue
+        if path.parent == RUN:
             Namespace(path.name).delete()
+        else:
+            shutil.rmtree(path, ignore_errors=True)

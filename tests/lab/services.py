@@ -32,6 +32,7 @@ class Services:
         self._directory = directory
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._servers: list[asyncio.Server | asyncio.DatagramTransport] = []
 
     def start(self) -> None:
         """Open all sockets (raises OSError if one cannot be had) and serve them from a thread of their own."""
@@ -45,7 +46,7 @@ class Services:
         """Drop every connection and listener."""
         if self._loop is None or self._thread is None:
             return
-        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -59,12 +60,26 @@ class Services:
         ):
             page = _page(name)
             for address in addresses:
-                await asyncio.start_server(page, sock=self._listener(address, 80))
-                await asyncio.start_server(page, sock=self._listener(address, 443), ssl=tls)
-                await loop.create_datagram_endpoint(_UdpEcho, sock=self._datagram(address, 443))
+                udp, _ = await loop.create_datagram_endpoint(_UdpEcho, sock=self._datagram(address, 443))
+                self._servers += [
+                    udp,
+                    await asyncio.start_server(page, sock=self._listener(address, 80)),
+                    await asyncio.start_server(page, sock=self._listener(address, 443), ssl=tls),
+                ]
                 if name == "www":
-                    await asyncio.start_server(_echo, sock=self._listener(address, ECHO_PORT))
-                    await asyncio.start_server(_ticker, sock=self._listener(address, TICKER_PORT))
+                    self._servers += [
+                        await asyncio.start_server(_echo, sock=self._listener(address, ECHO_PORT)),
+                        await asyncio.start_server(_ticker, sock=self._listener(address, TICKER_PORT)),
+                    ]
+
+    async def _hang_up(self) -> None:
+        for server in self._servers:
+            server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # closed transports let go of their sockets in the next turn of the loop
 
     def _listener(self, address: str, port: int) -> socket.socket:
         sock = self._space.socket(family_of(address), socket.SOCK_STREAM)
@@ -134,13 +149,6 @@ class _UdpEcho(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
         self._transport.sendto(data, addr)
-
-
-async def _cancel_all() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _certificate(directory: Path) -> ssl.SSLContext:
