@@ -83,7 +83,7 @@ def _garden(config: Config) -> Iterator[str]:
     if not config.garden.networks:
         yield (
             "garden.networks is empty: no resolver is open to walled subscribers unless it is this gateway, and "
-            "without DNS no browser ever reaches the page; name the resolvers, VoIP, emergency and device-management servers"
+            "without DNS no browser reaches the page; name the resolvers, VoIP, emergency, device-management servers"
         )
     if not config.garden.domains and not config.portal.provider.customer_area:
         yield "garden.domains is empty: a walled subscriber reaches no bank to pay with"
