@@ -1,0 +1,3 @@
+from . import forward
+import json
+print(json.dumps(forward.run()))

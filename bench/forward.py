@@ -1,0 +1,121 @@
+"""Forwarding of open subscribers while a million others are restricted: packets/s on one core.
+
+Three gateways stand side by side between the same two neighbours: one without any table, one with ours, one with
+the usual ipset + iptables redirect (hence connection tracking). Each receives bursts of 64-byte UDP packets from
+(and to) 65536 open subscribers and forwards them to a neighbour that drops them as early as it can. The bursts
+take turns; the rate is packets per CPU second of the one core that does everything.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from . import ours, people, rivals
+from .common import MILLION, BenchError, Row, cores, median, namespaces, need, pinned, result, say, sh, write_in
+from .traffic import Injector
+
+BURST = 1 << 16
+KINDS = ("bare", "ours", "usual")
+WAYS = {"up": ("sub", "net"), "down": ("net", "sub")}
+Rates = dict[tuple[str, str], list[float]]
+
+
+def run(budget: float = 45.0, members: int = MILLION) -> dict[str, Any]:
+    """Measure for about ``budget`` seconds, preparation included, with ``members`` restricted subscribers."""
+    need("ip", "nft", "ipset", "iptables")
+    end = time.monotonic() + budget
+    with namespaces("s", "i", *KINDS) as ns, tempfile.TemporaryDirectory(prefix="edged-bench-") as room:
+        injectors = _wire(ns)
+        restricted = people.addresses(0, members)
+        member_file = Path(room) / "members.ipset"
+        rivals.ipset_file(member_file, "blocked", restricted)
+        tables = rivals.usual_gateway(ns["usual"], "sub", member_file)
+        with ours.enforced(ns["ours"], "sub", restricted, Path(room)) as what:
+            say(f"ready: {members} restricted, usual way by {tables}, ours by {what}")
+            with pinned(cores()[-1]):
+                rates = _rounds(ns, injectors, end - 2.0)
+        for injector in injectors.values():
+            injector.close()
+    return _report(rates, members, iptables=tables, ours=what)
+
+
+def _wire(ns: dict[str, str]) -> dict[tuple[str, str], Injector]:
+    """Cables, addresses and routes of the three gateways; a packet source for each direction of each."""
+    injectors = {}
+    for number, kind in enumerate(KINDS):
+        gateway = ns[kind]
+        for role, local, net in (("s", "sub", f"10.{number}.0"), ("i", "net", f"10.{number}.1")):
+            far = f"{local}{number}"
+            cable = ("type", "veth", "peer", "name", far, "netns", ns[role])
+            sh("ip", "-n", gateway, "link", "add", "name", local, *cable)
+            sh("ip", "-n", gateway, "link", "set", "dev", local, "up")
+            sh("ip", "-n", ns[role], "link", "set", "dev", far, "up")
+            sh("ip", "-n", gateway, "addr", "add", f"{net}.1/24", "dev", local)
+            sh("ip", "-n", gateway, "neigh", "add", f"{net}.2", "lladdr", "02:00:00:00:00:02", "dev", local)
+        sh("ip", "-n", gateway, "route", "add", "203.0.113.0/24", "via", f"10.{number}.1.2")
+        sh("ip", "-n", gateway, "route", "add", "100.64.0.0/10", "via", f"10.{number}.0.2")
+        for key, value in (("ip_forward", "1"), ("conf/all/rp_filter", "0"), ("conf/sub/rp_filter", "0")):
+            write_in(gateway, f"/proc/sys/net/ipv4/{key}", value)
+        for way, (device, _) in WAYS.items():
+            injectors[kind, way] = Injector(gateway, device, _mac(gateway, device), down=way == "down")
+    for role, local in (("s", "sub"), ("i", "net")):
+        devices = ", ".join(f"{local}{number}" for number in range(len(KINDS)))
+        sink = f"chain c {{ type filter hook ingress devices = {{ {devices} }} priority 0; policy drop; }}"
+        sh("ip", "netns", "exec", ns[role], "nft", "-f", "-", text=f"table netdev sink {{ {sink}\n }}\n")
+    return injectors
+
+
+def _mac(namespace: str, device: str) -> bytes:
+    text = sh("ip", "netns", "exec", namespace, "cat", f"/sys/class/net/{device}/address")
+    return bytes.fromhex(text.strip().replace(":", ""))
+
+
+def _sent(namespace: str, device: str) -> int:
+    """Packets that left ``device`` of this gateway so far."""
+    return int(sh("ip", "netns", "exec", namespace, "cat", f"/sys/class/net/{device}/statistics/tx_packets"))
+
+
+def _rounds(ns: dict[str, str], injectors: dict[tuple[str, str], Injector], end: float) -> Rates:
+    """Take turns until ``end``: packets per CPU second of each kind and direction. Every packet must come through."""
+    rates: Rates = {key: [] for key in injectors}
+    for (kind, way), injector in injectors.items():  # caches are warm and connections known from here on
+        before = _sent(ns[kind], WAYS[way][1])
+        injector.burst(4 * BURST)
+        passed = _sent(ns[kind], WAYS[way][1]) - before
+        if passed < 4 * BURST:
+            raise BenchError(f"{kind}: only {passed} of {4 * BURST} packets of open subscribers got {way}stream")
+    order = list(injectors)
+    while time.monotonic() < end or not rates[order[0]]:
+        order.append(order.pop(0))  # nobody is always first
+        for key in order:
+            burst = injectors[key].burst(BURST)
+            rates[key].append(burst.packets / burst.cpu)
+    return rates
+
+
+def _report(rates: Rates, members: int, **extra: Any) -> dict[str, Any]:
+    rows = []
+    to_bare: dict[str, list[float]] = {"ours": [], "usual": []}
+    for way in WAYS:
+        for kind, share in to_bare.items():
+            pairs = zip(rates[kind, way], rates["bare", way], strict=True)
+            share.append(median([mine / bare for mine, bare in pairs]))
+        pps = {kind: median(rates[kind, way]) for kind in KINDS}
+        title = f"forwarding {way}stream, {members:,} restricted"
+        keep = to_bare["ours"][-1]
+        rows.append(Row(title, pps["ours"], pps["bare"], "packets/s", "no table", keep, "≥ 0.9", keep >= 0.9))
+        ahead = median([a / b for a, b in zip(rates["ours", way], rates["usual", way], strict=True)])
+        name = "ipset + iptables redirect"
+        rows.append(Row(title, pps["ours"], pps["usual"], "packets/s", name, ahead, "> 1", ahead > 1))
+    return result(
+        "forward",
+        min(to_bare["ours"]),
+        rows,
+        ours_to_bare={way: round(value, 4) for way, value in zip(WAYS, to_bare["ours"], strict=True)},
+        usual_to_bare={way: round(value, 4) for way, value in zip(WAYS, to_bare["usual"], strict=True)},
+        rounds=min(map(len, rates.values())),
+        **extra,
+    )
