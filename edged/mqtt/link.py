@@ -1,0 +1,278 @@
+"""One connection to one broker: aiomqtt, with paho's manual acknowledgement under it.
+
+aiomqtt 2 acknowledges a message when it queues it, so a crash would lose it. paho, which it drives, can leave the
+acknowledgement to us (``manual_ack``), and its public callbacks let us take messages before aiomqtt's queue sees
+them: nothing is converted twice and nothing can be dropped by a full queue. See docs/decisions/0004-mqtt-client.md;
+every private name that is used stands in this module.
+
+A Link lives for one connection and is never reused: a message id means nothing on the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import aiomqtt
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edged.mqtt import endpoint as settings
+from edged.mqtt.message import Delivery, Inbound, LinkLost, Outbound, VersionRefused
+from edged.mqtt.topics import response_topic
+
+log = logging.getLogger(__name__)
+# Each failure is logged once, by the session. Set this logger to DEBUG to see packets.
+_wire = logging.getLogger(f"{__name__}.wire")
+_wire.setLevel(logging.CRITICAL)
+
+SESSION_EXPIRY = 7 * 86_400  # s, contract
+ANSWER_SECONDS = 10.0  # a broker that takes longer to answer CONNECT, SUBSCRIBE or PUBLISH is treated as gone
+_DIAL_SECONDS = 5.0  # paho's connect timeout for TCP and again for TLS
+_IN_FLIGHT = 64  # of our own publications, if the broker allows as many
+_UNSUPPORTED_VERSION, _TAKEN_OVER = 0x84, 0x8E  # MQTT 5, 2.4 Reason Code
+_NO_RETAINED = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+
+T = TypeVar("T")
+
+
+class _Client(aiomqtt.Client):
+    """aiomqtt's client, telling when the thread in which it connects has ended."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.dialled = asyncio.Event()
+
+    def _client_connect(self) -> None:
+        try:
+            super()._client_connect()
+        finally:
+            self._loop.call_soon_threadsafe(self.dialled.set)
+
+
+class Link:
+    """``open`` once, then ``subscribe``, ``publish``, ``take`` and ``ack``; at the end ``close`` or ``abort``.
+
+    Every method that waits raises :class:`LinkLost` as soon as the connection is gone; ``lost`` then holds the reason.
+    ``complain`` is told what the broker refused without closing the connection.
+    """
+
+    def __init__(
+        self,
+        broker: settings.Endpoint,
+        cfg: settings.MqttSettings,
+        *,
+        client_id: str,
+        will: Outbound,
+        version5: bool,
+        complain: Callable[[str], None],
+    ) -> None:
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._version5 = version5
+        self._complain = complain
+        self._inbox: deque[tuple[MQTTMessage, float]] = deque()
+        self._wake = asyncio.Event()
+        self._slots = asyncio.Semaphore(_IN_FLIGHT)
+        self._largest: int | None = None  # bytes of a packet the broker takes
+        self._version_refused = False
+        options: dict[str, Any] = (
+            {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": _connect_properties(cfg)}
+            if version5
+            else {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
+        )
+        self._client = _Client(
+            broker.host,
+            broker.port,
+            identifier=client_id,
+            username=cfg.username or None,
+            password=settings.password(cfg),
+            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
+            keepalive=cfg.keepalive,
+            timeout=ANSWER_SECONDS,
+            tls_context=settings.tls_context(cfg) if broker.tls else None,
+            logger=_wire,
+            **options,
+        )
+        self._client.pending_calls_threshold = _IN_FLIGHT
+        paho = self._paho = self._client._client  # noqa: SLF001
+        # Before connecting: a broker redelivers right behind its CONNACK, and paho would acknowledge that at once.
+        paho.manual_ack_set(True)
+        # paho would queue what is above its own limit, and our PUBACK could overtake the answer. _slots limits instead.
+        paho.max_inflight_messages_set(0)
+        paho.connect_timeout = _DIAL_SECONDS
+        paho.on_message = self._on_message
+        self._theirs = {name: getattr(paho, name) for name in ("on_connect", "on_disconnect", "on_publish")}
+        paho.on_connect, paho.on_disconnect, paho.on_publish = self._on_connect, self._on_disconnect, self._on_publish
+
+    async def open(self) -> None:
+        """Connect and log in. Raises :class:`VersionRefused` or :class:`LinkLost`; nothing is left open then."""
+        entering = asyncio.ensure_future(self._client.__aenter__())
+        entering.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, whoever comes first
+        try:
+            await self.wait(entering)
+            entering.result()
+        except BaseException as exc:
+            if isinstance(exc, aiomqtt.MqttError):
+                self._lose(f"cannot connect: {exc}")
+            # The thread that connects cannot be interrupted: let it end, or its socket would be left behind.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2 * _DIAL_SECONDS):
+                    await self._client.dialled.wait()
+            entering.cancel()
+            self.abort()
+            if isinstance(exc, aiomqtt.MqttError | LinkLost):
+                raise (VersionRefused if self._version_refused else LinkLost)(self.lost.result()) from None
+            raise
+        # A read error that paho raises instead of reporting ends here.
+        self._client._disconnected.add_done_callback(self._on_failure)  # noqa: SLF001
+
+    async def subscribe(self, topics: Sequence[str]) -> list[str]:
+        """Subscribe with QoS 1, without old retained messages. Returns the topics that the broker refused."""
+        wanted: Any = [(topic, _NO_RETAINED if self._version5 else 1) for topic in topics]
+        codes = await self._until(self._client.subscribe(wanted))
+        return [topic for topic, code in zip(topics, codes, strict=False) if _failed(code)]
+
+    async def take(self, limit: int) -> list[Delivery]:
+        """Wait for a message, then return all that are waiting, oldest first, at most ``limit``."""
+        taken: list[Delivery] = []
+        while not taken:
+            while not self._inbox:
+                self._check()
+                self._wake.clear()
+                await self._wake.wait()
+            self._check()  # what is left of a lost connection comes again on the next
+            while self._inbox and len(taken) < limit:
+                message, received = self._inbox.popleft()
+                delivery = Delivery(_inbound(message, received), message.mid, message.qos)
+                if message.retain:
+                    # Only 3.1.1 cannot ask to be spared. A retained command would come again at every reconnect.
+                    log.warning("a retained message on a command topic was ignored: commands must not be retained")
+                    self.ack([delivery])
+                else:
+                    taken.append(delivery)
+        return taken
+
+    def ack(self, deliveries: Iterable[Delivery]) -> None:
+        """Queue the PUBACK of each, behind everything published so far."""
+        for delivery in deliveries:
+            self._paho.ack(delivery.mid, delivery.qos)
+
+    async def publish(self, messages: Iterable[Outbound]) -> None:
+        """Publish in order and wait until the broker has taken every one."""
+        sending = [asyncio.ensure_future(self._send(message)) for message in messages]
+        if sending:
+            await self._until(asyncio.gather(*sending))
+
+    async def close(self) -> None:
+        """Say goodbye, so that the broker does not publish the Last Will."""
+        with contextlib.suppress(LinkLost, aiomqtt.MqttError):
+            await self._until(self._client.__aexit__(None, None, None))
+        self.abort()
+
+    def abort(self) -> None:
+        """Close the socket at once. Harmless when it is closed already."""
+        self._paho._sock_close()  # noqa: SLF001
+        self._lose("closed")
+
+    async def wait(self, work: asyncio.Future[Any]) -> None:
+        """Wait until ``work`` is done. It is not cancelled when this raises :class:`LinkLost` or is cancelled."""
+        await asyncio.wait((work, self.lost), return_when=asyncio.FIRST_COMPLETED)
+        if not work.done():
+            self._check()
+
+    async def _until(self, work: Awaitable[T]) -> T:
+        # aiomqtt would wait for its timeout when the connection is lost meanwhile.
+        task = asyncio.ensure_future(work)
+        try:
+            await self.wait(task)
+            return task.result()
+        except aiomqtt.MqttError as exc:
+            self._lose(f"the broker does not answer: {exc}")
+            raise LinkLost(self.lost.result()) from None
+        finally:
+            task.cancel()
+
+    async def _send(self, message: Outbound) -> None:
+        if self._largest is not None and len(message.payload) + len(message.topic) + 1024 > self._largest:
+            # Sent, it would end the connection; not acknowledged, its cause would come again, for ever.
+            self._complain(f"a message of {len(message.payload)} bytes was dropped: the broker takes {self._largest}")
+            return
+        properties = None
+        if self._version5 and message.correlation is not None:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.CorrelationData = message.correlation
+        async with self._slots:
+            await self._client.publish(message.topic, message.payload, 1, message.retain, properties)
+
+    def _check(self) -> None:
+        if self.lost.done():
+            raise LinkLost(self.lost.result())
+
+    def _lose(self, reason: str) -> None:
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        self._wake.set()
+
+    # Called by paho inside the event loop.
+
+    def _on_message(self, _client: Any, _userdata: Any, message: MQTTMessage) -> None:
+        self._inbox.append((message, time.monotonic()))
+        self._wake.set()
+
+    def _on_connect(self, client: Any, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
+        self._slots = asyncio.Semaphore(min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT)))
+        self._largest = getattr(properties, "MaximumPacketSize", None)
+        if _failed(code):
+            self._version_refused = code.value == _UNSUPPORTED_VERSION
+            self._lose(f"the broker refused the connection: {_words(code)}")
+        self._theirs["on_connect"](client, userdata, flags, code, properties)
+
+    def _on_disconnect(self, client: Any, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
+        self._theirs["on_disconnect"](client, userdata, flags, code, properties)
+        if code.value == _TAKEN_OVER:
+            self._lose("another client took over the session with our client id: do two gateways share a name?")
+        elif flags.is_disconnect_packet_from_server:
+            self._lose(f"the broker closed the connection: {_words(code)}")
+        else:
+            self._lose("connection lost")
+
+    def _on_publish(self, client: Any, userdata: Any, mid: int, code: ReasonCode, properties: Any) -> None:
+        if _failed(code):
+            self._complain(f"the broker refused one of our messages: {_words(code)}")
+        self._theirs["on_publish"](client, userdata, mid, code, properties)
+
+    def _on_failure(self, disconnected: asyncio.Future[None]) -> None:
+        if not disconnected.cancelled():
+            self._lose(f"connection lost: {disconnected.exception()}")
+
+
+def _connect_properties(cfg: settings.MqttSettings) -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = SESSION_EXPIRY
+    properties.ReceiveMaximum = cfg.receive_maximum
+    # A broker silently drops what is larger, so leave room for the pipeline to answer "too large".
+    properties.MaximumPacketSize = max(4 * cfg.max_payload, 16 << 20)
+    return properties
+
+
+def _inbound(message: MQTTMessage, received: float) -> Inbound:
+    properties = message.properties
+    wanted = response_topic(getattr(properties, "ResponseTopic", None))
+    correlation = getattr(properties, "CorrelationData", None)
+    return Inbound(message.topic, bytes(message.payload), wanted, correlation, received)
+
+
+def _failed(code: object) -> bool:
+    return isinstance(code, ReasonCode) and code.value >= 0x80
+
+
+def _words(code: ReasonCode) -> str:
+    return str(code).lower()
