@@ -244,8 +244,8 @@ class Config(BaseSettings):
             raise wrong(
                 "security.require_signature",
                 f"signatures are not in this version, and {remote[0]} is not on loopback: anybody who can publish "
-                "there could block subscribers; bridge to it from a broker on 127.0.0.1, or write false here and let the "
-                "broker's own access rules protect the command topics",
+                "there could block subscribers; bridge to it from a broker on 127.0.0.1, or write false here and let "
+                "the broker's own access rules protect the command topics",
             )
         return value
 
