@@ -148,6 +148,10 @@ class Lab:
         states = self.manager.since(mark, "state")
         return bool(states) and states[-1].document.get("online") is True and states[-1].document.get("portal") == "up"
 
+    def core_pid(self) -> int:
+        """The process id of the half that enforces."""
+        return int((self.run_dir / "core.pid").read_text())
+
     def kill_daemon(self) -> None:
         """kill -9, as an out-of-memory killer would; what else it started dies on its own or not, as it is built."""
         assert self.daemon is not None
