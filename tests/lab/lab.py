@@ -27,8 +27,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tests.broker import Broker
 from tests.lab import netns, topology
-from tests.lab.broker import Broker
 from tests.lab.client import Device
 from tests.lab.manager import Ack, Json, Manager
 from tests.lab.process import Child
@@ -36,6 +36,7 @@ from tests.lab.services import Services
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "lab.toml"
 GATEWAY = "lab"
+BROKER_PORT = 1883
 METRICS = ("127.0.0.1", 9464)
 
 
@@ -82,7 +83,7 @@ class Lab:
         services = Services(self.network.internet, self.directory)
         self._closing.callback(services.close)
         services.start()
-        self.broker = Broker(self.network.gateway, self.directory / "broker")
+        self.broker = Broker(self.directory / "broker", port=BROKER_PORT, prefix=self.network.gateway.prefix())
         self._closing.callback(self.broker.stop)
         self.manager = Manager(self.network.gateway, GATEWAY, self.broker.port)
         self._closing.callback(self.manager.close)

@@ -180,6 +180,7 @@ def block(story: Story) -> str:
 
 def old_connections(story: Story) -> str:
     """Connections of before the block carry nothing any more, whether they talk or only listen."""
+    expect(story.blocked, "there was no block")
     assert story.blocked is not None
     findings = []
     for flow in story.old:
@@ -352,7 +353,6 @@ def rows_of(document: Any) -> list[Json]:
 def open_stop(story: Story) -> str:
     """``edged stop --open`` leaves no restriction, no table, no rule, no route and no process."""
     lab = story.lab
-    assert lab.daemon is not None
     pids = [pid for pid in lab.network.gateway.pids() if "edged" in _command(pid)]
     began = time.monotonic()
     done = lab.edged("stop", "--open")

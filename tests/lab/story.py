@@ -26,7 +26,7 @@ TITLE_WIDTH = max(len(step.title) for step in STEPS)
 
 def tell(lab: Lab, console: Console) -> int:
     """Play every step and print it. Returns how many failed."""
-    story, failed = Story(lab), 0
+    story, failed, ended = Story(lab), 0, False
     try:
         for number, step in enumerate(STEPS, 1):
             began = time.monotonic()
@@ -35,6 +35,7 @@ def tell(lab: Lab, console: Console) -> int:
             except (AssertionError, OSError, RuntimeError) as error:
                 found, mark, colour = f"{type(error).__name__}: {error}", "✗", "red"
                 failed += 1
+                ended = step.key == "start"
             seconds = time.monotonic() - began
             console.print(
                 f"[{colour}]{mark}[/] {number:2} {escape(step.title):{TITLE_WIDTH}} [dim]{seconds:5.2f} s[/]  "
@@ -42,6 +43,8 @@ def tell(lab: Lab, console: Console) -> int:
                 highlight=False,
                 soft_wrap=True,
             )
+            if ended:
+                break  # without a daemon the rest only waits in vain
     finally:
         story.close()
     if failed and lab.daemon_log():
