@@ -14,6 +14,7 @@ import pytest
 
 from tests.lab import netns
 from tests.lab.lab import Lab
+from tests.lab.steps import Unmet, browses, is_cut_off, is_redirected, is_refused, wait_cut
 from tests.lab.topology import BANK4, BANK6, WWW4, WWW6
 
 SITES = (WWW4, WWW6)
@@ -103,6 +104,7 @@ def test_two_labs_do_not_meet(lab: Lab) -> None:
 CHILD = """
 import signal, sys, time
 from tests.lab.lab import Lab
+from tests.lab.steps import Unmet, browses, is_cut_off, is_redirected, is_refused, wait_cut
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 try:
     with Lab() as lab:
@@ -150,3 +152,45 @@ def test_what_a_killed_lab_left_is_swept_by_the_next() -> None:
         assert not list(netns.RUN.glob(f"{netns.PREFIX}-{process.pid}-*"))
         assert not any(netns.alive(pid) for pid in inside)
         assert not Path(directory).exists()
+
+
+PROMISE_RULES = """
+table inet stand_in {
+  set waived4 { type ipv4_addr; flags timeout; elements = { 100.64.0.10 timeout 1s }; }
+  set waived6 { type ipv6_addr; flags timeout; elements = { 2001:db8:100:a00:: timeout 1s }; }
+  chain pre {
+    type filter hook prerouting priority -150;
+    iifname "subs0" ip saddr @waived4 accept
+    iifname "subs0" ip6 saddr & ffff:ffff:ffff:ff00:: @waived6 accept
+    iifname "subs0" ip saddr 100.64.0.10 meta l4proto tcp reject with tcp reset
+    iifname "subs0" ip6 saddr & ffff:ffff:ffff:ff00:: == 2001:db8:100:a00:: meta l4proto tcp reject with tcp reset
+  }
+}
+"""
+
+
+def test_the_end_of_a_promise_is_judged(lab: Lab) -> None:
+    lab.nft(PROMISE_RULES)
+    now = time.monotonic()
+    with pytest.raises(Unmet, match="before the promise ended"):
+        wait_cut(lab.debtor, now + 3)
+    lab.nft(
+        "flush set inet stand_in waived4\nflush set inet stand_in waived6\n"
+        "add element inet stand_in waived4 { 100.64.0.10 timeout 1s }\n"
+        "add element inet stand_in waived6 { 2001:db8:100:a00:: timeout 1s }\n"
+    )
+    assert wait_cut(lab.debtor, time.monotonic() + 1)
+    with pytest.raises(Unmet, match="after the promise ended"):
+        wait_cut(lab.neighbour, time.monotonic() - 9.9)
+
+
+def test_the_words_of_the_story_can_be_false(lab: Lab) -> None:
+    for claim in (is_refused, is_cut_off, is_redirected):
+        with pytest.raises(Unmet):
+            claim(lab.debtor)
+    assert browses(lab.debtor)
+    lab.nft(RULES)
+    assert is_refused(lab.debtor)
+    assert is_cut_off(lab.debtor)
+    with pytest.raises(Unmet):
+        browses(lab.debtor)
