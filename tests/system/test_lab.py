@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab import netns
+from tests.lab.findings import Unmet, browses, is_cut_off, is_redirected, is_refused, wait_cut
 from tests.lab.lab import Lab
-from tests.lab.steps import Unmet, browses, is_cut_off, is_redirected, is_refused, wait_cut
 from tests.lab.topology import BANK4, BANK6, WWW4, WWW6
 
 SITES = (WWW4, WWW6)
@@ -103,8 +103,8 @@ def test_two_labs_do_not_meet(lab: Lab) -> None:
 
 CHILD = """
 import signal, sys, time
+from tests.lab.findings import Unmet, browses, is_cut_off, is_redirected, is_refused, wait_cut
 from tests.lab.lab import Lab
-from tests.lab.steps import Unmet, browses, is_cut_off, is_redirected, is_refused, wait_cut
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
 try:
     with Lab() as lab:
