@@ -190,6 +190,10 @@ class ControlClient:
             found = part.get("result", found)
         return found
 
+    def answers(self) -> bool:
+        """Whether anybody listens there now."""
+        return _answers(self._path)
+
     def _connect(self, timeout: float | None) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.settimeout(timeout)

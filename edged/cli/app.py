@@ -1,0 +1,247 @@
+"""The commands. Each loads only what it needs: ``edged why`` must not wait for a web framework.
+
+Exit status: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the daemon is not running.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edged import __version__, config
+from edged.cli import screens
+from edged.cli.options import ConfigOption, JsonOption, LevelOption, RunDirOption, VerboseOption
+from edged.control import ControlClient
+from edged.errors import ConfigError, EdgedError, NotRunning
+
+DONE, FAILED, USAGE, NOT_RUNNING = range(4)
+STOP_SECONDS = 120.0
+"""How long a stop may take: releasing a million restrictions is a few seconds, a queue of commits a few more."""
+
+app = typer.Typer(
+    help="Keeps this gateway true to what billing decided.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line, by default the process's own, and returns the exit status."""
+    try:
+        app(args=None if argv is None else list(argv), prog_name="edged")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else DONE
+    except EdgedError as error:
+        print("edged: " + screens.clean(str(error), keep="\n"), file=sys.stderr)
+        match error:
+            case ConfigError():
+                return USAGE
+            case NotRunning():
+                return NOT_RUNNING
+            case _:
+                return FAILED
+    return DONE
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"edged {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Keeps this gateway true to what billing decided."""
+
+
+# ------------------------------------------------------------------------------------------------------- the daemon
+
+
+@app.command()
+def run(config_file: ConfigOption = None, verbose: VerboseOption = False) -> None:
+    """Run the daemon, core and portal, until a signal; restrictions stay in force."""
+    from edged import daemon
+
+    cfg = _start(config_file, verbose=verbose)
+    raise typer.Exit(daemon.run_both(cfg))
+
+
+@app.command()
+def core(config_file: ConfigOption = None, verbose: VerboseOption = False) -> None:
+    """Run the half that decides, stores and programs the kernel (edged-core.service)."""
+    from edged import daemon
+
+    cfg = _start(config_file, verbose=verbose)
+    raise typer.Exit(daemon.run_core(cfg))
+
+
+@app.command()
+def portal(config_file: ConfigOption = None, verbose: VerboseOption = False) -> None:
+    """Run the half that answers restricted browsers (edged-portal.service)."""
+    from edged.portal.main import run_portal
+
+    cfg = _start(config_file, verbose=verbose)
+    raise typer.Exit(run_portal(cfg))
+
+
+def _start(config_file: Path | None, *, verbose: bool) -> config.Config:
+    from edged.cli import logs
+
+    cfg = config.load(config_file)
+    logs.begin(verbose=verbose)
+    return cfg
+
+
+# ---------------------------------------------------------------------------------------------- without the daemon
+
+
+@app.command("check-config")
+def check_config(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="As --config.", show_default=False)] = None,
+    config_file: ConfigOption = None,
+) -> None:
+    """Read the configuration, explain each value and where it came from, and warn of what will surprise."""
+    loaded = config.load_with_origins(file or config_file)
+    screens.configuration(loaded, config.settings(loaded), config.warnings(loaded.config))
+
+
+@app.command()
+def rules(config_file: ConfigOption = None) -> None:
+    """Print the ruleset as nft text; nothing is touched."""
+    from edged import daemon
+
+    print(daemon.rules_text(config.load(config_file)))
+
+
+# ------------------------------------------------------------------------------------------------ asking the daemon
+
+
+def _client(config_file: Path | None, run_dir: Path | None) -> ControlClient:
+    return ControlClient((run_dir or config.load(config_file).run_dir) / "control.sock")
+
+
+@app.command()
+def status(json_output: JsonOption = False, config_file: ConfigOption = None, run_dir: RunDirOption = None) -> None:
+    """Show broker, kernel, levels, lag and the last errors on one screen."""
+    result = _client(config_file, run_dir).result({"do": "status"})
+    if json_output:
+        print(json.dumps(result, indent=2, ensure_ascii=False))
+    else:
+        screens.status(result)
+
+
+@app.command()
+def why(
+    target: Annotated[str, typer.Argument(metavar="SUB_OR_ADDRESS", help="Contract, login, address or prefix.")],
+    json_output: JsonOption = False,
+    config_file: ConfigOption = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """Say why a subscriber is restricted: reasons, waivers, timers, origin, and what the kernel really holds."""
+    record = _client(config_file, run_dir).result({"do": "why", "target": target})
+    if json_output:
+        print(json.dumps(record, indent=2, ensure_ascii=False))
+    else:
+        screens.why(record)
+
+
+@app.command("list")
+def list_(
+    level: LevelOption = None,
+    reason: Annotated[str | None, typer.Option(help="Only with this reason, such as debt.")] = None,
+    json_output: JsonOption = False,
+    config_file: ConfigOption = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """List subscribers, one a line; with --json one JSON object a line."""
+    request: dict[str, Any] = {"do": "list"}
+    if level is not None:
+        request["level"] = level
+    if reason is not None:
+        request["reason"] = reason
+    for part in _client(config_file, run_dir).call(request):
+        if "row" in part:
+            print(json.dumps(part["row"], ensure_ascii=False) if json_output else screens.row(part["row"]))
+
+
+@app.command()
+def apply(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Commands or batches, one JSON a line; - for stdin.")],
+    config_file: ConfigOption = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """Send commands through the running daemon and print each answer; status 1 when any was rejected."""
+    client = _client(config_file, run_dir)
+    refused = False
+    for number, line in _lines(file):
+        ack = client.result({"do": "apply", "line": line}, timeout=STOP_SECONDS)
+        refused |= screens.is_refusal(ack)
+        print(screens.acknowledgement(number, ack), flush=True)
+    if refused:
+        raise typer.Exit(FAILED)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Number and text of each line that holds something. Bytes that are no UTF-8 are the daemon's to reject."""
+    try:
+        if str(file) == "-":
+            yield from _filled(sys.stdin)
+        else:
+            with file.open(encoding="utf-8", errors="replace") as opened:
+                yield from _filled(opened)
+    except OSError as error:
+        raise EdgedError(f"{file}: {error.strerror}") from error
+
+
+def _filled(lines: Iterator[str] | Any) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield number, line.strip()
+
+
+@app.command()
+def stop(
+    open_: Annotated[bool, typer.Option("--open", help="Leave no restriction, rule or route behind.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave the restrictions in force, as a service stop does.")
+    ] = False,
+    config_file: ConfigOption = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """Stop the daemon, saying what becomes of the restrictions. --open also cleans up after a dead daemon."""
+    if open_ == keep:
+        raise typer.BadParameter("say either --open or --keep: it decides whether restricted subscribers get out")
+    client = _client(config_file, run_dir)
+    try:
+        result = client.result({"do": "stop", "mode": "open" if open_ else "keep"}, timeout=STOP_SECONDS)
+    except NotRunning:
+        if not open_:
+            raise
+        from edged import daemon
+
+        removed = daemon.open_offline(config.load(config_file))
+        print("no daemon was running; " + screens.removed(removed))
+        return
+    _wait_until_gone(client)
+    print("stopped; " + (screens.removed(result.get("removed")) if open_ else "restrictions stay in force"))
+
+
+def _wait_until_gone(client: ControlClient) -> None:
+    """So that whoever starts the next daemon right after us does not meet this one."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while client.answers():
+        if time.monotonic() > deadline:
+            raise EdgedError(f"the daemon said yes, yet still answers after {STOP_SECONDS:g} s; see its log")
+        time.sleep(0.02)
