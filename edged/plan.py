@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from edged.domain.entry import Entry
 from edged.domain.levels import Level
 
 V4_TAG = 4
@@ -50,24 +51,6 @@ ROLES = (
 )
 TIMED = frozenset({WAIVED, WAIVED_NOTICE, WAIVED_REDUCED, NOTIFIED})
 POLICED = frozenset({REDUCED_UP, REDUCED_DOWN})
-
-
-class Entry(NamedTuple):
-    """What the kernel should do for one address. Times are Unix milliseconds, 0 for none."""
-
-    level: int = 0
-    """The level once every promise has ended."""
-    rate: int = 0
-    """kbit/s each way while REDUCED."""
-    lift: int = 0
-    """The level while the promise runs; only meaningful with ``until``."""
-    until: int = 0
-    """End of the promise."""
-    notified: int = 0
-    """Until when a NOTICE counts as seen."""
-
-
-OPEN = Entry()
 
 
 class Element(NamedTuple):

@@ -77,7 +77,7 @@ class FakeBackend:
         self.commits = 0
         self._clock = clock
         self._claims = claims
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], object]] = []
 
     def commit(self, transaction: Transaction) -> None:
         if not transaction:
@@ -234,7 +234,7 @@ def _names(rule: Rule) -> list[str]:
     return [s.name for s in rule if isinstance(s, Address | Garden | Policer)]
 
 
-def _insert(undo: list[Callable[[], None]], where: dict[K, V], key: K, value: V, *, replace: bool = False) -> None:
+def _insert(undo: list[Callable[[], object]], where: dict[K, V], key: K, value: V, *, replace: bool = False) -> None:
     if key in where:
         if replace:
             old = where[key]
@@ -245,6 +245,6 @@ def _insert(undo: list[Callable[[], None]], where: dict[K, V], key: K, value: V,
     undo.append(lambda: where.pop(key))
 
 
-def _remove(undo: list[Callable[[], None]], where: dict[K, V], key: K) -> None:
+def _remove(undo: list[Callable[[], object]], where: dict[K, V], key: K) -> None:
     old = where.pop(key)
     undo.append(lambda: where.__setitem__(key, old))

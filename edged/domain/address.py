@@ -1,0 +1,128 @@
+"""Addresses and prefixes to keys and back: pure.
+
+A key is a tag byte and the address in network order (see ``plan.py``): tag 4 and 4 bytes for one IPv4 address, the
+prefix length in bits and 16 bytes for an IPv6 prefix.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edged.domain.rejection import Rejected
+
+V4_TAG = 4
+WIDEST_V4 = 24
+MOST_KEYS = 256
+"""A prefix is expanded to at most this many keys: an IPv4 /24, or eight bits of IPv6."""
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Addressing:
+    """What counts as a subscriber's address here: IPv6 prefix lengths in bits, and networks nobody may restrict."""
+
+    prefix_lengths: tuple[int, ...] = (64, 56)
+    protected: tuple[Network, ...] = ()
+
+    def keys(self, text: str) -> list[bytes]:
+        """The keys of an address or prefix.
+
+        Raises Rejected ``bad_address`` (not an address, host bits set, too wide, a length not configured) or
+        ``address_protected``.
+        """
+        if "/" not in text:
+            try:
+                packed = socket.inet_pton(socket.AF_INET, text)
+            except (OSError, ValueError):
+                pass
+            else:
+                if self.protected:
+                    self._refuse_protected(ipaddress.IPv4Network((packed, 32)), text)
+                _refuse_special(ipaddress.IPv4Network((packed, 32)), text)
+                return [bytes([V4_TAG]) + packed]
+        network = parse(text)
+        _refuse_special(network, text)
+        self._refuse_protected(network, text)
+        return self._v4(network, text) if isinstance(network, ipaddress.IPv4Network) else self._v6(network, text)
+
+    def lookup(self, text: str) -> list[bytes]:
+        """The keys under which a single address (or an exact prefix) may be stored, most specific first."""
+        network = parse(text)
+        if isinstance(network, ipaddress.IPv4Network):
+            return [bytes([V4_TAG]) + network.network_address.packed]
+        out: list[bytes] = []
+        for length in sorted(self.prefix_lengths, reverse=True):
+            if length <= network.prefixlen:
+                wide = network.supernet(new_prefix=length)
+                out.append(bytes([length]) + wide.network_address.packed)
+        return out
+
+    @staticmethod
+    def _v4(network: ipaddress.IPv4Network, text: str) -> list[bytes]:
+        if network.prefixlen < WIDEST_V4:
+            raise Rejected("bad_address", f"{text} is wider than /{WIDEST_V4}; name each /{WIDEST_V4} by itself")
+        first = int(network.network_address)
+        return [bytes([V4_TAG]) + (first + i).to_bytes(4, "big") for i in range(network.num_addresses)]
+
+    def _v6(self, network: ipaddress.IPv6Network, text: str) -> list[bytes]:
+        fitting = [n for n in self.prefix_lengths if n >= network.prefixlen]
+        listed = ", ".join(f"/{n}" for n in self.prefix_lengths)
+        if not fitting:
+            raise Rejected(
+                "bad_address",
+                f"{text} is longer than every length in network.ipv6_prefix_lengths ({listed}); "
+                "give the subscriber's delegated prefix",
+            )
+        length = min(fitting)
+        if 1 << (length - network.prefixlen) > MOST_KEYS:
+            raise Rejected("bad_address", f"{text} is more than {MOST_KEYS} prefixes of /{length}; give narrower ones")
+        return [bytes([length]) + n.network_address.packed for n in network.subnets(new_prefix=length)]
+
+    def _refuse_protected(self, network: Network, text: str) -> None:
+        for p in self.protected:
+            if p.version == network.version and p.overlaps(network):
+                raise Rejected("address_protected", f"{text} touches {p}, which network.protected lists")
+
+
+def parse(text: str) -> Network:
+    """An address or prefix without host bits. Raises Rejected ``bad_address``."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as e:
+        raise Rejected("bad_address", f"{text!r:.80}: {e}; write 100.64.0.10 or 2001:db8:0:100::/56") from None
+
+
+def _refuse_special(network: Network, text: str) -> None:
+    a = network.network_address
+    if a.is_multicast or a.is_loopback or a.is_unspecified or (a.version == 6 and a.is_link_local):
+        raise Rejected("bad_address", f"{text} is not an address that a subscriber can have")
+
+
+def literal(text: str) -> str | None:
+    """The canonical form where ``text`` is an address or prefix, else None."""
+    if not text or (":" not in text and not text[0].isdigit()):
+        return None
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        return None
+    whole = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if whole else str(network)
+
+
+def words(key: bytes) -> str:
+    """A key as people write it."""
+    if key[0] == V4_TAG:
+        return socket.inet_ntop(socket.AF_INET, key[1:])
+    return f"{socket.inet_ntop(socket.AF_INET6, key[1:])}/{key[0]}"
+
+
+def covering(keys: Sequence[bytes]) -> list[str]:
+    """Keys as few networks, for people and records."""
+    v4 = ipaddress.collapse_addresses(ipaddress.IPv4Network((k[1:], 32)) for k in keys if k[0] == V4_TAG)
+    out = [str(n.network_address) if n.prefixlen == 32 else str(n) for n in v4]
+    return out + [words(k) for k in sorted(keys) if k[0] != V4_TAG]

@@ -1,0 +1,114 @@
+"""What is known of a subscriber, as immutable values. Times are Unix milliseconds; 0 means none.
+
+These values are what the store keeps (as JSON) and what ``decide`` turns into new ones.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import zoneinfo
+from typing import NamedTuple
+
+import msgspec
+
+from edged.domain.levels import Level
+
+DEBT = ("notice", "debt_partial", "debt")
+"""The debt reasons: what money, promises and deferrals can lift (domain.md §1)."""
+
+REASONS: dict[str, Level] = {
+    "operator": Level.WALLED,
+    "debt": Level.WALLED,
+    "debt_partial": Level.REDUCED,
+    "notice": Level.NOTICE,
+}
+"""Reason -> its level, strongest first: the order that chooses the page."""
+
+WHOLE = "*"
+"""Stands for the whole debt where no invoice is named."""
+
+
+class Invoice(msgspec.Struct, frozen=True, array_like=True):
+    """An invoice billing named. ``due`` is an ISO date or empty."""
+
+    id: str
+    due: str = ""
+
+
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One reason to restrict a subscriber."""
+
+    level: int
+    since: int
+    onset: int
+    invoices: tuple[Invoice, ...] = ()
+    rate: int = 0
+    page: str = ""
+    deadline: int = 0
+    notified_at: int = 0
+    ref: str = ""
+    issuer: str = ""
+
+
+class Promise(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A running promise. ``invoices`` empty: it covers every debt reason."""
+
+    basis: str
+    since: int
+    until: int
+    invoices: tuple[str, ...] = ()
+    channel: str = ""
+    ref: str = ""
+    issuer: str = ""
+
+
+class Subscriber(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A subscriber's whole state but for addresses and invoice history."""
+
+    sub: str
+    rev: int = -1
+    reasons: dict[str, Reason] = {}
+    promise: Promise | None = None
+    breached: bool = False
+    """A promise ran out unpaid and the debt still stands: no further promise."""
+    notified: int = 0
+    """Until when a notice counts as seen."""
+    level: int = 0
+    """The level in force when this value was made."""
+    since: int = 0
+    """When that level began."""
+
+
+class Fact(NamedTuple):
+    """What is remembered of one invoice for ever."""
+
+    settled: bool = False
+    spent: int = 0
+    """Promises used on it."""
+
+
+NOTHING = Fact()
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """The provider's rules (configuration section ``policy``)."""
+
+    zone: zoneinfo.ZoneInfo = zoneinfo.ZoneInfo("America/Sao_Paulo")
+    trust_max_hours: int = 168
+    trust_per_invoice: int = 1
+    min_days_overdue: int = 4
+    notice_days: int = 15
+    require_notice: bool = False
+    reduced_rate_kbit: int = 1024
+    notice_repeat_hours: int = 24
+
+
+def milliseconds(moment: dt.datetime) -> int:
+    """Unix milliseconds of an aware moment."""
+    return round(moment.timestamp() * 1000)
+
+
+def rfc3339(ms: int) -> str:
+    """UTC with Z, milliseconds only where there are any."""
+    moment = dt.datetime.fromtimestamp(ms / 1000, dt.UTC)
+    return moment.isoformat(timespec="milliseconds" if ms % 1000 else "seconds").replace("+00:00", "Z")

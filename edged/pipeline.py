@@ -1,0 +1,329 @@
+"""The path of a command: parse ─► decide ─► commit ─► plan ─► apply ─► answer. Synchronous, one thread, no I/O of its own.
+
+Everything that changes what is in force goes through :class:`Pipeline`: MQTT messages, local commands, timers, a seen
+notice. It loads what a group of commands touches, decides in memory, commits once (fsync), and hands one transaction
+to the enforcer. A store error leaves everything as it was and is raised; a kernel error leaves the commit standing,
+``enforced`` False, and a refill heals it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edged.domain import command as c
+from edged.domain import decide, effect
+from edged.domain.address import Addressing
+from edged.domain.model import Policy, Subscriber, rfc3339
+from edged.domain.rejection import Rejected
+from edged.domain.standing import Standing
+from edged.errors import KernelError
+from edged.nft.enforcer import Enforcer
+from edged.observer import Observer
+from edged.plan import diff
+from edged.records import record
+from edged.store.store import Store, Write
+from edged.workset import Workset
+
+KEEP_IDS_MS = 30 * 86_400_000
+"""How long a batch id is remembered (contract §1)."""
+
+FULL_RESULTS = 50
+"""Batches up to this size are answered command by command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the pipeline needs of the configuration."""
+
+    gateway: str
+    addressing: Addressing
+    policy: Policy
+    max_payload: int = 4 << 20
+
+
+@dataclass(slots=True)
+class Answer:
+    """The ack document of one payload; ``enforced`` is filled in when the kernel has it."""
+
+    document: dict[str, Any]
+    operations: list[tuple[str, str]] = field(default_factory=list)
+    """(op, status) of each command, for the observer."""
+    fresh: bool = True
+    """Whether it has to be remembered under its batch id."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a group of payloads."""
+
+    answers: list[Answer]
+    enforced: bool
+    gardens_changed: bool = False
+
+
+class Pipeline:
+    """``clock`` gives Unix milliseconds. Not safe for several threads."""
+
+    def __init__(
+        self, settings: Settings, store: Store, enforcer: Enforcer, observer: Observer, clock: Callable[[], int]
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.enforcer = enforcer
+        self.observer = observer
+        self.clock = clock
+        self.last_error = ""
+        self.last_batch = store_word(store, "last_batch")
+
+    # -- commands --------------------------------------------------------------------------------------------
+
+    def process(self, payloads: Sequence[bytes]) -> Outcome:
+        """Everything the payloads ask for, in order, as one commit and one transaction.
+
+        Raises StoreError with nothing changed. A kernel error is not raised: ``Outcome.enforced`` is False then.
+        """
+        now = self.clock()
+        work = Workset(self.store, self.settings.addressing)
+        answers = self._answer_all(payloads, work, now)
+        write = work.written(now, self.settings.policy)
+        for answer in answers:
+            name = answer.document["id"]
+            if answer.fresh and name is not None and answer.document.get("batch", True):
+                write.answers[name] = answer.document
+        last = next((a.document["id"] for a in reversed(answers) if a.document["id"]), "")
+        self._commit(write, now, {"last_batch": last} if last else {})
+        self.last_batch = last or self.last_batch
+        enforced = self._enforce(work, write, now)
+        for answer in answers:
+            for op, status in answer.operations:
+                self.observer.command(op, status)
+        return Outcome(answers, enforced, bool(write.gardens))
+
+    def _answer_all(self, payloads: Sequence[bytes], work: Workset, now: int) -> list[Answer]:
+        read: list[c.Batch | dict[str, Any] | Rejected] = []
+        for payload in payloads:
+            try:
+                read.append(c.read_payload(payload, self.settings.max_payload))
+            except Rejected as e:
+                read.append(e)
+        known = self.store.answers([b.id for b in read if isinstance(b, c.Batch)])
+        work.load(_names(read))
+        answers: list[Answer] = []
+        for item in read:
+            if isinstance(item, Rejected):
+                answers.append(self._refused(item, now))
+            elif isinstance(item, c.Batch):
+                answer = self._known(known[item.id]) if item.id in known else self._batch(item, work, now)
+                known[item.id] = answer.document
+                answers.append(answer)
+            else:
+                answers.append(self._run([item], work, now, None, ""))
+        return answers
+
+    def _batch(self, batch: c.Batch, work: Workset, now: int) -> Answer:
+        if batch.expires is not None and batch.expires.timestamp() * 1000 <= now:
+            detail = f"the batch expired at {batch.expires.isoformat()}"
+            return self._refused(Rejected("expired", detail), now, batch.id)
+        return self._run(batch.commands, work, now, batch.id, batch.issuer or "")
+
+    @staticmethod
+    def _known(document: dict[str, Any]) -> Answer:
+        return Answer({**document, "duplicate": True}, fresh=False)
+
+    def _refused(self, e: Rejected, now: int, name: str | None = None) -> Answer:
+        self.observer.rejection(e.code)
+        result = {"i": 0, "sub": None, "status": "rejected", "code": e.code, "detail": e.detail}
+        return Answer(self._document(name, now, [result], 1), [("unknown", "rejected")], fresh=False)
+
+    def _run(self, commands: list[Any], work: Workset, now: int, name: str | None, issuer: str) -> Answer:
+        results: list[dict[str, Any]] = []
+        operations: list[tuple[str, str]] = []
+        for i, raw in enumerate(commands):
+            result = self._one(raw, work, now, issuer)
+            operations.append((str(raw.get("op")) if isinstance(raw, dict) else "unknown", result["status"]))
+            results.append({"i": i, **result})
+        return Answer(self._document(name, now, results, len(commands)), operations)
+
+    def _one(self, raw: Any, work: Workset, now: int, issuer: str) -> dict[str, Any]:
+        sub = raw.get("sub") if isinstance(raw, dict) and isinstance(raw.get("sub"), str) else None
+        try:
+            cmd = c.read_command(raw)
+            return {"sub": sub, **self._carry_out(cmd, work, now, issuer)}
+        except Rejected as e:
+            self.observer.rejection(e.code)
+            return {"sub": sub, "status": "rejected", "code": e.code, "detail": e.detail}
+
+    def _carry_out(self, cmd: c.Command, work: Workset, now: int, issuer: str) -> dict[str, Any]:
+        match cmd:
+            case c.Bind():
+                return {"status": work.bind(cmd, now)}
+            case c.Unbind():
+                return {"status": work.unbind(cmd)}
+            case c.Forget():
+                return {"status": work.forget(cmd)}
+            case c.GardenList():
+                return {"status": work.garden(cmd)}
+            case c.Query():
+                found = work.find(cmd.sub, cmd.address)
+                return {"sub": found.sub.sub, "status": "applied", "record": self.describe(found.sub, found.addresses, now)}
+            case _:
+                known = work.get(cmd.sub)
+                if isinstance(cmd, c.Block | c.Paid):
+                    work.check_literal(cmd.sub)
+                view = decide.View(known.sub if known else None, work.facts(known))
+                made = decide.decide(cmd, view, now, self.settings.policy, issuer)
+                work.put(cmd.sub, made)
+                out: dict[str, Any] = {"status": made.status}
+                if made.detail:
+                    out["detail"] = made.detail
+                if made.until:
+                    out["until"] = rfc3339(made.until)
+                if made.why:
+                    out["why"] = made.why
+                return out
+
+    def _document(self, name: str | None, now: int, results: list[dict[str, Any]], total: int) -> dict[str, Any]:
+        summary = {"applied": 0, "unchanged": 0, "deferred": 0, "rejected": 0, "held": 0}
+        for r in results:
+            summary[r["status"]] += 1
+        if total > FULL_RESULTS:
+            results = [r for r in results if r["status"] != "applied" or "record" in r]
+        return {
+            "v": 1,
+            "id": name,
+            "gateway": self.settings.gateway,
+            "duplicate": False,
+            "received": rfc3339(now),
+            "summary": summary,
+            "results": results,
+        }
+
+    # -- the other ways in -----------------------------------------------------------------------------------
+
+    def expire(self) -> tuple[int, bool]:
+        """Carry out what is due by now: (subscribers touched, whether the kernel has it)."""
+        now = self.clock()
+        ids = self.store.due(now)
+        if not ids:
+            return 0, True
+        work = Workset(self.store, self.settings.addressing)
+        work.load_ids(ids)
+        for known in work.all():
+            after, events = decide.expire(known.sub, now)
+            work.set(known.sub.sub, after, events)
+        write = work.written(now, self.settings.policy)
+        self._commit(write, now, {})
+        return len(ids), self._enforce(work, write, now)
+
+    def seen(self, address: str) -> bool:
+        """A page was looked at from this address; a notice then rests. Returns whether the kernel has it."""
+        now = self.clock()
+        work = Workset(self.store, self.settings.addressing)
+        try:
+            known = work.find(None, address)
+        except Rejected:
+            return True
+        after = decide.see_notice(known.sub, now, self.settings.policy)
+        if after == known.sub:
+            return True
+        work.set(known.sub.sub, after, ())
+        write = work.written(now, self.settings.policy)
+        self._commit(write, now, {})
+        return self._enforce(work, write, now)
+
+    def standing(self, address: str) -> Standing:
+        """What the portal may know of whoever has this address."""
+        work = Workset(self.store, self.settings.addressing)
+        try:
+            return effect.standing(work.find(None, address).sub, self.clock())
+        except Rejected:
+            return Standing(0, "", 0)
+
+    # -- commit and enforce ----------------------------------------------------------------------------------
+
+    def _commit(self, write: Write, now: int, notes: dict[str, str]) -> None:
+        began = time.perf_counter()
+        self.store.commit(write, now, notes)
+        self.observer.committed(time.perf_counter() - began)
+
+    def _enforce(self, work: Workset, write: Write, now: int) -> bool:
+        before, after = work.transition(write)
+        try:
+            self.enforcer.apply(diff(before, after, now), self.clock())
+        except KernelError as e:
+            self.last_error = str(e)
+            self.observer.kernel_error(error_name(e))
+            return False
+        return self.enforcer.synced
+
+    # -- questions -------------------------------------------------------------------------------------------
+
+    def why(self, target: str) -> dict[str, Any]:
+        """The record of a subscriber or address. Raises Rejected."""
+        work = Workset(self.store, self.settings.addressing)
+        try:
+            found = work.find(target, None)
+        except Rejected as first:
+            try:
+                found = work.find(None, target)
+            except Rejected:
+                raise first from None
+        return self.describe(found.sub, found.addresses, self.clock())
+
+    def describe(self, sub: Subscriber, addresses: Any, now: int) -> dict[str, Any]:
+        """The record with the kernel's truth in it."""
+        facts = self.store.facts(k.id for k in self.store.load([sub.sub]).values())
+        history = next(iter(facts.values()), {})
+        truth = {key: self._truth(key) for key in sorted(addresses)}
+        return record(sub, addresses, truth, history, now, self.settings.policy)
+
+    def _truth(self, key: bytes) -> dict[str, int] | None:
+        try:
+            return self.enforcer.truth(key)
+        except KernelError as e:
+            self.last_error = str(e)
+            return None
+
+    def listing(self, level: int | None, reason: str | None) -> Iterator[list[dict[str, Any]]]:
+        """Rows of restricted, waiting or promised subscribers, in chunks."""
+        after, now = 0, self.clock()
+        while True:
+            number, rows = self.store.listing(level, reason, after)
+            if rows:
+                yield [
+                    {
+                        "sub": s.sub,
+                        "level": effect.level(s, now).word,
+                        "since": rfc3339(s.since) if s.since else None,
+                        "reasons": list(s.reasons),
+                        "promise_until": rfc3339(s.promise.until) if s.promise else None,
+                    }
+                    for s in rows
+                ]
+            if number == after:
+                return
+            after = number
+
+
+def _names(read: Sequence[c.Batch | dict[str, Any] | Rejected]) -> list[str]:
+    """The subscribers that a group of payloads names, for one bulk load."""
+    out: list[str] = []
+    for item in read:
+        commands = item.commands if isinstance(item, c.Batch) else [item] if isinstance(item, dict) else []
+        out += [r["sub"] for r in commands if isinstance(r, dict) and isinstance(r.get("sub"), str)]
+    return out
+
+
+def error_name(e: KernelError) -> str:
+    """The errno's name for metrics."""
+    import errno
+
+    return errno.errorcode.get(e.errno, "unanswered")
+
+
+def store_word(store: Store, name: str) -> str:
+    """A remembered word of an open store."""
+    return store.note(name)

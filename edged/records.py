@@ -1,0 +1,86 @@
+"""The record of a subscriber as ``query`` and ``edged why`` give it (domain.md §7): pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edged.domain import effect
+from edged.domain.address import words
+from edged.domain.levels import Level
+from edged.domain.model import DEBT, NOTHING, WHOLE, Fact, Policy, Reason, Subscriber, rfc3339
+
+
+def _when(ms: int) -> str | None:
+    return rfc3339(ms) if ms else None
+
+
+def _reason(name: str, reason: Reason, sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Policy) -> dict[str, Any]:
+    return {
+        "reason": name,
+        "level": Level(reason.level).word,
+        "state": "waived" if effect.waives(sub, name, reason, now) else "pending" if reason.onset > now else "in_force",
+        "since": _when(reason.since),
+        "onset": _when(reason.onset),
+        "deadline": _when(reason.deadline),
+        "notified_at": _when(reason.notified_at),
+        "issuer": reason.issuer or None,
+        "ref": reason.ref or None,
+        "page": reason.page or None,
+        "rate_kbit": (reason.rate or policy.reduced_rate_kbit) if reason.level == Level.REDUCED else None,
+        "invoices": [
+            {"id": i.id, "due": i.due or None, "promises_spent": facts.get(i.id, NOTHING).spent} for i in reason.invoices
+        ],
+    }
+
+
+def _promise(sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Policy) -> dict[str, Any]:
+    """The promise running, and whether another one could still be given."""
+    owed = [i.id for n, r in sub.reasons.items() if n in DEBT for i in r.invoices] or [WHOLE]
+    spent = any(facts.get(i, NOTHING).spent >= policy.trust_per_invoice for i in owed)
+    running = sub.promise if sub.promise and sub.promise.until > now else None
+    return {
+        "running": {
+            "basis": running.basis,
+            "since": _when(running.since),
+            "until": _when(running.until),
+            "invoices": list(running.invoices) or None,
+            "channel": running.channel or None,
+            "ref": running.ref or None,
+        }
+        if running
+        else None,
+        "spent": spent,
+        "breached": sub.breached,
+    }
+
+
+def record(
+    sub: Subscriber,
+    addresses: Mapping[bytes, Any],
+    truth: Mapping[bytes, Mapping[str, int] | None],
+    facts: Mapping[str, Fact],
+    now: int,
+    policy: Policy,
+) -> dict[str, Any]:
+    """Everything support needs. ``truth``: per address the kernel's roles and ms left, None where it did not answer."""
+    return {
+        "sub": sub.sub,
+        "level": effect.level(sub, now).word,
+        "since": _when(sub.since),
+        "page_reason": effect.strongest(sub, now) or None,
+        "rev": sub.rev if sub.rev >= 0 else None,
+        "reasons": [_reason(n, r, sub, now, facts, policy) for n, r in sub.reasons.items()],
+        "promise": _promise(sub, now, facts, policy),
+        "notice_seen_until": _when(sub.notified),
+        "next_change": _when(effect.next_moment(sub, now)),
+        "addresses": [
+            {
+                "address": words(key),
+                "kernel": None
+                if (held := truth.get(key)) is None
+                else {"sets": sorted(held), "expires_ms": {r: ms for r, ms in held.items() if ms}},
+            }
+            for key in sorted(addresses)
+        ],
+    }

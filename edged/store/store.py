@@ -1,0 +1,368 @@
+"""What is desired, durable: SQLite in WAL mode with synchronous=FULL, one writer, group commit.
+
+A commit takes everything a group of commands changed. Nothing here grows in memory with the number of subscribers:
+rows are read in chunks by key order, timers come from an index.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from edged import plan
+from edged.domain.entry import Entry
+from edged.domain.model import Fact, Subscriber
+from edged.errors import StoreError
+from edged.plan import Owned
+from edged.store.schema import MIGRATIONS
+
+T = TypeVar("T")
+_IN = 500
+MOST_EVENTS = 100_000
+"""Events kept for a broker that is away; beyond, the oldest go."""
+
+_decoder = msgspec.json.Decoder(Subscriber)
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Known:
+    """A stored subscriber: its number, its state, and the entry of each address."""
+
+    id: int
+    sub: Subscriber
+    addresses: dict[bytes, Entry] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Write:
+    """What one commit writes. ``subscribers``: number -> (state, next due moment in Unix ms)."""
+
+    subscribers: dict[int, tuple[Subscriber, int]] = field(default_factory=dict)
+    forgotten: set[int] = field(default_factory=set)
+    addresses: dict[bytes, Owned] = field(default_factory=dict)
+    unbound: set[bytes] = field(default_factory=set)
+    facts: dict[tuple[int, str], Fact] = field(default_factory=dict)
+    gardens: dict[str, dict[str, Any]] = field(default_factory=dict)
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Store:
+    """The database in ``directory``/edged.db. Use from one thread."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "edged.db"
+        self._db: sqlite3.Connection | None = None
+        self._next_id = 1
+        self.levels: list[int] = [0] * 5
+        """Subscribers by level in force, kept up to date with each commit."""
+        self.promises = 0
+        """Running promises."""
+
+    # -- life ------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Open, migrate and count. Raises StoreError with the remedy."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
+            self._db = db
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-32768", "wal_autocheckpoint=4000"):
+                db.execute(f"PRAGMA {pragma}")
+            self._migrate(db)
+            self.levels = [0] * 5
+            for level, n in db.execute("SELECT level, count(*) FROM subscriber WHERE level > 0 GROUP BY level"):
+                self.levels[level] = n
+            (total,) = db.execute("SELECT count(*) FROM subscriber").fetchone()
+            self.levels[0] = total - sum(self.levels)
+            (self.promises,) = db.execute("SELECT count(*) FROM subscriber WHERE due > 0 AND promised").fetchone()
+            (self._next_id,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM subscriber").fetchone()
+        except (sqlite3.Error, OSError) as e:
+            self.close()
+            raise StoreError(f"database {self.path}: {e}; check state_dir, its owner and free space") from e
+
+    @staticmethod
+    def _migrate(db: sqlite3.Connection) -> None:
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version > len(MIGRATIONS):
+            raise sqlite3.DatabaseError(
+                f"schema version {version} is newer than this edged knows ({len(MIGRATIONS)}); install that version again"
+            )
+        for number, steps in enumerate(MIGRATIONS[version:], version + 1):
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                for step in steps:
+                    db.execute(step)
+                db.execute(f"PRAGMA user_version = {number}")
+                db.execute("COMMIT")
+            except sqlite3.Error:
+                db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        """Close; safe to call twice."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    @property
+    def db(self) -> sqlite3.Connection:
+        """The open connection."""
+        if self._db is None:
+            raise StoreError(f"database {self.path} is not open")
+        return self._db
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return work(self.db)
+        except sqlite3.Error as e:
+            raise StoreError(f"reading {self.path}: {e}") from e
+
+    # -- subscribers -----------------------------------------------------------------------------------------
+
+    def load(self, subs: Iterable[str]) -> dict[str, Known]:
+        """Subscribers by name, with their addresses; unknown names are left out."""
+        return self._read(lambda db: self._known(db, "sub", list(subs)))
+
+    def load_ids(self, ids: Iterable[int]) -> dict[str, Known]:
+        """The same by number."""
+        return self._read(lambda db: self._known(db, "id", list(ids)))
+
+    @staticmethod
+    def _known(db: sqlite3.Connection, column: str, values: Sequence[str | int]) -> dict[str, Known]:
+        by_id: dict[int, Known] = {}
+        for part in _parts(values):
+            for number, record in db.execute(f"SELECT id, record FROM subscriber WHERE {column} IN ({_marks(part)})", part):
+                by_id[number] = Known(number, _decoder.decode(record))
+        for ids in _parts(list(by_id)):
+            rows = db.execute(
+                f"SELECT owner, key, level, rate, lift, until, notified FROM address WHERE owner IN ({_marks(ids)})", ids
+            )
+            for owner, key, *entry in rows:
+                by_id[owner].addresses[key] = Entry(*entry)
+        return {k.sub.sub: k for k in by_id.values()}
+
+    def owners(self, keys: Iterable[bytes]) -> dict[bytes, int]:
+        """Subscriber numbers by address; unbound keys are left out."""
+
+        def work(db: sqlite3.Connection) -> dict[bytes, int]:
+            out: dict[bytes, int] = {}
+            for part in _parts(list(keys)):
+                out.update(db.execute(f"SELECT key, owner FROM address WHERE key IN ({_marks(part)})", part))
+            return out
+
+        return self._read(work)
+
+    def facts(self, ids: Iterable[int]) -> dict[int, dict[str, Fact]]:
+        """What is remembered of invoices, by subscriber number."""
+
+        def work(db: sqlite3.Connection) -> dict[int, dict[str, Fact]]:
+            out: dict[int, dict[str, Fact]] = {}
+            for part in _parts(list(ids)):
+                rows = db.execute(
+                    f"SELECT owner, id, settled, spent FROM invoice WHERE owner IN ({_marks(part)})", part
+                )
+                for owner, invoice, settled, spent in rows:
+                    out.setdefault(owner, {})[invoice] = Fact(bool(settled), spent)
+            return out
+
+        return self._read(work)
+
+    def new_id(self) -> int:
+        """A fresh subscriber number (used or not, it is not given again while the daemon runs)."""
+        self._next_id += 1
+        return self._next_id - 1
+
+    def due(self, now: int, limit: int = 5000) -> list[int]:
+        """Numbers of subscribers with something due by ``now`` (Unix ms), earliest first."""
+        query = "SELECT id FROM subscriber WHERE due > 0 AND due <= ? ORDER BY due LIMIT ?"
+        return self._read(lambda db: [i for (i,) in db.execute(query, (now, limit))])
+
+    def next_due(self) -> int:
+        """The earliest due moment (Unix ms), 0 for none."""
+        query = "SELECT due FROM subscriber WHERE due > 0 ORDER BY due LIMIT 1"
+        return self._read(lambda db: int((db.execute(query).fetchone() or (0,))[0]))
+
+    def listing(self, level: int | None, reason: str | None, after: int, limit: int = 1000) -> tuple[int, list[Subscriber]]:
+        """Restricted, waiting or promised subscribers with numbers above ``after``: (last number read, those wanted).
+
+        The number comes back as ``after`` when there are no more.
+        """
+        where, values = ("level = ?", (level,)) if level is not None else ("(level > 0 OR due > 0)", ())
+        query = f"SELECT id, record FROM subscriber WHERE {where} AND id > ? ORDER BY id LIMIT ?"
+        rows = self._read(lambda db: db.execute(query, (*values, after, limit)).fetchall())
+        found = [_decoder.decode(r) for _, r in rows]
+        return (rows[-1][0] if rows else after), [s for s in found if reason is None or reason in s.reasons]
+
+    # -- batches, events, gardens ----------------------------------------------------------------------------
+
+    def answers(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Stored answers by batch id."""
+
+        def work(db: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+            out: dict[str, dict[str, Any]] = {}
+            for part in _parts(list(ids)):
+                for i, a in db.execute(f"SELECT id, answer FROM batch WHERE id IN ({_marks(part)})", part):
+                    out[i] = json.loads(a)
+            return out
+
+        return self._read(work)
+
+    def events(self, limit: int = 500) -> list[tuple[int, str]]:
+        """Events not yet published: (number, JSON), oldest first."""
+        return self._read(lambda db: db.execute("SELECT id, event FROM outbox ORDER BY id LIMIT ?", (limit,)).fetchall())
+
+    def gardens(self) -> dict[str, dict[str, Any]]:
+        """The garden lists set by commands."""
+        return self._read(lambda db: {n: json.loads(v) for n, v in db.execute("SELECT name, list FROM garden")})
+
+    def note(self, name: str) -> str:
+        """A remembered word (last batch, sequence, ...), empty when never set."""
+        query = "SELECT value FROM note WHERE name = ?"
+        return self._read(lambda db: str((db.execute(query, (name,)).fetchone() or ("",))[0]))
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def commit(self, write: Write, now: int, notes: Mapping[str, str] = {}) -> None:
+        """Write everything and fsync, or raise StoreError with nothing written."""
+        self._commit(lambda db: self._write(db, write, now, notes))
+
+    def forget_events(self, up_to: int) -> None:
+        """Remove published events up to this number."""
+        self._commit(lambda db: db.execute("DELETE FROM outbox WHERE id <= ?", (up_to,)))
+
+    def purge(self, before: int) -> None:
+        """Drop batch ids older than ``before`` (Unix ms) and events beyond the limit."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM batch WHERE at < ?", (before,))
+            db.execute("DELETE FROM outbox WHERE id <= (SELECT max(id) FROM outbox) - ?", (MOST_EVENTS,))
+
+        self._commit(work)
+
+    def heartbeat(self, now: int) -> None:
+        """A commit that proves the disk still takes one."""
+        self._commit(lambda db: db.execute("INSERT OR REPLACE INTO note VALUES ('heartbeat', ?)", (str(now),)))
+
+    def _commit(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        db = self.db
+        levels, promises = list(self.levels), self.promises
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            work(db)
+            db.execute("COMMIT")
+        except sqlite3.Error as e:
+            self.levels, self.promises = levels, promises
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise StoreError(f"writing {self.path}: {e}; nothing was changed, it will be tried again") from e
+
+    def _write(self, db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) -> None:
+        self._count(db, w)
+        for part in _parts(list(w.forgotten)):
+            for table, column in (("subscriber", "id"), ("address", "owner"), ("invoice", "owner")):
+                db.execute(f"DELETE FROM {table} WHERE {column} IN ({_marks(part)})", part)
+        db.executemany(
+            "INSERT INTO subscriber(id, sub, level, due, promised, record) VALUES (?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE"
+            " SET level = excluded.level, due = excluded.due, promised = excluded.promised, record = excluded.record",
+            (
+                (i, s.sub, s.level, due, s.promise is not None, _encode(s).decode())
+                for i, (s, due) in w.subscribers.items()
+            ),
+        )
+        db.executemany("DELETE FROM address WHERE key = ?", ((k,) for k in w.unbound))
+        db.executemany(
+            "INSERT OR REPLACE INTO address VALUES (?,?,?,?,?,?,?)", ((k, o, *e) for k, (o, e) in w.addresses.items())
+        )
+        db.executemany(
+            "INSERT OR REPLACE INTO invoice VALUES (?,?,?,?)",
+            ((owner, i, f.settled, f.spent) for (owner, i), f in w.facts.items()),
+        )
+        db.executemany("INSERT OR REPLACE INTO garden VALUES (?,?)", ((n, json.dumps(v)) for n, v in w.gardens.items()))
+        db.executemany(
+            "INSERT OR REPLACE INTO batch VALUES (?,?,?)", ((i, now, json.dumps(a)) for i, a in w.answers.items())
+        )
+        db.executemany("INSERT INTO outbox(event) VALUES (?)", ((json.dumps(e),) for e in w.events))
+        db.executemany("INSERT OR REPLACE INTO note VALUES (?,?)", notes.items())
+
+    def _count(self, db: sqlite3.Connection, w: Write) -> None:
+        """Keep the counts by level: what the touched rows were goes out, what they become comes in."""
+        for part in _parts([*w.subscribers, *w.forgotten]):
+            for level, promised in db.execute(f"SELECT level, promised FROM subscriber WHERE id IN ({_marks(part)})", part):
+                self.levels[level] -= 1
+                self.promises -= promised
+        for sub, _ in w.subscribers.values():
+            self.levels[sub.level] += 1
+            self.promises += sub.promise is not None
+
+    # -- source of a refill (nft/enforcer.py) ----------------------------------------------------------------
+
+    def counts(self) -> dict[tuple[str, int], int]:
+        """(role, tag) -> set elements there will be, promises that have ended meanwhile included."""
+
+        def work(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
+            out: dict[tuple[str, int], int] = {}
+            for tag in range(4, 129):
+                low, high = bytes([tag]), bytes([tag + 1])
+                query = "SELECT count(*) FROM address WHERE level > 0 AND key >= ? AND key < ?"
+                (n,) = db.execute(query, (low, high)).fetchone()
+                if not n:
+                    continue
+                out[plan.RESTRICTED, tag] = n
+                special = "level > 0 AND (level <> 3 OR until > 0 OR notified > 0) AND key >= ? AND key < ?"
+                (m,) = db.execute(f"SELECT count(*) FROM address WHERE {special}", (low, high)).fetchone()
+                out.update({(role, tag): m for role in plan.ROLES if role != plan.RESTRICTED})
+            return out
+
+        return self._read(work)
+
+    def restricted(self, after: bytes, limit: int) -> Sequence[bytes]:
+        """Keys of restricted addresses above ``after``, ascending."""
+        query = "SELECT key FROM address WHERE level > 0 AND key > ? ORDER BY key LIMIT ?"
+        return self._read(lambda db: [k for (k,) in db.execute(query, (after, limit))])
+
+    def special(self, after: bytes, limit: int) -> Sequence[tuple[bytes, Owned]]:
+        """Addresses that need more than the restricted set, above ``after``, ascending."""
+        query = (
+            "SELECT key, owner, level, rate, lift, until, notified FROM address"
+            " WHERE level > 0 AND (level <> 3 OR until > 0 OR notified > 0) AND key > ? ORDER BY key LIMIT ?"
+        )
+        return self._read(lambda db: [(k, Owned(o, Entry(*e))) for k, o, *e in db.execute(query, (after, limit))])
+
+    def sample(self, n: int) -> list[tuple[bytes, Entry]]:
+        """Up to ``n`` restricted addresses from anywhere in the key space, for read-back."""
+
+        def work(db: sqlite3.Connection) -> list[tuple[bytes, Entry]]:
+            query = "SELECT key, level, rate, lift, until, notified FROM address WHERE level > 0 AND key >= ? ORDER BY key LIMIT 1"
+            out: dict[bytes, Entry] = {}
+            ends = db.execute("SELECT min(key), max(key) FROM address WHERE level > 0").fetchone()
+            if ends[0] is None:
+                return []
+            low, high = (int.from_bytes(e.ljust(17, b"\0")) for e in ends)
+            for i in range(n):
+                at = (low + (high - low) * i // max(n - 1, 1)).to_bytes(17)
+                for key, *entry in db.execute(query, (at.rstrip(b"\0"),)):
+                    out[key] = Entry(*entry)
+            return list(out.items())
+
+        return self._read(work)
+
+    def keys_of(self, owner: int) -> Iterator[bytes]:
+        """The addresses of one subscriber."""
+        return iter(self._read(lambda db: [k for (k,) in db.execute("SELECT key FROM address WHERE owner = ?", (owner,))]))
+
+
+def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for at in range(0, len(values), _IN):
+        yield values[at : at + _IN]
+
+
+def _marks(part: Sequence[Any]) -> str:
+    return ",".join("?" * len(part))

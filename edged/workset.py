@@ -1,0 +1,238 @@
+"""What a group of commands touches, loaded in bulk and changed in memory until it is committed.
+
+It keeps, for every subscriber it has met, the state as stored (for the plan's *before*) and as it will be (*after*),
+including all of its addresses: a policer must go with its last user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from edged.domain import command as c
+from edged.domain import effect
+from edged.domain.address import Addressing, literal, words
+from edged.domain.decide import Decision, check_rev
+from edged.domain.entry import Entry
+from edged.domain.model import Fact, Policy, Subscriber
+from edged.domain.rejection import Rejected
+from edged.plan import Owned
+from edged.store.store import Known, Store, Write
+
+EMPTY = Entry()
+
+
+class Workset:
+    """One group of commands at work. Reads through the store's bulk methods."""
+
+    def __init__(self, store: Store, addressing: Addressing) -> None:
+        self._store = store
+        self._addressing = addressing
+        self._known: dict[str, Known | None] = {}
+        self._names: dict[int, str] = {}
+        self._facts: dict[int, dict[str, Fact]] = {}
+        self._before: dict[bytes, Owned] = {}
+        self._touched: set[int] = set()
+        self._write = Write()
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def load(self, subs: Iterable[str]) -> None:
+        """Fetch subscribers in bulk; literal addresses under their canonical name."""
+        wanted = [s for s in dict.fromkeys(literal(s) or s for s in subs) if s not in self._known]
+        self._take(self._store.load(wanted))
+        for s in wanted:
+            self._known.setdefault(s, None)
+        missing = [k.id for s in wanted if (k := self._known[s])]
+        self._facts.update(dict.fromkeys(missing, {}) | self._store.facts(missing))
+
+    def load_ids(self, ids: Iterable[int]) -> None:
+        """Fetch subscribers by number."""
+        wanted = [i for i in ids if i not in self._names]
+        self._take(self._store.load_ids(wanted))
+        self._facts.update(dict.fromkeys(wanted, {}) | self._store.facts(wanted))
+
+    def _take(self, found: Mapping[str, Known]) -> None:
+        for name, known in found.items():
+            self._known[name] = known
+            self._names[known.id] = name
+            self._before.update((k, Owned(known.id, e)) for k, e in known.addresses.items())
+
+    def get(self, sub: str) -> Known | None:
+        """The subscriber, None when never heard of."""
+        if sub not in self._known:
+            self.load([sub])
+        return self._known[sub]
+
+    def all(self) -> list[Known]:
+        """Every known subscriber met so far."""
+        return [k for k in self._known.values() if k]
+
+    def facts(self, known: Known | None) -> Mapping[str, Fact]:
+        """What is remembered of its invoices."""
+        return self._facts.get(known.id, {}) if known else {}
+
+    def find(self, sub: str | None, address: str | None) -> Known:
+        """By name or by address. Raises Rejected ``unknown_subscriber`` or ``bad_address``."""
+        if sub is not None:
+            known = self.get(sub)
+            if known is None:
+                raise Rejected("unknown_subscriber", f"no subscriber {sub!r}")
+            return known
+        for key in self._addressing.lookup(str(address)):
+            owner = self._owner(key)
+            if owner:
+                return owner
+        raise Rejected("unknown_subscriber", f"nobody has the address {address}")
+
+    def _owner(self, key: bytes) -> Known | None:
+        """Who has this address, with what the group has changed so far."""
+        for known in self.all():
+            if key in known.addresses:
+                return known
+        number = self._store.owners([key]).get(key)
+        if number is None or number in self._names:
+            return None  # unbound, or its owner was met and has lost it
+        self.load_ids([number])
+        return self._known[self._names[number]]
+
+    # -- changing --------------------------------------------------------------------------------------------
+
+    def _make(self, sub: Subscriber) -> Known:
+        known = Known(self._store.new_id(), sub)
+        self._known[sub.sub] = known
+        self._names[known.id] = sub.sub
+        self._facts[known.id] = {}
+        self._touched.add(known.id)
+        return known
+
+    def set(self, name: str, sub: Subscriber, events: Iterable[dict[str, Any]]) -> None:
+        """Put a subscriber's new state."""
+        known = self._known.get(name) or self._make(sub)
+        known.sub = sub
+        self._touched.add(known.id)
+        self._write.events += events
+
+    def put(self, name: str, made: Decision) -> None:
+        """Put a decision: state, invoice facts, events. A new literal address is bound to itself."""
+        fresh = self._known.get(name) is None
+        if not fresh and made.sub == self._known[name].sub and not made.facts:  # type: ignore[union-attr]
+            return
+        self.set(name, made.sub, made.events)
+        known = self._known[name]
+        assert known is not None  # noqa: S101  set() has just put it
+        if fresh and literal(name):
+            self._claim(known, self._addressing.keys(name))
+        for invoice, fact in made.facts.items():
+            self._facts[known.id] = {**self._facts[known.id], invoice: fact}
+            self._write.facts[known.id, invoice] = fact
+
+    def check_literal(self, name: str) -> None:
+        """Raise Rejected where a literal address cannot be a subscriber of its own."""
+        if not literal(name) or self._known.get(name):
+            return
+        for key in self._addressing.keys(name):
+            if self._owner(key):
+                detail = f"{words(key)} is bound to another subscriber; name that one, or unbind the address first"
+                raise Rejected("bad_address", detail)
+
+    def _claim(self, known: Known, keys: Iterable[bytes]) -> None:
+        """Give addresses to a subscriber, taking them from whoever has them."""
+        for key in keys:
+            if key in known.addresses:
+                continue
+            owner = self._owner(key)
+            if owner:
+                del owner.addresses[key]
+                self._touched.add(owner.id)
+                moved = {"event": "address.moved", "address": words(key), "from": owner.sub.sub, "to": known.sub.sub}
+                self._write.events.append(moved)
+            known.addresses[key] = EMPTY
+        self._touched.add(known.id)
+
+    def bind(self, cmd: c.Bind, now: int) -> str:
+        """Carry out ``bind``; returns the status."""
+        keys = [k for a in cmd.addresses for k in self._addressing.keys(a)]
+        known = self.get(cmd.sub)
+        if known:
+            known.sub = check_rev(known.sub, cmd.rev)
+        known = known or self._make(check_rev(Subscriber(cmd.sub, since=now), cmd.rev))
+        lost = set(known.addresses) - set(keys) if cmd.replace else set()
+        if not lost and not set(keys) - set(known.addresses) and known.id not in self._touched:
+            return "unchanged"
+        for key in lost:
+            del known.addresses[key]
+        self._claim(known, keys)
+        return "applied"
+
+    def unbind(self, cmd: c.Unbind) -> str:
+        """Carry out ``unbind``; returns the status."""
+        known = self.find(cmd.sub, None)
+        known.sub = check_rev(known.sub, cmd.rev)
+        wanted = {k for a in cmd.addresses for k in self._addressing.keys(a)} if cmd.addresses is not None else None
+        lost = set(known.addresses) if wanted is None else wanted & set(known.addresses)
+        for key in lost:
+            del known.addresses[key]
+        if not lost:
+            return "unchanged"
+        self._touched.add(known.id)
+        return "applied"
+
+    def forget(self, cmd: c.Forget) -> str:
+        """Carry out ``forget``: the subscriber, its addresses and its invoices go."""
+        known = self.find(cmd.sub, None)
+        known.sub = check_rev(known.sub, cmd.rev)
+        self._write.forgotten.add(known.id)
+        self._touched.discard(known.id)
+        for key in [k for k in self._write.facts if k[0] == known.id]:
+            del self._write.facts[key]
+        known.addresses.clear()
+        self._known[cmd.sub] = None
+        return "applied"
+
+    def garden(self, cmd: c.GardenList) -> str:
+        """Carry out ``garden``; returns the status."""
+        value = cmd.model_dump(include={"networks", "domains", "ports"})
+        have = self._write.gardens.get(cmd.name) or self._store.gardens().get(cmd.name)
+        if have is not None and _plain(have) == _plain(value):
+            return "unchanged"
+        self._write.gardens[cmd.name] = value
+        return "applied"
+
+    # -- the result ------------------------------------------------------------------------------------------
+
+    def written(self, now: int, policy: Policy) -> Write:
+        """Everything to commit, with each touched address's entry worked out."""
+        w = self._write
+        held: set[bytes] = set()
+        for name in (self._names[i] for i in sorted(self._touched)):
+            known = self._known[name]
+            if known is None or known.id in w.forgotten:
+                continue
+            known.sub = effect.settle(known.sub, now)
+            entry = effect.entry(known.sub, now, policy)
+            w.subscribers[known.id] = (known.sub, effect.next_moment(known.sub, now))
+            for key, old in known.addresses.items():
+                held.add(key)
+                if self._before.get(key) != Owned(known.id, entry):
+                    w.addresses[key] = Owned(known.id, entry)
+                known.addresses[key] = entry if old != entry else old
+        untouched = {k for known in self.all() if known.id not in self._touched for k in known.addresses}
+        w.unbound = set(self._before) - held - untouched
+        return w
+
+    def transition(self, written: Write) -> tuple[dict[bytes, Owned], dict[bytes, Owned]]:
+        """(before, after) for the plan: all addresses of every subscriber that this group changed."""
+        changed = self._touched | written.forgotten
+        before = {k: o for k, o in self._before.items() if o.owner in changed}
+        after = {k: Owned(n.id, e) for n in self.all() if n.id in changed for k, e in n.addresses.items()}
+        return before, after
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, for comparing with what JSON gave back."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | Iterator):
+        return [_plain(v) for v in value]
+    return value
