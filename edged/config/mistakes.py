@@ -51,7 +51,7 @@ def sentence(detail: ErrorDetails, origins: Mapping[str, str], merged: Mapping[s
     origin = _origin(names, origins)
     if detail["type"] == "missing":
         return f"{key}: is required; {_example(names)}"
-    equals = "" if isinstance(value, dict) else f" = {_shown(value)}"
+    equals = "" if value is None or isinstance(value, dict) else f" = {_shown(value)}"
     return f"{key}{equals} ({origin}): {_remedy(detail, names, origin)}"
 
 

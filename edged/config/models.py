@@ -82,7 +82,7 @@ class MqttSection(Section):
         None, description="Authorities that vouch for the broker; default: the system's."
     )
     cert_file: AbsolutePath | None = Field(None, description="Our certificate, where the broker wants one.")
-    key_file: AbsolutePath | None = Field(None, description="The private key of cert_file.")
+    key_file: AbsolutePath | None = Field(None, validate_default=True, description="The private key of cert_file.")
     keepalive: int = Field(
         30, ge=5, le=65535, description="Seconds without traffic after which the broker is asked for life."
     )
