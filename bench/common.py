@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,17 +124,6 @@ def _setns(fd: int) -> None:
         raise OSError(number, os.strerror(number), "setns")
 
 
-def enter(namespace: str) -> Callable[[], None]:
-    """A ``preexec_fn`` that puts a child process into ``namespace``."""
-
-    def go() -> None:
-        fd = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
-        _setns(fd)
-        os.close(fd)
-
-    return go
-
-
 def write_in(namespace: str, path: str, value: str) -> None:
     """Write a file of /proc or /sys as it looks inside ``namespace``."""
     sh("ip", "netns", "exec", namespace, "sh", "-c", f"printf %s '{value}' > {path}")
@@ -183,13 +172,12 @@ class Ran:
     output: str
 
 
-def measure(argv: Sequence[str], *, namespace: str | None = None, env: dict[str, str] | None = None) -> Ran:
+def measure(argv: Sequence[str], *, namespace: str | None = None) -> Ran:
     """Run a child to its end: seconds from start to exit, and its peak memory, looked up every 5 ms."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start = time.monotonic()
-        child = subprocess.Popen(
-            argv, stdout=out, stderr=err, env=env, preexec_fn=enter(namespace) if namespace else None
-        )
+        with inside(namespace) if namespace else contextlib.nullcontext():
+            child = subprocess.Popen(argv, stdout=out, stderr=err)
         peak = 0
         try:
             while True:

@@ -33,13 +33,13 @@ def run(budget: float = 45.0, members: int = MILLION) -> dict[str, Any]:
         member_file = Path(room) / "members.ipset"
         rivals.ipset_file(member_file, "blocked", restricted)
         tables = rivals.usual_gateway(ns["usual"], "sub", member_file)
-        with ours.enforced(ns["ours"], "sub", restricted, Path(room)) as what:
-            say(f"ready: {members} restricted, usual way by {tables}, ours by {what}")
+        with ours.enforced(ns["ours"], "sub", restricted):
+            say(f"ready: {members} restricted, usual way by {tables}")
             with pinned(cores()[-1]):
                 rates = _rounds(ns, injectors, end - 2.0)
         for injector in injectors.values():
             injector.close()
-    return _report(rates, members, iptables=tables, ours=what)
+    return _report(rates, members, iptables=tables)
 
 
 def _wire(ns: dict[str, str]) -> dict[tuple[str, str], Injector]:
@@ -56,7 +56,7 @@ def _wire(ns: dict[str, str]) -> dict[tuple[str, str], Injector]:
             sh("ip", "-n", gateway, "addr", "add", f"{net}.1/24", "dev", local)
             sh("ip", "-n", gateway, "neigh", "add", f"{net}.2", "lladdr", "02:00:00:00:00:02", "dev", local)
         sh("ip", "-n", gateway, "route", "add", "203.0.113.0/24", "via", f"10.{number}.1.2")
-        sh("ip", "-n", gateway, "route", "add", "100.64.0.0/10", "via", f"10.{number}.0.2")
+        sh("ip", "-n", gateway, "route", "add", "100.96.0.0/11", "via", f"10.{number}.0.2")
         for key, value in (("ip_forward", "1"), ("conf/all/rp_filter", "0"), ("conf/sub/rp_filter", "0")):
             write_in(gateway, f"/proc/sys/net/ipv4/{key}", value)
         for way, (device, _) in WAYS.items():

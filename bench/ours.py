@@ -1,29 +1,56 @@
-"""Our side of the benches: the daemon's own store and enforcer, driven without the daemon."""
+"""Our side of the benches that need no daemon: the real enforcer, fed from an array instead of the store."""
 
 from __future__ import annotations
 
+import bisect
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
+import time
+from collections.abc import Iterator, Mapping, Sequence
 
-from .common import sh
-from .people import Addresses, texts
+import numpy as np
+
+from edged import plan
+from edged.nft.enforcer import Enforcer
+from edged.nft.schema import Settings
+from edged.nft.socket import KernelBackend
+from edged.plan import Owned
+
+from .common import inside
+from .people import Addresses
+
+
+class ArraySource:
+    """What a refill reads, with everybody of ``addresses`` walled."""
+
+    def __init__(self, addresses: Addresses) -> None:
+        ordered = np.sort(addresses).astype(">u4").view(np.uint8).reshape(-1, 4)
+        packed = np.insert(ordered, 0, plan.V4_TAG, axis=1).tobytes()
+        self._keys = [packed[at : at + 5] for at in range(0, len(packed), 5)]
+
+    def counts(self) -> Mapping[tuple[str, int], int]:
+        return {(plan.RESTRICTED, plan.V4_TAG): len(self._keys)}
+
+    def restricted(self, after: bytes, limit: int) -> Sequence[bytes]:
+        first = bisect.bisect_right(self._keys, after)
+        return self._keys[first : first + limit]
+
+    def special(self, after: bytes, limit: int) -> Sequence[tuple[bytes, Owned]]:  # noqa: ARG002
+        return ()
 
 
 @contextlib.contextmanager
-def enforced(namespace: str, subscriber_side: str, values: Addresses, room: Path) -> Iterator[str]:
-    """The ruleset of edged in ``namespace`` with these addresses walled; says how it got there."""
-    file = room / "design.nft"
-    elements = ",\n".join(texts(values))
-    file.write_text(f"""\
-table inet edged {{
-  set restricted4 {{ type ipv4_addr; size 2097152; elements = {{ {elements} }} }}
-  chain restricted {{ reject with icmpx admin-prohibited; }}
-  chain prerouting {{ type filter hook prerouting priority mangle; policy accept;
-    iifname "{subscriber_side}" ip saddr @restricted4 goto restricted; }}
-  chain forward {{ type filter hook forward priority filter; policy accept;
-    oifname "{subscriber_side}" ip daddr @restricted4 drop; }}
-}}
-""")
-    sh("ip", "netns", "exec", namespace, "nft", "-f", str(file))
-    yield "a plain ruleset of the same shape"
+def enforced(namespace: str, subscriber_side: str, addresses: Addresses) -> Iterator[None]:
+    """The whole ruleset of edged in ``namespace`` with these addresses walled, by our own enforcer."""
+    with inside(namespace):
+        backend = KernelBackend()
+        try:
+            enforcer = Enforcer(backend, Settings((subscriber_side,)))
+            for _ in enforcer.refill(ArraySource(addresses), int(time.time() * 1000)):
+                pass
+        except BaseException:
+            backend.close()
+            raise
+    try:
+        yield
+    finally:
+        backend.close()

@@ -1,6 +1,6 @@
 """Who is who in the benches: a million restricted subscribers and some open ones, the same in every run.
 
-Addresses are spread over 100.64.0.0/10 by an odd multiplier, so that neighbours in time are not neighbours in
+Addresses are spread over 100.96.0.0/11 by an odd multiplier, so that neighbours in time are not neighbours in
 the hash, and no address comes twice.
 """
 
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-BASE = 0x64400000
-"""100.64.0.0, the shared address space of RFC 6598."""
-SPACE = 1 << 22
+BASE = 0x64600000
+"""100.96.0.0, the upper half of the shared address space of RFC 6598; the lab lives in the lower one."""
+SPACE = 1 << 21
 ODD = 2654435761
 
 Addresses = npt.NDArray[np.uint32]
@@ -20,7 +20,7 @@ Addresses = npt.NDArray[np.uint32]
 def addresses(first: int, count: int) -> Addresses:
     """Subscribers number ``first`` .. ``first + count`` as host-order integers, shape (count,)."""
     if first < 0 or first + count > SPACE:
-        raise ValueError(f"subscribers {first}..{first + count} do not fit into /10")
+        raise ValueError(f"subscribers {first}..{first + count} do not fit into a /11")
     numbers = np.arange(first, first + count, dtype=np.uint64)
     return ((numbers * ODD) % SPACE + BASE).astype(np.uint32)
 
