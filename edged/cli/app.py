@@ -120,9 +120,10 @@ def check_config(
 @app.command()
 def rules(config_file: ConfigOption = None) -> None:
     """Print the ruleset as nft text; nothing is touched."""
+    cfg = config.load(config_file)
     from edged import daemon
 
-    print(daemon.rules_text(config.load(config_file)))
+    print(daemon.rules_text(cfg))
 
 
 # ------------------------------------------------------------------------------------------------ asking the daemon

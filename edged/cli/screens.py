@@ -34,7 +34,7 @@ def clean(text: str, *, keep: str = "") -> str:
 def plain(value: Any) -> str:
     """A JSON value as a person reads it."""
     match value:
-        case None | "" | [] | {}:
+        case None | "" | []:
             return "-"
         case bool():
             return "yes" if value else "no"
@@ -42,6 +42,8 @@ def plain(value: Any) -> str:
             return datetime.fromtimestamp(value / 1000, UTC).isoformat(sep=" ", timespec="seconds")
         case float():
             return f"{value:.4g}"
+        case Mapping() if not value:
+            return "-"
         case Mapping():
             return "  ".join(f"{clean(str(key))} {plain(below)}" for key, below in value.items())
         case str():
