@@ -216,7 +216,9 @@ def configuration(loaded: Loaded, settings: Sequence[Setting], warnings: Sequenc
     for column in ("key", "value", "origin", "meaning"):
         table.add_column(column, overflow="fold", no_wrap=column == "key")
     for s in settings:
-        value = f"{s.value} ({s.value:#x})" if s.key.endswith("mark_bit") else plain(s.value)
+        value = str(s.value).lower() if isinstance(s.value, bool) else plain(s.value)  # as it would be written
+        if s.key.endswith("mark_bit"):
+            value += f" ({s.value:#x})"
         table.add_row(s.key, value, s.origin, s.description, style="dim" if s.origin == "default" else "")
     console.print(table)
     for warning in warnings:
