@@ -1,4 +1,4 @@
-"""The path of a command: parse ─► decide ─► commit ─► plan ─► apply ─► answer. Synchronous, one thread, no I/O of its own.
+"""The path of a command: parse ─► decide ─► commit ─► plan ─► apply ─► answer. Synchronous, for one thread.
 
 Everything that changes what is in force goes through :class:`Pipeline`: MQTT messages, local commands, timers, a seen
 notice. It loads what a group of commands touches, decides in memory, commits once (fsync), and hands one transaction
@@ -8,7 +8,9 @@ to the enforcer. A store error leaves everything as it was and is raised; a kern
 
 from __future__ import annotations
 
+import errno
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,9 +93,10 @@ class Pipeline:
         write = work.written(now, self.settings.policy)
         for answer in answers:
             name = answer.document["id"]
-            if answer.fresh and name is not None and answer.document.get("batch", True):
-                write.answers[name] = answer.document
-        last = next((a.document["id"] for a in reversed(answers) if a.document["id"]), "")
+            if answer.fresh and name is not None:
+                write.answers[name] = _without(answer.document, work.forgotten)
+        write.events = [{**e, "at": rfc3339(now)} for e in write.events]
+        last = next((a.document["id"] for a in reversed(answers) if a.fresh), "")
         self._commit(write, now, {"last_batch": last} if last else {})
         self.last_batch = last or self.last_batch
         enforced = self._enforce(work, write, now)
@@ -120,7 +123,7 @@ class Pipeline:
                 known[item.id] = answer.document
                 answers.append(answer)
             else:
-                answers.append(self._run([item], work, now, None, ""))
+                answers.append(self._bare(item, work, now))
         return answers
 
     def _batch(self, batch: c.Batch, work: Workset, now: int) -> Answer:
@@ -128,6 +131,12 @@ class Pipeline:
             detail = f"the batch expired at {batch.expires.isoformat()}"
             return self._refused(Rejected("expired", detail), now, batch.id)
         return self._run(batch.commands, work, now, batch.id, batch.issuer or "")
+
+    def _bare(self, command: dict[str, Any], work: Workset, now: int) -> Answer:
+        """A single command without a batch: it gets an id of its own and is never a duplicate."""
+        answer = self._run([command], work, now, f"bare-{uuid.uuid4().hex[:16]}", "")
+        answer.fresh = False
+        return answer
 
     @staticmethod
     def _known(document: dict[str, Any]) -> Answer:
@@ -214,9 +223,7 @@ class Pipeline:
         for known in work.all():
             after, events = decide.expire(known.sub, now)
             work.set(known.sub.sub, after, events)
-        write = work.written(now, self.settings.policy)
-        self._commit(write, now, {})
-        return len(ids), self._enforce(work, write, now)
+        return len(ids), self._finish(work, now)
 
     def seen(self, address: str) -> bool:
         """A page was looked at from this address; a notice then rests. Returns whether the kernel has it."""
@@ -230,7 +237,12 @@ class Pipeline:
         if after == known.sub:
             return True
         work.set(known.sub.sub, after, ())
+        return self._finish(work, now)
+
+    def _finish(self, work: Workset, now: int) -> bool:
+        """Commit and enforce what nobody waits to be answered for."""
         write = work.written(now, self.settings.policy)
+        write.events = [{**e, "at": rfc3339(now)} for e in write.events]
         self._commit(write, now, {})
         return self._enforce(work, write, now)
 
@@ -317,10 +329,15 @@ def _names(read: Sequence[c.Batch | dict[str, Any] | Rejected]) -> list[str]:
     return out
 
 
+def _without(document: dict[str, Any], forgotten: set[str]) -> dict[str, Any]:
+    """An answer as it may be kept: nothing of a forgotten subscriber stays (LGPD)."""
+    if not forgotten:
+        return document
+    return {**document, "results": [r for r in document["results"] if r.get("sub") not in forgotten]}
+
+
 def error_name(e: KernelError) -> str:
     """The errno's name for metrics."""
-    import errno
-
     return errno.errorcode.get(e.errno, "unanswered")
 
 

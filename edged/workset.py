@@ -32,8 +32,12 @@ class Workset:
         self._names: dict[int, str] = {}
         self._facts: dict[int, dict[str, Fact]] = {}
         self._before: dict[bytes, Owned] = {}
+        self._holder: dict[bytes, int] = {}
+        """Who has an address by now, 0 for nobody; only of addresses that were looked at."""
         self._touched: set[int] = set()
         self._write = Write()
+        self.forgotten: set[str] = set()
+        """Names of subscribers that this group forgets."""
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -43,6 +47,7 @@ class Workset:
         self._take(self._store.load(wanted))
         for s in wanted:
             self._known.setdefault(s, None)
+        self._look_up(k for s in wanted if self._known[s] is None and literal(s) for k in self._keys_or_none(s))
         missing = [k.id for s in wanted if (k := self._known[s])]
         self._facts.update(dict.fromkeys(missing, {}) | self._store.facts(missing))
 
@@ -57,6 +62,21 @@ class Workset:
             self._known[name] = known
             self._names[known.id] = name
             self._before.update((k, Owned(known.id, e)) for k, e in known.addresses.items())
+            self._holder.update(dict.fromkeys(known.addresses, known.id))
+
+    def _keys_or_none(self, sub: str) -> list[bytes]:
+        try:
+            return self._addressing.keys(sub)
+        except Rejected:
+            return []  # said when its command is carried out
+
+    def _look_up(self, keys: Iterable[bytes]) -> None:
+        """Find out who has these addresses, in bulk."""
+        unknown = [k for k in keys if k not in self._holder]
+        found = self._store.owners(unknown) if unknown else {}
+        # Whom we have met already has lost the address in this group, or it would be in the table of holders.
+        self._holder.update({k: 0 if (n := found.get(k, 0)) in self._names else n for k in unknown})
+        self.load_ids({n for n in found.values() if n not in self._names})
 
     def get(self, sub: str) -> Known | None:
         """The subscriber, None when never heard of."""
@@ -87,14 +107,9 @@ class Workset:
 
     def _owner(self, key: bytes) -> Known | None:
         """Who has this address, with what the group has changed so far."""
-        for known in self.all():
-            if key in known.addresses:
-                return known
-        number = self._store.owners([key]).get(key)
-        if number is None or number in self._names:
-            return None  # unbound, or its owner was met and has lost it
-        self.load_ids([number])
-        return self._known[self._names[number]]
+        self._look_up([key])
+        number = self._holder[key]
+        return self._known[self._names[number]] if number else None
 
     # -- changing --------------------------------------------------------------------------------------------
 
@@ -138,6 +153,8 @@ class Workset:
 
     def _claim(self, known: Known, keys: Iterable[bytes]) -> None:
         """Give addresses to a subscriber, taking them from whoever has them."""
+        keys = list(keys)
+        self._look_up(keys)
         for key in keys:
             if key in known.addresses:
                 continue
@@ -148,31 +165,43 @@ class Workset:
                 moved = {"event": "address.moved", "address": words(key), "from": owner.sub.sub, "to": known.sub.sub}
                 self._write.events.append(moved)
             known.addresses[key] = EMPTY
+            self._holder[key] = known.id
         self._touched.add(known.id)
+
+    def _release(self, known: Known, keys: Iterable[bytes]) -> None:
+        for key in keys:
+            del known.addresses[key]
+            self._holder[key] = 0
+
+    def _revised(self, known: Known, rev: int | None) -> None:
+        """Take a revision; raises Rejected when it falls."""
+        revised = check_rev(known.sub, rev)
+        if revised != known.sub:
+            known.sub = revised
+            self._touched.add(known.id)
 
     def bind(self, cmd: c.Bind, now: int) -> str:
         """Carry out ``bind``; returns the status."""
         keys = [k for a in cmd.addresses for k in self._addressing.keys(a)]
         known = self.get(cmd.sub)
         if known:
-            known.sub = check_rev(known.sub, cmd.rev)
+            self._revised(known, cmd.rev)
+        fresh = known is None
         known = known or self._make(check_rev(Subscriber(cmd.sub, since=now), cmd.rev))
         lost = set(known.addresses) - set(keys) if cmd.replace else set()
-        if not lost and not set(keys) - set(known.addresses) and known.id not in self._touched:
+        if not lost and not set(keys) - set(known.addresses) and not fresh:
             return "unchanged"
-        for key in lost:
-            del known.addresses[key]
+        self._release(known, lost)
         self._claim(known, keys)
         return "applied"
 
     def unbind(self, cmd: c.Unbind) -> str:
         """Carry out ``unbind``; returns the status."""
         known = self.find(cmd.sub, None)
-        known.sub = check_rev(known.sub, cmd.rev)
+        self._revised(known, cmd.rev)
         wanted = {k for a in cmd.addresses for k in self._addressing.keys(a)} if cmd.addresses is not None else None
         lost = set(known.addresses) if wanted is None else wanted & set(known.addresses)
-        for key in lost:
-            del known.addresses[key]
+        self._release(known, lost)
         if not lost:
             return "unchanged"
         self._touched.add(known.id)
@@ -181,13 +210,14 @@ class Workset:
     def forget(self, cmd: c.Forget) -> str:
         """Carry out ``forget``: the subscriber, its addresses and its invoices go."""
         known = self.find(cmd.sub, None)
-        known.sub = check_rev(known.sub, cmd.rev)
+        self._revised(known, cmd.rev)
         self._write.forgotten.add(known.id)
         self._touched.discard(known.id)
         for key in [k for k in self._write.facts if k[0] == known.id]:
             del self._write.facts[key]
-        known.addresses.clear()
+        self._release(known, set(known.addresses))
         self._known[cmd.sub] = None
+        self.forgotten.add(cmd.sub)
         return "applied"
 
     def garden(self, cmd: c.GardenList) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -107,6 +107,8 @@ class Enforcer:
         self.live: Generation | None = None
         self._next: Generation | None = None
         self._cursor = Cursor()
+        self._spoiled = False
+        """A change beside the refill did not reach the generation being filled."""
         self._gardens: dict[tuple[str, int], frozenset[garden.Range]] = {}
 
     # -- small changes ---------------------------------------------------------------------------------------
@@ -142,6 +144,7 @@ class Enforcer:
             self.backend.commit(transaction)
         except KernelError:
             self.synced = False
+            self._spoiled = True
             raise
 
     def _spec(self, generation: Generation, role: str, tag: int) -> SetSpec:
@@ -171,6 +174,7 @@ class Enforcer:
             spec = self._spec(generation, role, tag)
             if generation.counts[role, tag] + len(group) > spec.size * _FULL and spec.size:
                 self.synced = False
+                self._spoiled = True
                 raise KernelMismatch(f"set {spec.name} is full ({spec.size}); growing it")
             timeouts = tuple(max(e.expiry - now, 1) for e in group) if role in plan.TIMED else ()
             objects = tuple(f"{e.policer}_g{g}" for e in group) if role in plan.POLICED else ()
@@ -202,35 +206,39 @@ class Enforcer:
 
     # -- refill ----------------------------------------------------------------------------------------------
 
-    def refill(self, source: Source, now: int) -> Iterator[None]:
+    def refill(self, source: Source, clock: Callable[[], int]) -> Iterator[None]:
         """Bring the kernel to what ``source`` says; each step is one transaction, after which it yields.
 
+        ``clock`` gives Unix ms.
         Raises KernelError; the live generation then still stands as it was and a new refill may be begun.
         """
         try:
-            yield from self._refill(source, now)
+            yield from self._refill(source, clock)
         except KernelError:
             self.synced = False
             raise
         finally:
             self._next = None
 
-    def _refill(self, source: Source, now: int) -> Iterator[None]:
+    def _refill(self, source: Source, clock: Callable[[], int]) -> Iterator[None]:
         generation = Generation(self._newest() + 1, self._sizes(source))
         self._begin(generation)
-        self._next, self._cursor = generation, Cursor()
+        self._next, self._cursor, self._spoiled = generation, Cursor(), False
         yield
         while keys := source.restricted(self._cursor.restricted, CHUNK):
-            self._fill(generation, Change(add=[]), now, keys)
+            self._fill(generation, Change(), 0, keys)
             self._cursor.restricted = keys[-1]
             yield
         self._cursor.restricted_done = True
         while rows := source.special(self._cursor.special, CHUNK // 4):
+            now = clock()
             found = [e for key, owned in rows for e in plan.elements(key, owned, now) if e.role != plan.RESTRICTED]
             self._fill(generation, Change(add=found, limits_add=plan.limits_of(found)), now, ())
             self._cursor.special = rows[-1][0]
             yield
         self._cursor.special_done = True
+        if self._spoiled:
+            raise KernelMismatch("a change failed beside the refill; it begins again")
         self._switch(generation)
         self.live, self.synced = generation, True
         yield

@@ -24,7 +24,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              notified INTEGER NOT NULL         -- a notice counts as seen until, Unix ms
            ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX address_owner ON address(owner)",
-        "CREATE INDEX address_restricted ON address(key) WHERE level > 0",
+        "CREATE INDEX address_restricted ON address(key, level) WHERE level > 0",  # level: else not covering, 10 x slower
         """CREATE INDEX address_special ON address(key)
              WHERE level > 0 AND (level <> 3 OR until > 0 OR notified > 0)""",
         """CREATE TABLE invoice (

@@ -266,6 +266,8 @@ class Store:
 
     def _write(self, db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) -> None:
         self._count(db, w)
+        for number in w.forgotten:
+            self._scrub(db, number)
         for part in _parts(list(w.forgotten)):
             for table, column in (("subscriber", "id"), ("address", "owner"), ("invoice", "owner")):
                 db.execute(f"DELETE FROM {table} WHERE {column} IN ({_marks(part)})", part)
@@ -291,6 +293,19 @@ class Store:
         )
         db.executemany("INSERT INTO outbox(event) VALUES (?)", ((json.dumps(e),) for e in w.events))
         db.executemany("INSERT OR REPLACE INTO note VALUES (?,?)", notes.items())
+
+    @staticmethod
+    def _scrub(db: sqlite3.Connection, number: int) -> None:
+        """Take a subscriber out of kept answers and unpublished events. Rare, so a walk over both is fine."""
+        row = db.execute("SELECT sub FROM subscriber WHERE id = ?", (number,)).fetchone()
+        if row is None:
+            return
+        name = json.dumps(row[0])
+        db.execute("DELETE FROM outbox WHERE instr(event, ?) > 0", (name,))
+        for batch, answer in db.execute("SELECT id, answer FROM batch WHERE instr(answer, ?) > 0", (name,)).fetchall():
+            kept = json.loads(answer)
+            kept["results"] = [r for r in kept["results"] if r.get("sub") != row[0]]
+            db.execute("UPDATE batch SET answer = ? WHERE id = ?", (json.dumps(kept), batch))
 
     def _count(self, db: sqlite3.Connection, w: Write) -> None:
         """Keep the counts by level: what the touched rows were goes out, what they become comes in."""

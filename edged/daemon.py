@@ -1,0 +1,281 @@
+"""The composition root: builds every part, wires them, runs one task group of named tasks, and takes it all down.
+
+``run_core`` is the half with CAP_NET_ADMIN, ``run_both`` adds the portal as a child for a quick start.
+A stop leaves the restrictions in force: the table persists, the portal's rule and route stay. Only
+``edged stop --open`` takes them away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import ipaddress
+import logging
+import os
+import signal
+import sys
+import time
+import zoneinfo
+from collections.abc import Coroutine, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import sdnotify
+
+from edged.config import Config
+from edged.control import ControlServer
+from edged.desk import Desk
+from edged.domain.address import Addressing
+from edged.domain.levels import Level
+from edged.domain.model import Policy
+from edged.errors import EdgedError, KernelError
+from edged.gardens import Gardens
+from edged.keeper import Keeper
+from edged.metrics import Metrics
+from edged.mqtt.session import Session
+from edged.mqtt.topics import Topics
+from edged.nft import schema
+from edged.nft.enforcer import Enforcer
+from edged.nft.routing import Steering
+from edged.nft.socket import KernelBackend
+from edged.nft.watch import Watch
+from edged.pipeline import Pipeline, Settings
+from edged.portal.link import PortalLink
+from edged.store.store import Store
+
+_log = logging.getLogger(__name__)
+PORTAL_PAUSE = 1.0
+PORTAL_STOP_SECONDS = 5.0
+
+
+def wall_clock() -> int:
+    """Unix milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def rule_settings(cfg: Config) -> schema.Settings:
+    """What the rules depend on, from the configuration."""
+    return schema.Settings(
+        interfaces=tuple(cfg.network.subscriber_interfaces),
+        prefix_lengths=tuple(sorted(cfg.network.ipv6_prefix_lengths, reverse=True)),
+        mark_bit=cfg.network.mark_bit,
+        http_port=cfg.portal.listen_port,
+    )
+
+
+def pipeline_settings(cfg: Config) -> Settings:
+    """What deciding depends on, from the configuration."""
+    policy = cfg.policy
+    return Settings(
+        gateway=cfg.gateway,
+        addressing=Addressing(
+            tuple(cfg.network.ipv6_prefix_lengths), tuple(ipaddress.ip_network(n) for n in cfg.network.protected)
+        ),
+        policy=Policy(
+            zone=zoneinfo.ZoneInfo(policy.timezone),
+            trust_max_hours=policy.trust_max_hours,
+            trust_per_invoice=policy.trust_per_invoice,
+            min_days_overdue=policy.min_days_overdue,
+            notice_days=policy.notice_days,
+            require_notice=policy.require_notice,
+            reduced_rate_kbit=policy.reduced_rate_kbit,
+            notice_repeat_hours=policy.notice_repeat_hours,
+        ),
+        max_payload=cfg.mqtt.max_payload,
+    )
+
+
+def steering(cfg: Config) -> Steering:
+    """The portal's rule and route, from the configuration."""
+    return Steering(cfg.network.mark_bit, cfg.network.route_table, cfg.network.rule_priority)
+
+
+def rules_text(cfg: Config) -> str:
+    """The ruleset as nft text (``edged rules``); touches nothing."""
+    return schema.text(rule_settings(cfg), 1)
+
+
+def open_offline(cfg: Config) -> list[str]:
+    """Remove table, rule and route while no daemon runs; returns what was removed. Raises KernelError."""
+    backend = KernelBackend()
+    try:
+        removed = ["table inet edged"] if backend.table() else []
+        Enforcer(backend, rule_settings(cfg)).clear()
+    finally:
+        backend.close()
+    return removed + steering(cfg).remove()
+
+
+@contextlib.contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Hold the lock that lets one core run. Raises EdgedError where another has it."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        handle = os.open(run_dir / "core.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as e:
+        raise EdgedError(f"run_dir {run_dir}: {e.strerror}; the daemon must be able to write there") from e
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise EdgedError(f"{run_dir}/core.pid: another edged runs here; stop it first") from None
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        os.close(handle)
+
+
+class Core:
+    """Everything the core consists of. The constructor starts nothing; call :meth:`run` once."""
+
+    def __init__(self, cfg: Config, *, owner: bool = True, portal_command: list[str] | None = None) -> None:
+        self._cfg = cfg
+        self._portal_command = portal_command
+        self._stopping: asyncio.Event = asyncio.Event()
+        self._notifier = sdnotify.SystemdNotifier()
+        self.backend = KernelBackend(owner=owner)
+        self.metrics = Metrics(self._snapshot)
+        self.store = Store(cfg.state_dir)
+        self.enforcer = Enforcer(self.backend, rule_settings(cfg))
+        self.steering = steering(cfg)
+
+    async def run(self) -> int:
+        """Until a signal or ``edged stop``. Raises EdgedError when it cannot start."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        self.store.open()
+        pipeline = Pipeline(pipeline_settings(self._cfg), self.store, self.enforcer, self.metrics, wall_clock)
+        watch = None if self.backend.claims() else Watch(self.backend.port_id)
+        self.keeper = Keeper(pipeline, self.store, self.enforcer, self.steering, self.metrics, watch=watch)
+        self.keeper.alive = lambda: self._notifier.notify("WATCHDOG=1")
+        garden = self._cfg.garden
+        self.keeper.gardens = Gardens(
+            garden.networks, garden.domains, self._cfg.portal.url, self.keeper.refresh_gardens
+        )
+        topics = Topics(self._cfg.gateway, tuple(self._cfg.groups))
+        desk = Desk(self.keeper, topics, self.metrics, broker_urls=self._cfg.mqtt.brokers, stop=self._stop)
+        desk.session = Session(
+            self._cfg.mqtt,
+            client_id=topics.client_id,
+            subscriptions=topics.subscriptions,
+            will=desk.will(),
+            on_connect=desk.greet,
+            handle=desk.handle,
+            observer=self.metrics,
+        )
+        link = PortalLink(self._cfg, self._who, self.keeper.seen, self.metrics)
+        desk.portal = link
+        control = ControlServer(self._cfg.run_dir / "control.sock", desk.handlers())
+        try:
+            await control.start()
+            if self._cfg.metrics.listen:
+                self.metrics.serve(self._cfg.metrics.listen)
+            await link.start()
+            await self._tasks(desk)
+        finally:
+            self._notifier.notify("STOPPING=1")
+            await link.close()
+            await control.close()
+            self.metrics.close()
+            self.keeper.close()
+            self.store.close()
+            self.backend.close()
+        return 0
+
+    async def _tasks(self, desk: Desk) -> None:
+        assert desk.session is not None and self.keeper.gardens is not None  # noqa: S101  run() has just set both
+        jobs: Mapping[str, Coroutine[Any, Any, None]] = {
+            "sync": self.keeper.run_sync(),
+            "timers": self.keeper.run_timers(),
+            "watch": self.keeper.run_watch(),
+            "pulse": self.keeper.run_pulse(),
+            "gardens": self.keeper.gardens.run(),
+            "state": desk.run_state(),
+            "events": desk.run_events(),
+            "ready": self._ready(),
+        }
+        if self._portal_command:
+            jobs = {**jobs, "portal": self._run_portal(self._portal_command)}
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(job, name=name) for name, job in jobs.items()]
+            session = group.create_task(desk.session.run(), name="mqtt")
+            await self._stopping.wait()
+            session.cancel()  # first: what it has in hand still needs the others
+            await asyncio.wait([session])
+            for task in tasks:
+                task.cancel()
+
+    async def _ready(self) -> None:
+        await self.keeper.in_sync.wait()
+        self._notifier.notify("READY=1")
+        _log.info("in force: %d subscribers known, %d restricted", sum(self.store.levels), sum(self.store.levels[1:]))
+
+    async def _who(self, address: str) -> Any:
+        return await self.keeper.do(self.keeper.pipeline.standing, address)
+
+    async def _stop(self, mode: str) -> list[str]:
+        """``open`` removes everything first. Then the daemon ends."""
+        removed: list[str] = []
+        if mode == "open":
+            self.keeper.frozen = True
+            removed = await self.keeper.do(self._clear)
+        self._stopping.set()
+        return removed
+
+    def _clear(self) -> list[str]:
+        removed = ["table inet edged"] if self.backend.table() else []
+        self.enforcer.clear()
+        return removed + self.steering.remove()
+
+    def _snapshot(self) -> Mapping[str, Mapping[Any, float]]:
+        """What Prometheus reads at a scrape, in its own thread; the kernel is asked in the keeper's."""
+        packets: dict[tuple[str, str, str], float] = {}
+        with contextlib.suppress(KernelError, TimeoutError, RuntimeError):
+            for name, (n, _) in self.keeper.counters().items():
+                level, direction, action = name.split("_")
+                packets[level, direction, action] = n
+        return {
+            "levels": {x.word: self.store.levels[x] for x in Level},
+            "sets": self.enforcer.set_counts(),
+            "promises": {"running": self.store.promises},
+            "packets": packets,
+        }
+
+    async def _run_portal(self, command: list[str]) -> None:
+        """The portal as a child: started again when it ends, ended with us. Its standard input is its lifeline."""
+        while True:
+            child = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+            try:
+                status = await child.wait()
+            except asyncio.CancelledError:
+                child.terminate()
+                try:
+                    async with asyncio.timeout(PORTAL_STOP_SECONDS):
+                        await child.wait()
+                except TimeoutError:
+                    child.kill()
+                raise
+            self.keeper.note("portal", f"the portal ended with status {status}; starting it again")
+            await asyncio.sleep(PORTAL_PAUSE)
+
+
+def _run(cfg: Config, portal_command: list[str] | None) -> int:
+    async def main() -> int:
+        return await Core(cfg, portal_command=portal_command).run()
+
+    with _alone(cfg.run_dir):
+        return asyncio.run(main())
+
+
+def run_core(cfg: Config) -> int:
+    """The core alone (edged-core.service). Returns the exit status; raises EdgedError when it cannot start."""
+    return _run(cfg, None)
+
+
+def run_both(cfg: Config, config_file: Path | None = None) -> int:
+    """Core and portal (``edged run``)."""
+    command = [sys.executable, "-m", "edged", "portal", *(["--config", str(config_file)] if config_file else [])]
+    return _run(cfg, command)

@@ -1,0 +1,224 @@
+"""What the core says to the outside: answers, events, the state document, and local questions.
+
+One direction: it asks the keeper and never changes anything by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from edged import __version__
+from edged.domain.levels import Level
+from edged.domain.model import rfc3339
+from edged.domain.rejection import Rejected
+from edged.errors import EdgedError
+from edged.keeper import Keeper
+from edged.mqtt.message import Inbound, Outbound
+from edged.mqtt.session import Session
+from edged.mqtt.topics import Topics
+from edged.observer import Observer
+from edged.pipeline import Answer
+
+_log = logging.getLogger(__name__)
+STATE_PAUSE = 1.0
+"""Seconds between two state documents at least; changes in between are gathered."""
+STATE_EVERY = 60.0
+RETRY = 2.0
+
+
+class Portal(Protocol):
+    """What the desk wants to know of the portal."""
+
+    @property
+    def up(self) -> bool:
+        """Whether a portal is connected."""
+
+
+class Desk:
+    """``broker_urls`` without credentials, as configured. ``stop`` ends the daemon: ``open`` or ``keep``."""
+
+    def __init__(
+        self,
+        keeper: Keeper,
+        topics: Topics,
+        observer: Observer,
+        *,
+        broker_urls: Sequence[str],
+        stop: Callable[[str], Awaitable[list[str]]],
+    ) -> None:
+        self._keeper = keeper
+        self._topics = topics
+        self._observer = observer
+        self._urls = list(broker_urls)
+        self._stop = stop
+        self._began = time.monotonic()
+        self._since = rfc3339(keeper.pipeline.clock())
+        self.session: Session | None = None
+        self.portal: Portal | None = None
+
+    # -- MQTT ------------------------------------------------------------------------------------------------
+
+    async def handle(self, messages: Sequence[Inbound]) -> list[Outbound]:
+        """Carry out what arrived; returns the answers when all of it is committed and enforced."""
+        outcome = await self._keeper.process([m.payload for m in messages])
+        now, moment = time.monotonic(), self._keeper.pipeline.clock()
+        answers = []
+        for message, answer in zip(messages, outcome.answers, strict=True):
+            self._observer.enforced(now - message.received)
+            finished = self._finished(answer, moment, now - message.received)
+            topic = message.response_topic or self._topics.ack
+            correlation = message.correlation if message.response_topic else None
+            answers.append(Outbound(topic, finished, correlation=correlation))
+        return answers
+
+    @staticmethod
+    def _finished(answer: Answer, moment: int, seconds: float) -> bytes:
+        timing = {"enforced": rfc3339(moment), "enforced_ms": round(seconds * 1000, 2)}
+        return json.dumps({**answer.document, **timing}, ensure_ascii=False).encode()
+
+    async def greet(self) -> list[Outbound]:
+        """What to publish right behind a connect."""
+        self._keeper.told.set()
+        return [self._state(await self._document())]
+
+    def will(self) -> Outbound:
+        """The retained document that says we are gone."""
+        gone = {"v": 1, "gateway": self._topics.gateway, "version": __version__, "online": False, "since": self._since}
+        return self._state(gone)
+
+    def _state(self, document: Mapping[str, Any]) -> Outbound:
+        return Outbound(self._topics.state, json.dumps(document).encode(), retain=True)
+
+    async def _document(self) -> dict[str, Any]:
+        """The state document. ``brake``, ``epoch``, ``seq`` and ``hash`` join it with the issues that bring them."""
+        levels = list(self._keeper.store.levels)
+        return {
+            "v": 1,
+            "gateway": self._topics.gateway,
+            "version": __version__,
+            "online": True,
+            "since": self._since,
+            "subscribers": sum(levels),
+            "levels": {x.word: levels[x] for x in Level if x},
+            "last_batch": self._keeper.pipeline.last_batch or None,
+            "in_sync": self._keeper.in_sync.is_set(),
+            "portal": "up" if self.portal and self.portal.up else "down",
+            "xdp": "off",
+        }
+
+    async def run_state(self) -> None:
+        """Publish the state document when it changes, and once a minute."""
+        last: dict[str, Any] = {}
+        while True:
+            try:
+                async with asyncio.timeout(STATE_EVERY):
+                    await self._keeper.changed.wait()
+            except TimeoutError:
+                last = {}
+            self._keeper.changed.clear()
+            document = await self._document()
+            if document != last and self.session and await self.session.publish(self._state(document)):
+                last = document
+            await asyncio.sleep(STATE_PAUSE)
+
+    async def run_events(self) -> None:
+        """Publish the outbox. What the broker has taken is removed; what it has not stays, also over a restart."""
+        while True:
+            await self._keeper.told.wait()
+            self._keeper.told.clear()
+            try:
+                await self._empty_outbox()
+            except EdgedError as e:
+                self._keeper.note("events", e)
+                await asyncio.sleep(RETRY)
+                self._keeper.told.set()
+
+    async def _empty_outbox(self) -> None:
+        while rows := await self._keeper.do(self._keeper.store.events):
+            messages = []
+            for number, event in rows:
+                head = {"v": 1, "gateway": self._topics.gateway, "id": number}
+                messages.append(Outbound(self._topics.event, json.dumps(head | json.loads(event)).encode()))
+            if not self.session or not await self.session.publish(*messages):
+                return  # the next connect wakes us
+            await self._keeper.do(self._keeper.store.forget_events, rows[-1][0])
+
+    # -- local questions -------------------------------------------------------------------------------------
+
+    def handlers(self) -> dict[str, Callable[[dict[str, Any]], AsyncIterator[dict[str, Any]]]]:
+        """What the control socket answers."""
+        return {
+            "status": self._on_status,
+            "why": self._on_why,
+            "list": self._on_list,
+            "apply": self._on_apply,
+            "resync": self._on_resync,
+            "stop": self._on_stop,
+        }
+
+    async def _on_status(self, _: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        document = await self._document()
+        told = await self._keeper.do(self._keeper.describe)
+        session = self.session
+        yield {
+            "result": {
+                "gateway": self._topics.gateway,
+                "version": __version__,
+                "since": self._since,
+                "uptime_s": round(time.monotonic() - self._began, 1),
+                "in_sync": told["in_sync"],
+                "levels": {x.word: self._keeper.store.levels[x] for x in Level},
+                "promises": self._keeper.store.promises,
+                "mqtt": {
+                    "connected": session.connected if session else None,
+                    "brokers": self._urls,
+                    "last_error": session.last_error if session else None,
+                },
+                "portal": {"up": document["portal"] == "up"},
+                "kernel": told["kernel"],
+                "store": told["store"],
+                "garden": {"unresolved": self._keeper.gardens.unresolved() if self._keeper.gardens else []},
+                "lag": told["lag"],
+                "last_batch": document["last_batch"],
+                "errors": told["errors"],
+            }
+        }
+
+    async def _on_why(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        try:
+            found = await self._keeper.do(self._keeper.pipeline.why, str(request.get("target", "")))
+        except Rejected as e:
+            raise EdgedError(e.detail) from e
+        yield {"result": found}
+
+    async def _on_list(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        word, reason = request.get("level"), request.get("reason")
+        try:
+            level = None if word is None else Level[str(word).upper()]
+        except KeyError:
+            known = ", ".join(x.word for x in Level)
+            raise EdgedError(f"level {word!r} is unknown; known are {known}") from None
+        parts = self._keeper.pipeline.listing(level, reason)
+        while (rows := await self._keeper.do(next, parts, None)) is not None:
+            for row in rows:
+                yield {"row": row}
+
+    async def _on_apply(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        began = time.monotonic()
+        outcome = await self._keeper.process([str(request.get("line", "")).encode()])
+        finished = self._finished(outcome.answers[0], self._keeper.pipeline.clock(), time.monotonic() - began)
+        yield {"result": json.loads(finished)}
+
+    async def _on_resync(self, _: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        before = self._keeper.resyncs
+        self._keeper.want("command")
+        await self._keeper.synced_after(before)
+        yield {"result": {"in_sync": True}}
+
+    async def _on_stop(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {"result": {"removed": await self._stop(str(request.get("mode", "keep")))}}

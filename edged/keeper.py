@@ -1,0 +1,341 @@
+"""Keeps the kernel true while commands, timers and other people's scripts do their work.
+
+One worker thread owns store, pipeline and enforcer; everything goes through :meth:`Keeper.do`, so nothing in them
+needs a lock. A refill is a row of short jobs in that thread, and commands slip in between. Whoever wants to know that
+something is in force waits for ``in_sync``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from edged import plan
+from edged.domain.model import rfc3339
+from edged.errors import EdgedError, KernelError, StoreError
+from edged.gardens import Gardens
+from edged.nft.enforcer import Enforcer
+from edged.nft.routing import Steering
+from edged.nft.watch import Watch
+from edged.observer import Observer
+from edged.pipeline import KEEP_IDS_MS, Outcome, Pipeline, error_name
+from edged.store.store import Store, Write
+
+_log = logging.getLogger(__name__)
+P = ParamSpec("P")
+T = TypeVar("T")
+
+FIRST_PAUSE, LAST_PAUSE = 0.1, 15.0
+"""Seconds between two tries of what failed, doubling."""
+PULSE_SECONDS = 5.0
+SAMPLE = 64
+LONGEST_SLEEP = 30.0
+"""Seconds a timer sleeps at most: a clock that was set must be noticed."""
+
+
+class Keeper:
+    """Constructor starts nothing; ``run_*`` are tasks for the daemon's task group."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        store: Store,
+        enforcer: Enforcer,
+        steering: Steering,
+        observer: Observer,
+        *,
+        watch: Watch | None,
+    ) -> None:
+        self.pipeline = pipeline
+        self.store = store
+        self.enforcer = enforcer
+        self.steering = steering
+        self.gardens: Gardens | None = None
+        self.in_sync = asyncio.Event()
+        self.in_sync_again = asyncio.Event()
+        """Set after each refill."""
+        self.changed = asyncio.Event()
+        """Set whenever the state document may have changed."""
+        self.told = asyncio.Event()
+        """Set whenever the outbox may hold events."""
+        self.errors: deque[dict[str, str]] = deque(maxlen=20)
+        self.frozen = False
+        """Everything was opened for good: nothing is put into the kernel any more."""
+        self.alive: Callable[[], None] = lambda: None
+        """Called after each proof of progress; the watchdog's keep-alive."""
+        self.last_commit = 0.0
+        self.queued = 0
+        self.resyncs = 0
+        """Refills that ended well."""
+        self._observer = observer
+        self._watch = watch
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="keeper")
+        self._wanted: asyncio.Event = asyncio.Event()
+        self._cause = "start"
+        self._timer = asyncio.Event()
+        self._wanted.set()
+
+    async def do(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run in the thread that owns store and kernel, after all that was asked before."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: work(*args, **kwargs))
+
+    def close(self) -> None:
+        """End the thread after its last job."""
+        self._thread.shutdown(wait=True)
+
+    def note(self, where: str, error: BaseException | str) -> None:
+        """Remember an error for ``status`` and log it, once while it repeats."""
+        text = str(error)
+        if self.errors and self.errors[-1]["where"] == where and self.errors[-1]["text"] == text:
+            self.errors[-1]["at"] = rfc3339(self.pipeline.clock())
+            return
+        self.errors.append({"at": rfc3339(self.pipeline.clock()), "where": where, "text": text})
+        _log.error("%s: %s", where, text)
+
+    # -- commands --------------------------------------------------------------------------------------------
+
+    async def process(self, payloads: Sequence[bytes]) -> Outcome:
+        """Commit and enforce; returns when the kernel has it, however long that takes."""
+        self.queued += len(payloads)
+        try:
+            outcome = await self._persist(self.pipeline.process, payloads)
+            if outcome.gardens_changed:
+                await self.refresh_gardens()
+            await self._settled(outcome.enforced)
+        finally:
+            self.queued -= len(payloads)
+        return outcome
+
+    async def seen(self, address: str) -> None:
+        """A page was looked at."""
+        await self._settled(await self._persist(self.pipeline.seen, address))
+
+    async def _settled(self, enforced: bool) -> None:
+        self._timer.set()
+        self.changed.set()
+        self.told.set()
+        if not enforced:
+            self.want("error")
+            await self.in_sync.wait()
+        elif await self.do(lambda: self.enforcer.crowded):
+            self.want("growth")
+
+    async def _persist(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Until the store takes it: a full disk must not lose a command."""
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                out = await self.do(work, *args, **kwargs)
+            except StoreError as e:
+                self._observer.commit_failed()
+                self.note("store", e)
+                self.changed.set()
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LAST_PAUSE / 5)
+            else:
+                self.last_commit = time.time()
+                return out
+
+    # -- refill ----------------------------------------------------------------------------------------------
+
+    def want(self, cause: str) -> None:
+        """Ask for a full resync. ``cause``: start, error, drift, growth or command."""
+        if cause in ("error", "drift", "start"):
+            self._unsynced()
+        if not self._wanted.is_set():
+            self._cause = cause
+        self._wanted.set()
+
+    def _unsynced(self) -> None:
+        if self.in_sync.is_set():
+            self.in_sync.clear()
+            self._observer.in_sync(False)
+            self.changed.set()
+
+    async def run_sync(self) -> None:
+        """Refill whenever somebody wants it, again and again until it succeeds."""
+        pause = FIRST_PAUSE
+        while True:
+            await self._wanted.wait()
+            if self.frozen:
+                return
+            self._wanted.clear()
+            cause, began = self._cause, time.monotonic()
+            try:
+                await self.do(self.steering.ensure)
+                await self._refill()
+            except EdgedError as e:
+                if isinstance(e, KernelError):
+                    self._observer.kernel_error(error_name(e))
+                self._unsynced()
+                self.note("kernel", e)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LAST_PAUSE)
+                self._wanted.set()
+                continue
+            pause = FIRST_PAUSE
+            self.resyncs += 1
+            self._observer.resync(cause, time.monotonic() - began)
+            self._observer.in_sync(True)
+            self.in_sync.set()
+            self.in_sync_again.set()
+            self.changed.set()
+            self._timer.set()
+            _log.info("resync (%s) took %.3f s", cause, time.monotonic() - began)
+
+    async def _refill(self) -> None:
+        if self.gardens:
+            self.gardens.put(await self.do(self.store.gardens))
+            await self.do(self.enforcer.set_gardens, self.gardens.openings())
+        if self._watch:
+            self._watch.pause()
+        try:
+            steps = self.enforcer.refill(self.store, self.pipeline.clock)
+            while await self.do(lambda: next(steps, self) is not self):
+                self.alive()
+        finally:
+            if self._watch:
+                self._watch.resume()
+        if self._watch and not await self.do(self.enforcer.intact):
+            raise KernelError("the table was changed while it was filled; filling it again")
+
+    async def synced_after(self, resyncs: int) -> None:
+        """Wait for a refill later than the one counted ``resyncs``."""
+        while self.resyncs <= resyncs:
+            self.in_sync_again.clear()
+            await self.in_sync_again.wait()
+
+    async def refresh_gardens(self) -> None:
+        """Bring changed gardens into force."""
+        if not self.gardens:
+            return
+        try:
+            self.gardens.put(await self.do(self.store.gardens))
+            await self.do(self.enforcer.set_gardens, self.gardens.openings())
+        except EdgedError as e:
+            self.note("gardens", e)
+            self.want("error")
+
+    # -- timers, drift, pulse --------------------------------------------------------------------------------
+
+    async def run_timers(self) -> None:
+        """Carry out what is due: promises that end, blocks that begin, deadlines."""
+        while True:
+            await self.in_sync.wait()
+            touched, enforced = await self._persist(self.pipeline.expire)
+            if touched:
+                await self._settled(enforced)
+                continue
+            self._timer.clear()
+            due = await self._persist(self.store.next_due)
+            pause = (due - self.pipeline.clock()) / 1000 if due else LONGEST_SLEEP
+            try:
+                async with asyncio.timeout(min(max(pause, 0.001), LONGEST_SLEEP)):
+                    await self._timer.wait()
+            except TimeoutError:
+                pass
+
+    async def run_watch(self) -> None:
+        """Repair the table when somebody else changes it. Ends at once where the kernel forbids that anyway."""
+        if self._watch is None:
+            return
+        loop, heard = asyncio.get_running_loop(), asyncio.Event()
+        fd = self._watch.open()
+        loop.add_reader(fd, heard.set)
+        try:
+            while True:
+                await heard.wait()
+                heard.clear()
+                if self._watch.foreign():
+                    await self._drifted("the table")
+        finally:
+            loop.remove_reader(fd)
+            self._watch.close()
+
+    async def _drifted(self, what: str) -> None:
+        self._observer.drift()
+        self.note("drift", f"somebody else changed {what}; it is being repaired")
+        self.want("drift")
+        event = {"event": "drift", "what": what, "at": rfc3339(self.pipeline.clock())}
+        await self._persist(self.store.commit, Write(events=[event]), self.pipeline.clock())
+        self.told.set()
+
+    async def run_pulse(self) -> None:
+        """Prove progress: a commit, a read-back of sampled addresses, the route. Only then the watchdog is fed."""
+        last_purge = 0.0
+        while True:
+            await asyncio.sleep(PULSE_SECONDS)
+            try:
+                await self.do(self.store.heartbeat, self.pipeline.clock())
+                self.last_commit = time.time()
+                if time.monotonic() - last_purge > 3600:
+                    await self.do(self.store.purge, self.pipeline.clock() - KEEP_IDS_MS)
+                    last_purge = time.monotonic()
+                if self.in_sync.is_set():
+                    await self._read_back()
+            except StoreError as e:
+                self._observer.commit_failed()
+                self.note("store", e)
+                self.changed.set()
+            except KernelError as e:
+                self._observer.kernel_error(error_name(e))
+                self.note("kernel", e)
+                self.want("error")
+            # A full disk or a refusing kernel is reported, not restarted: a restart would not mend either.
+            self.alive()
+
+    async def _read_back(self) -> None:
+        gone = await self.do(self.steering.missing)
+        if gone:
+            await self._drifted(", ".join(gone))
+            return
+        share = await self.do(self._sample)
+        self._observer.enforcement_ratio(share)
+        if share < 1.0 or not await self.do(self.enforcer.intact):
+            await self._drifted("the table")
+
+    def _sample(self) -> float:
+        """The share of sampled addresses that the kernel holds (in the worker thread)."""
+        rows = self.store.sample(SAMPLE)
+        held = sum(plan.RESTRICTED in self.enforcer.truth(key) for key, _ in rows)
+        return held / len(rows) if rows else 1.0
+
+    def counters(self) -> Mapping[str, tuple[int, int]]:
+        """The kernel's packet counters; may be called from another thread, and waits at most a second."""
+        return self._thread.submit(self.enforcer.backend.counters).result(1.0)
+
+    def describe(self) -> dict[str, Any]:
+        """Store and kernel for ``status`` (in the worker thread)."""
+        e = self.enforcer
+        live = e.live
+        info = None
+        try:
+            info = e.backend.table()
+        except KernelError as error:
+            self.pipeline.last_error = str(error)
+        flags = info.flags if info else 0
+        return {
+            "in_sync": self.in_sync.is_set(),
+            "kernel": {
+                "table": "inet edged" if info else None,
+                "generation": live.number if live else None,
+                "owner": bool(info and info.owner),
+                "flags": [w for bit, w in ((2, "owner"), (4, "persist")) if flags & bit],
+                "sets": e.set_counts(),
+                "last_error": self.pipeline.last_error or None,
+            },
+            "store": {
+                "path": str(self.store.path),
+                "subscribers": sum(self.store.levels),
+                "last_commit": rfc3339(int(self.last_commit * 1000)) if self.last_commit else None,
+                "last_error": next((x["text"] for x in reversed(self.errors) if x["where"] == "store"), None),
+            },
+            "lag": {"queued": self.queued},
+            "errors": list(self.errors),
+        }
