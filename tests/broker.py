@@ -15,7 +15,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -174,14 +173,14 @@ class Peer:
         self.messages: list[mqtt.MQTTMessage] = []
         self._subscriptions = subscriptions
         self._address, self._port = address, port
-        self._subscribed = threading.Event()
+        self.subscribed = 0  # times the broker has confirmed the subscriptions: once for each connection
         self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
         self._client.max_inflight_messages_set(64)
         if username is not None:
             self._client.username_pw_set(username, password)
         self._client.on_connect = self._on_connect
         self._client.on_message = lambda _client, _userdata, message: self.messages.append(message)
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_subscribe = self._on_subscribe
 
     def publish(
         self,
@@ -218,12 +217,15 @@ class Peer:
         if self._subscriptions:
             client.subscribe([(topic, SubscribeOptions(qos=1)) for topic in self._subscriptions])
 
+    def _on_subscribe(self, *_: object) -> None:
+        self.subscribed += 1
+
     def __enter__(self) -> Self:
         self._client.reconnect_delay_set(1, 1)
         self._client.connect(self._address, self._port, clean_start=True)
         self._client.loop_start()
         if self._subscriptions:
-            assert self._subscribed.wait(30), "no SUBACK"
+            wait_until(lambda: self.subscribed, "SUBACK")
         return self
 
     def __exit__(self, *_: object) -> None:

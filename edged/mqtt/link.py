@@ -13,33 +13,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import os
+import socket
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import aiomqtt
 from paho.mqtt.client import MQTTMessage
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edged.mqtt import endpoint as settings
-from edged.mqtt.message import Delivery, Inbound, LinkLost, Outbound, VersionRefused
-from edged.mqtt.topics import response_topic
+from edged.mqtt import packet
+from edged.mqtt.endpoint import Endpoint, MqttSettings, password, tls_context
+from edged.mqtt.inbox import Inbox
+from edged.mqtt.message import Delivery, LinkLost, Outbound, VersionRefused
 
 log = logging.getLogger(__name__)
 # Each failure is logged once, by the session. Set this logger to DEBUG to see packets.
 _wire = logging.getLogger(f"{__name__}.wire")
 _wire.setLevel(logging.CRITICAL)
 
-SESSION_EXPIRY = 7 * 86_400  # s, contract
 ANSWER_SECONDS = 10.0  # a broker that takes longer to answer CONNECT, SUBSCRIBE or PUBLISH is treated as gone
+_GOODBYE_SECONDS = 2.0
 _DIAL_SECONDS = 5.0  # paho's connect timeout for TCP and again for TLS
 _IN_FLIGHT = 64  # of our own publications, if the broker allows as many
-_UNSUPPORTED_VERSION, _TAKEN_OVER = 0x84, 0x8E  # MQTT 5, 2.4 Reason Code
-_NO_RETAINED = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
 
 T = TypeVar("T")
 
@@ -67,8 +63,8 @@ class Link:
 
     def __init__(
         self,
-        broker: settings.Endpoint,
-        cfg: settings.MqttSettings,
+        broker: Endpoint,
+        cfg: MqttSettings,
         *,
         client_id: str,
         will: Outbound,
@@ -78,13 +74,12 @@ class Link:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._version5 = version5
         self._complain = complain
-        self._inbox: deque[tuple[MQTTMessage, float]] = deque()
-        self._wake = asyncio.Event()
+        self.inbox = Inbox(cfg.receive_maximum)
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._largest: int | None = None  # bytes of a packet the broker takes
         self._version_refused = False
         options: dict[str, Any] = (
-            {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": _connect_properties(cfg)}
+            {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": packet.connect_properties(cfg)}
             if version5
             else {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
         )
@@ -93,11 +88,11 @@ class Link:
             broker.port,
             identifier=client_id,
             username=cfg.username or None,
-            password=settings.password(cfg),
+            password=password(cfg),
             will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
             keepalive=cfg.keepalive,
             timeout=ANSWER_SECONDS,
-            tls_context=settings.tls_context(cfg) if broker.tls else None,
+            tls_context=tls_context(cfg) if broker.tls else None,
             logger=_wire,
             **options,
         )
@@ -114,7 +109,7 @@ class Link:
 
     async def open(self) -> None:
         """Connect and log in. Raises :class:`VersionRefused` or :class:`LinkLost`; nothing is left open then."""
-        entering = asyncio.ensure_future(self._client.__aenter__())
+        entering = asyncio.create_task(self._client.__aenter__(), name="mqtt-connect")
         entering.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, whoever comes first
         try:
             await self.wait(entering)
@@ -136,46 +131,52 @@ class Link:
 
     async def subscribe(self, topics: Sequence[str]) -> list[str]:
         """Subscribe with QoS 1, without old retained messages. Returns the topics that the broker refused."""
-        wanted: Any = [(topic, _NO_RETAINED if self._version5 else 1) for topic in topics]
+        wanted: Any = [packet.subscription(topic, version5=self._version5) for topic in topics]
         codes = await self._until(self._client.subscribe(wanted))
-        return [topic for topic, code in zip(topics, codes, strict=False) if _failed(code)]
+        return [topic for topic, code in zip(topics, codes, strict=False) if packet.failed(code)]
 
     async def take(self, limit: int) -> list[Delivery]:
-        """Wait for a message, then return all that are waiting, oldest first, at most ``limit``."""
+        """Wait for a message, then return all that are waiting, oldest first, at most ``limit``.
+
+        Raises :class:`~edged.mqtt.message.Overrun` when the rest can only be had on a new connection.
+        """
         taken: list[Delivery] = []
         while not taken:
-            while not self._inbox:
-                self._check()
-                self._wake.clear()
-                await self._wake.wait()
             self._check()  # what is left of a lost connection comes again on the next
-            while self._inbox and len(taken) < limit:
-                message, received = self._inbox.popleft()
-                delivery = Delivery(_inbound(message, received), message.mid, message.qos)
-                if message.retain:
-                    # Only 3.1.1 cannot ask to be spared. A retained command would come again at every reconnect.
-                    log.warning("a retained message on a command topic was ignored: commands must not be retained")
-                    self.ack([delivery])
-                else:
-                    taken.append(delivery)
+            await self.inbox.wait()
+            self._check()
+            taken = self.inbox.take(limit)
         return taken
 
-    def ack(self, deliveries: Iterable[Delivery]) -> None:
+    def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Queue the PUBACK of each, behind everything published so far."""
         for delivery in deliveries:
             self._paho.ack(delivery.mid, delivery.qos)
+        self.inbox.release(deliveries)
 
     async def publish(self, messages: Iterable[Outbound]) -> None:
         """Publish in order and wait until the broker has taken every one."""
-        sending = [asyncio.ensure_future(self._send(message)) for message in messages]
-        if sending:
-            await self._until(asyncio.gather(*sending))
+        await self._until(self._send_all(messages))
 
     async def close(self) -> None:
         """Say goodbye, so that the broker does not publish the Last Will."""
-        with contextlib.suppress(LinkLost, aiomqtt.MqttError):
-            await self._until(self._client.__aexit__(None, None, None))
-        self.abort()
+        sock = self._paho.socket()
+        # paho closes its socket right behind the goodbye. With messages still unread in it, TCP would reset the
+        # connection, and the broker lose our last acknowledgements: a second handle keeps it open until it hung up.
+        spare = socket.socket(fileno=os.dup(sock.fileno())) if isinstance(sock, socket.socket) else None
+        try:
+            with contextlib.suppress(LinkLost):  # that it is lost then is what was asked for
+                await self._until(self._client.__aexit__(None, None, None))
+            if spare is not None:
+                async with asyncio.timeout(_GOODBYE_SECONDS):
+                    while await asyncio.get_running_loop().sock_recv(spare, 1 << 16):
+                        pass
+        except (OSError, TimeoutError) as exc:
+            log.debug("goodbye: %s", exc)
+        finally:
+            if spare is not None:
+                spare.close()
+            self.abort()
 
     def abort(self) -> None:
         """Close the socket at once. Harmless when it is closed already."""
@@ -188,9 +189,9 @@ class Link:
         if not work.done():
             self._check()
 
-    async def _until(self, work: Awaitable[T]) -> T:
+    async def _until(self, work: Coroutine[Any, Any, T]) -> T:
         # aiomqtt would wait for its timeout when the connection is lost meanwhile.
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(work)
         try:
             await self.wait(task)
             return task.result()
@@ -200,15 +201,15 @@ class Link:
         finally:
             task.cancel()
 
+    async def _send_all(self, messages: Iterable[Outbound]) -> None:
+        await asyncio.gather(*(self._send(message) for message in messages))
+
     async def _send(self, message: Outbound) -> None:
         if self._largest is not None and len(message.payload) + len(message.topic) + 1024 > self._largest:
             # Sent, it would end the connection; not acknowledged, its cause would come again, for ever.
             self._complain(f"a message of {len(message.payload)} bytes was dropped: the broker takes {self._largest}")
             return
-        properties = None
-        if self._version5 and message.correlation is not None:
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.CorrelationData = message.correlation
+        properties = packet.publish_properties(message.correlation) if self._version5 else None
         async with self._slots:
             await self._client.publish(message.topic, message.payload, 1, message.retain, properties)
 
@@ -219,60 +220,40 @@ class Link:
     def _lose(self, reason: str) -> None:
         if not self.lost.done():
             self.lost.set_result(reason)
-        self._wake.set()
+        self.inbox.wake()
 
     # Called by paho inside the event loop.
 
     def _on_message(self, _client: Any, _userdata: Any, message: MQTTMessage) -> None:
-        self._inbox.append((message, time.monotonic()))
-        self._wake.set()
+        if message.retain:
+            # Only 3.1.1 cannot ask to be spared. A retained command would come again at every reconnect.
+            log.warning("a retained message on a command topic was ignored: commands must not be retained")
+            self._paho.ack(message.mid, message.qos)
+        else:
+            self.inbox.put(packet.delivery(message))
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
         self._slots = asyncio.Semaphore(min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT)))
         self._largest = getattr(properties, "MaximumPacketSize", None)
-        if _failed(code):
-            self._version_refused = code.value == _UNSUPPORTED_VERSION
-            self._lose(f"the broker refused the connection: {_words(code)}")
+        if packet.failed(code):
+            self._version_refused = code.value == packet.UNSUPPORTED_VERSION
+            self._lose(f"the broker refused the connection: {packet.words(code)}")
         self._theirs["on_connect"](client, userdata, flags, code, properties)
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
         self._theirs["on_disconnect"](client, userdata, flags, code, properties)
-        if code.value == _TAKEN_OVER:
+        if code.value == packet.TAKEN_OVER:
             self._lose("another client took over the session with our client id: do two gateways share a name?")
         elif flags.is_disconnect_packet_from_server:
-            self._lose(f"the broker closed the connection: {_words(code)}")
+            self._lose(f"the broker closed the connection: {packet.words(code)}")
         else:
             self._lose("connection lost")
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, code: ReasonCode, properties: Any) -> None:
-        if _failed(code):
-            self._complain(f"the broker refused one of our messages: {_words(code)}")
+        if packet.failed(code):
+            self._complain(f"the broker refused one of our messages: {packet.words(code)}")
         self._theirs["on_publish"](client, userdata, mid, code, properties)
 
     def _on_failure(self, disconnected: asyncio.Future[None]) -> None:
         if not disconnected.cancelled():
             self._lose(f"connection lost: {disconnected.exception()}")
-
-
-def _connect_properties(cfg: settings.MqttSettings) -> Properties:
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = SESSION_EXPIRY
-    properties.ReceiveMaximum = cfg.receive_maximum
-    # A broker silently drops what is larger, so leave room for the pipeline to answer "too large".
-    properties.MaximumPacketSize = max(4 * cfg.max_payload, 16 << 20)
-    return properties
-
-
-def _inbound(message: MQTTMessage, received: float) -> Inbound:
-    properties = message.properties
-    wanted = response_topic(getattr(properties, "ResponseTopic", None))
-    correlation = getattr(properties, "CorrelationData", None)
-    return Inbound(message.topic, bytes(message.payload), wanted, correlation, received)
-
-
-def _failed(code: object) -> bool:
-    return isinstance(code, ReasonCode) and code.value >= 0x80
-
-
-def _words(code: ReasonCode) -> str:
-    return str(code).lower()

@@ -49,3 +49,7 @@ class LinkLost(EdgedError):
 
 class VersionRefused(LinkLost):
     """The broker does not speak MQTT 5."""
+
+
+class Overrun(LinkLost):
+    """The broker sent far more than our Receive Maximum allows; what was not kept comes again on a new connection."""

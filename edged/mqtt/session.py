@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,8 @@ from functools import partial
 from edged.errors import EdgedError
 from edged.mqtt.endpoint import Endpoint, MqttSettings
 from edged.mqtt.link import Link
-from edged.mqtt.message import Delivery, Inbound, LinkLost, Outbound, VersionRefused
+from edged.mqtt.message import Delivery, Inbound, LinkLost, Outbound, Overrun, VersionRefused
+from edged.mqtt.trouble import HandlerFault, Trouble
 from edged.observer import Observer
 
 __all__ = ["Inbound", "Outbound", "Session"]
@@ -32,13 +32,8 @@ __all__ = ["Inbound", "Outbound", "Session"]
 log = logging.getLogger(__name__)
 
 GATHER = 64  # messages in one call of handle, at most
-FIRST_DELAY, LAST_DELAY = 1.0, 30.0  # s; the upper half of each is random
-STEADY_SECONDS = 60.0  # longer than LAST_DELAY, else two clients of one id would never slow down
+STEADY_SECONDS = 60.0  # longer than the longest back-off, else two clients of one id would never slow down
 STOP_SECONDS = 5.0  # for a batch in hand and the goodbye
-
-
-class _HandlerFault(EdgedError):
-    """``handle`` or ``on_connect`` raised, which they must not."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +76,7 @@ class Session:
         self._link: Link | None = None
         self._broker: str | None = None
         self._job: _Job | None = None
-        self._failures = 0  # in a row: the exponent of the back-off
-        self._careful = False  # after a handler's fault: one message a call, so that a bad one stops only what follows
-        self._errors: dict[str, str] = {}  # broker -> why it does not work, until a connection proved steady
-        self._complaint: str | None = None  # what the present broker refuses although connected
+        self._trouble = Trouble(client_id)
 
     @property
     def connected(self) -> str | None:
@@ -94,7 +86,9 @@ class Session:
     @property
     def last_error(self) -> str | None:
         """What went wrong lately, per broker, or what the present broker refuses; ``None`` when all is well."""
-        return "; ".join([*([self._complaint] if self._complaint else []), *self._errors.values()]) or None
+        complaint = self._trouble.complaint
+        now = [f"{self._broker}: {complaint}"] if self._broker and complaint else []
+        return "; ".join([*now, *self._trouble.errors]) or None
 
     async def publish(self, *messages: Outbound) -> bool:
         """Publish in order; true when the broker took them all, false when there is no connection or it was lost."""
@@ -113,30 +107,33 @@ class Session:
                 for broker in self._brokers:
                     if await self._visit(broker):
                         break  # it had worked: begin again with the preferred one
-                delay = min(LAST_DELAY, FIRST_DELAY * 2 ** min(self._failures, 10))
-                self._failures += 1
-                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - spreads reconnects, no secret
+                await asyncio.sleep(self._trouble.delay())
         finally:
             await self._abandon()
 
     async def _visit(self, broker: Endpoint) -> bool:
         """Use one broker as long as it lasts. False when it never came to work."""
-        self._complaint = None
+        self._trouble.complaint = None
         link: Link | None = None
         steady: asyncio.TimerHandle | None = None
         try:
             link = await self._open(broker)
             await self._subscribe(link, broker)
             self._up(link, broker)
-            steady = asyncio.get_running_loop().call_later(STEADY_SECONDS, self._settled)
+            steady = asyncio.get_running_loop().call_later(STEADY_SECONDS, self._trouble.settled)
             await self._greet(link)
-            await self._serve(link)
+            try:
+                await self._serve(link)
+            except Overrun as exc:  # no trouble: all that was kept has been handled, the rest comes again
+                log.info("%s: %s, connecting anew", broker, exc)
+                self._trouble.failures = 0
+                await link.close()
         except asyncio.CancelledError:
             if link is not None:
                 await self._farewell(link)
             raise
         except Exception as exc:  # noqa: BLE001 - law 3
-            self._trouble(broker, exc)
+            self._trouble.failed(str(broker), exc, worked=steady is not None)
         finally:
             if steady is not None:
                 steady.cancel()
@@ -147,7 +144,7 @@ class Session:
 
     async def _open(self, broker: Endpoint) -> Link:
         new = partial(Link, broker, self._cfg, client_id=self._client_id, will=self._will)
-        complain = partial(self._complain, broker)
+        complain = partial(self._trouble.complain, str(broker))
         try:
             link = new(version5=True, complain=complain)
             await link.open()
@@ -162,13 +159,13 @@ class Session:
             text = f"the broker refuses to let us read {', '.join(refused)}"
             if len(refused) == len(self._subscriptions):
                 raise LinkLost(text)
-            self._complain(broker, text)  # some commands are better than none
+            self._trouble.complain(str(broker), text)  # some commands are better than none
 
     async def _greet(self, link: Link) -> None:
         try:
             messages = await self._on_connect()
         except Exception as exc:
-            raise _HandlerFault(_where(exc)) from exc
+            raise HandlerFault(exc) from exc
         await link.publish(messages)
 
     async def _serve(self, link: Link) -> None:
@@ -178,7 +175,7 @@ class Session:
             task, self._job = self._job.task, None
             task.result()
         while True:
-            batch = await link.take(1 if self._careful else GATHER)
+            batch = await link.take(1 if self._trouble.careful else GATHER)
             call = self._call([delivery.inbound for delivery in batch])
             self._job = _Job(link, batch, asyncio.create_task(call, name="mqtt-handle"))
             await self._finish(self._job)
@@ -187,14 +184,14 @@ class Session:
         try:
             return await self._handle(messages)
         except (Exception, asyncio.CancelledError) as exc:
-            raise _HandlerFault(_where(exc)) from exc
+            raise HandlerFault(exc) from exc
 
     async def _finish(self, job: _Job) -> None:
         """Law 1: decided, answered, acknowledged, in this order."""
         await job.link.wait(job.task)
         try:
             answers = job.task.result()
-        except _HandlerFault:
+        except HandlerFault:
             self._job = None
             raise
         await job.link.publish(answers)
@@ -218,7 +215,7 @@ class Session:
         if self._job is not None:
             await asyncio.wait((self._job.task,), timeout=STOP_SECONDS)
             self._job.task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, _HandlerFault):
+            with contextlib.suppress(asyncio.CancelledError, HandlerFault):
                 await self._job.task
 
     def _up(self, link: Link, broker: Endpoint) -> None:
@@ -231,32 +228,3 @@ class Session:
         if self._broker is not None:
             self._observer.mqtt_connected(str(broker), value=False)
         self._link = self._broker = None
-
-    def _settled(self) -> None:
-        self._failures, self._careful = 0, False
-        self._errors.clear()
-
-    def _complain(self, broker: Endpoint, text: str) -> None:
-        text = f"{broker}: {text}"
-        if text != self._complaint:
-            log.warning("%s", text)
-        self._complaint = text
-
-    def _trouble(self, broker: Endpoint, exc: Exception) -> None:
-        what, level = (str(exc) if isinstance(exc, EdgedError) else _where(exc)), logging.WARNING
-        if isinstance(exc, _HandlerFault):
-            self._careful = True
-            what, level = f"a message could not be handled and will come again: {exc}", logging.ERROR
-        text = f"{broker}: {what}"
-        log.log(logging.DEBUG if self._errors.get(str(broker)) == text else level, "%s", text)
-        log.debug("in detail", exc_info=exc)
-        self._errors[str(broker)] = text
-
-
-def _where(exc: BaseException) -> str:
-    """The kind and place of an unexpected error, without its text: that may name a subscriber."""
-    trace = exc.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f" at {trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace is not None else ""
-    return f"{type(exc).__name__}{place}"

@@ -1,0 +1,68 @@
+"""paho's values to ours and back: properties, reason codes, messages."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edged.mqtt.endpoint import MqttSettings
+from edged.mqtt.message import Delivery, Inbound
+from edged.mqtt.topics import response_topic
+
+SESSION_EXPIRY = 7 * 86_400  # s, contract
+UNSUPPORTED_VERSION, TAKEN_OVER = 0x84, 0x8E  # MQTT 5, 2.4 Reason Code
+
+_NO_RETAINED = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
+
+
+def connect_properties(cfg: MqttSettings) -> Properties:
+    """What CONNECT asks of a broker: keep the session, do not send more than we want to hold."""
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = SESSION_EXPIRY
+    properties.ReceiveMaximum = cfg.receive_maximum
+    # A broker silently drops what is larger, so leave room for the pipeline to answer "too large".
+    properties.MaximumPacketSize = max(4 * cfg.max_payload, 16 << 20)
+    return properties
+
+
+def publish_properties(correlation: bytes | None) -> Properties | None:
+    """Correlation Data, if there is any."""
+    if correlation is None:
+        return None
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.CorrelationData = correlation
+    return properties
+
+
+def subscription(topic: str, *, version5: bool) -> Any:
+    """``topic`` with QoS 1 and, where MQTT 5 allows to say so, without old retained messages."""
+    return (topic, _NO_RETAINED if version5 else 1)
+
+
+def delivery(message: MQTTMessage) -> Delivery:
+    """A message as it arrived just now."""
+    properties = message.properties  # None in 3.1.1
+    inbound = Inbound(
+        message.topic,
+        bytes(message.payload),
+        response_topic(getattr(properties, "ResponseTopic", None)),
+        getattr(properties, "CorrelationData", None),
+        time.monotonic(),
+    )
+    return Delivery(inbound, message.mid, message.qos)
+
+
+def failed(code: object) -> bool:
+    """Whether a broker's reason code is a refusal."""
+    return isinstance(code, ReasonCode) and code.value >= 0x80
+
+
+def words(code: ReasonCode) -> str:
+    """The reason as MQTT 5 names it, to stand inside a sentence."""
+    return str(code).lower()
