@@ -6,6 +6,7 @@ prefix length in bits and 16 bytes for an IPv6 prefix.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from edged.domain.rejection import Rejected
 
 V4_TAG = 4
 WIDEST_V4 = 24
+MULTICAST_V4 = 224
+"""First byte from which on IPv4 is multicast or reserved."""
 MOST_KEYS = 256
 """A prefix is expanded to at most this many keys: an IPv4 /24, or eight bits of IPv6."""
 
@@ -42,7 +45,8 @@ class Addressing:
             else:
                 if self.protected:
                     self._refuse_protected(ipaddress.IPv4Network((packed, 32)), text)
-                _refuse_special(ipaddress.IPv4Network((packed, 32)), text)
+                if packed[0] in (0, 127) or packed[0] >= MULTICAST_V4:
+                    raise _special(text)
                 return [bytes([V4_TAG]) + packed]
         network = parse(text)
         _refuse_special(network, text)
@@ -99,13 +103,24 @@ def parse(text: str) -> Network:
 def _refuse_special(network: Network, text: str) -> None:
     a = network.network_address
     if a.is_multicast or a.is_loopback or a.is_unspecified or (a.version == 6 and a.is_link_local):
-        raise Rejected("bad_address", f"{text} is not an address that a subscriber can have")
+        raise _special(text)
 
 
+def _special(text: str) -> Rejected:
+    return Rejected("bad_address", f"{text} is not an address that a subscriber can have")
+
+
+@functools.lru_cache(maxsize=8192)
 def literal(text: str) -> str | None:
     """The canonical form where ``text`` is an address or prefix, else None."""
     if not text or (":" not in text and not text[0].isdigit()):
         return None
+    if "/" not in text and ":" not in text:
+        try:
+            socket.inet_pton(socket.AF_INET, text)
+        except (OSError, ValueError):
+            return None
+        return text
     try:
         network = ipaddress.ip_network(text)
     except ValueError:
