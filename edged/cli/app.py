@@ -75,7 +75,7 @@ def run(config_file: ConfigOption = None, verbose: VerboseOption = False) -> Non
     from edged import daemon
 
     cfg = _start(config_file, verbose=verbose)
-    raise typer.Exit(daemon.run_both(cfg))
+    raise typer.Exit(daemon.run_both(cfg, config_file))
 
 
 @app.command()

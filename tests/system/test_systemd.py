@@ -138,6 +138,7 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
     [
         "import ctypes; ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 1)()",
         "import uvloop, asyncio; asyncio.Runner(loop_factory=uvloop.new_event_loop).run(asyncio.sleep(0))",
+        "import aiomqtt, dns.resolver, msgspec, prometheus_client, pyroute2, sqlite3; sqlite3.connect(':memory:')",
         "import jinja2, numpy, pydantic, starlette.applications, uvicorn; numpy.zeros(9) + 1",
     ],
 )
