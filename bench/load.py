@@ -71,7 +71,7 @@ def child(database: Path) -> None:
     store.open()
     backend = KernelBackend()
     enforcer = Enforcer(backend, Settings(("sub*",)))
-    for _ in enforcer.refill(store, int(time.time() * 1000)):
+    for _ in enforcer.refill(store, lambda: int(time.time() * 1000)):
         pass
     seconds = time.monotonic() - start
     print(json.dumps({"seconds": seconds, "elements": enforcer.set_counts()["restricted4"]}))

@@ -45,7 +45,7 @@ def enforced(namespace: str, subscriber_side: str, addresses: Addresses) -> Iter
         backend = KernelBackend()
         try:
             enforcer = Enforcer(backend, Settings((subscriber_side,)))
-            for _ in enforcer.refill(ArraySource(addresses), int(time.time() * 1000)):
+            for _ in enforcer.refill(ArraySource(addresses), lambda: int(time.time() * 1000)):
                 pass
         except BaseException:
             backend.close()

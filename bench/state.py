@@ -1,4 +1,4 @@
-"""A database with many restricted subscribers, made through the store itself and kept for the other benches of a run."""
+"""A database with many restricted subscribers, made through the store itself."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from edged.domain.model import Reason, Subscriber
 from edged.plan import Owned
 from edged.store.store import Store, Write
 
-from .people import Addresses, texts
+from .people import Addresses
 
 _CHUNK = 50_000
 
 
 def fill(directory: Path, addresses: Addresses) -> None:
-    """Everybody of ``addresses`` is a subscriber walled for debt since now, as a ``block`` of the address leaves it."""
+    """Everybody of ``addresses`` is a subscriber walled for debt since now, as ``bind`` and ``block`` leave it."""
     now = int(time.time() * 1000)
     debt = {"debt": Reason(level=int(Level.WALLED), since=now, onset=now)}
     entry = Entry(level=int(Level.WALLED))
     ordered = addresses.copy()
     ordered.sort()
-    names = texts(ordered)
+    names = [f"C-{number:07}" for number in range(len(ordered))]
     packed = ordered.astype(">u4").tobytes()
     tag = bytes([plan.V4_TAG])
     store = Store(directory)
