@@ -31,6 +31,10 @@ def clean(text: str, *, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+def _empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str | Sequence | Mapping) and not value)
+
+
 def plain(value: Any) -> str:
     """A JSON value as a person reads it."""
     match value:
@@ -45,7 +49,8 @@ def plain(value: Any) -> str:
         case Mapping() if not value:
             return "-"
         case Mapping():
-            return "  ".join(f"{clean(str(key))} {plain(below)}" for key, below in value.items())
+            said = ((clean(str(key)), below) for key, below in value.items() if not _empty(below))
+            return "  ".join(f"{key} {plain(below)}" for key, below in said) or "-"
         case str():
             return clean(value)
         case Sequence():
@@ -76,7 +81,11 @@ def _grid(rows: Iterable[tuple[str, Text | str]]) -> Table:
 
 def _rest(record: Mapping[str, Any], shown: Iterable[str]) -> list[tuple[str, Text | str]]:
     """What the daemon says beyond what this screen knows by name."""
-    return [(clean(key).replace("_", " "), plain(value)) for key, value in record.items() if key not in set(shown)]
+    return [
+        (clean(key).replace("_", " "), plain(value))
+        for key, value in record.items()
+        if key not in set(shown) and not _empty(value)
+    ]
 
 
 def status(result: Mapping[str, Any]) -> None:
@@ -118,6 +127,8 @@ def _up(portal: Mapping[str, Any]) -> Text:
 
 def _health(section: Mapping[str, Any]) -> Text:
     fine = {key: value for key, value in section.items() if key != "last_error"}
+    if isinstance(sets := fine.get("sets"), Mapping):  # three dozen, of which most are empty
+        fine["sets"] = {name: n for name, n in sets.items() if n}
     text = Text(plain(fine))
     if error := section.get("last_error"):
         text.append(f"  last error: {plain(error)}", "red")
@@ -148,12 +159,18 @@ def why(record: Mapping[str, Any]) -> None:
         console.print(Text("  because of ") + text + Text(f"  {plain(details)}" if details else ""))
     if not reasons:
         console.print("  no reason in force")
-    promise = record.get("promise")
-    console.print(Text("  promise  ") + Text(plain(promise) if promise else "none"))
+    console.print(Text("  promise  " + _promise(record.get("promise"))))
     for address in record.get("addresses") or ():
         console.print(_address(address))
     known = ("sub", "level", "since", "reasons", "promise", "addresses")
     console.print(_grid([("  " + name, value) for name, value in _rest(record, known)]))
+
+
+def _promise(promise: Any) -> str:
+    if not isinstance(promise, Mapping) or "running" not in promise:
+        return plain(promise) if promise else "none"
+    past = {key: value for key, value in promise.items() if key != "running"}
+    return f"{plain(promise['running']) if promise['running'] else 'none running'}  {plain(past)}"
 
 
 def _address(address: Any) -> Text:

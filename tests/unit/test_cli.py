@@ -342,7 +342,7 @@ def test_log_lines_for_the_journal_carry_their_priority(monkeypatch: pytest.Monk
         (1_795_000_000_000, "2026-11-18 11:06:40+00:00"),
         (0.25, "0.25"),
         (["a", "b"], "a, b"),
-        ({"a": 1, "b": []}, "a 1  b -"),
+        ({"a_b": 1, "c": [], "d": 0}, "a_b 1  d 0"),
         ("\x1b[2Jx\u202e", "\ufffd[2Jx\ufffd"),
     ],
 )
