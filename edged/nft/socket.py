@@ -85,7 +85,8 @@ class KernelBackend:
     def commit(self, transaction: Transaction) -> None:
         if not transaction:
             return
-        data, last = codec.batch(transaction, self._seq + 1, destroy=self._can_destroy())
+        destroy = self._can_destroy()  # first: where it has to ask the kernel, it uses up sequence numbers
+        data, last = codec.batch(transaction, self._seq + 1, destroy=destroy)
         first, self._seq = self._seq + 1, last + 1
         self._send(data, "a transaction")
         self._await_answers(first, last)
