@@ -303,7 +303,7 @@ class Keeper:
     def _sample(self) -> float:
         """The share of sampled addresses that the kernel holds (in the worker thread)."""
         rows = self.store.sample(SAMPLE)
-        held = sum(plan.RESTRICTED in self.enforcer.truth(key) for key, _ in rows)
+        held = sum(plan.RESTRICTED in self.enforcer.truth(key) for key in rows)
         return held / len(rows) if rows else 1.0
 
     def counters(self) -> Mapping[str, tuple[int, int]]:

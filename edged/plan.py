@@ -69,18 +69,26 @@ class Owned(NamedTuple):
     entry: Entry
 
 
+class Run(NamedTuple):
+    """Keys of one tag, packed without it, ascending; ``last`` is a key that no key of a later run lies at or below."""
+
+    tag: int
+    keys: bytes
+    last: bytes
+
+
 def policer_name(owner: int, rate: int, role: str) -> str:
     """The limit object of a subscriber's direction; its rate is in its name because limits cannot be changed."""
     return f"s{owner}_{rate}_{'up' if role == REDUCED_UP else 'down'}"
 
 
-def elements(key: bytes, owned: Owned, now: int) -> list[Element]:
-    """The elements one address needs at ``now`` (Unix ms). Ended promises need none."""
+def elements(key: bytes, owned: Owned) -> list[Element]:
+    """The elements one address needs, also those whose end has passed: when that is, only the writer can say."""
     owner, entry = owned
     if not entry.level:
         return []
     out = [Element(RESTRICTED, key)]
-    lifted = entry.until > now and entry.lift < entry.level
+    lifted = bool(entry.until) and entry.lift < entry.level
     reduced = entry.level == Level.REDUCED or (lifted and entry.lift == Level.REDUCED)
     if reduced:
         out += [Element(r, key, 0, policer_name(owner, entry.rate, r)) for r in (REDUCED_UP, REDUCED_DOWN)]
@@ -91,7 +99,7 @@ def elements(key: bytes, owned: Owned, now: int) -> list[Element]:
         role = {Level.OPEN: WAIVED, Level.NOTICE: WAIVED_NOTICE, Level.REDUCED: WAIVED_REDUCED}.get(Level(entry.lift))
         if role:
             out.append(Element(role, key, entry.until))
-    if entry.notified > now:
+    if entry.notified:
         out.append(Element(NOTIFIED, key, entry.notified))
     return out
 
@@ -115,19 +123,20 @@ def limits_of(addresses: Iterable[Element]) -> dict[str, int]:
     return {e.policer: int(e.policer.split("_")[1]) for e in addresses if e.policer}
 
 
-def diff(before: Mapping[bytes, Owned], after: Mapping[bytes, Owned], now: int) -> Change:
-    """What must change to get from ``before`` to ``after`` at ``now`` (Unix ms).
+def diff(before: Mapping[bytes, Owned], after: Mapping[bytes, Owned]) -> Change:
+    """What must change to get from ``before`` to ``after``.
 
     Both must hold *all* addresses of every subscriber they name, so that a policer is removed with its last user.
-    Elements that timed out by themselves are not removed again.
+    Elements that should have timed out by themselves are removed all the same: the wall clock may have been set, and
+    the kernel's timers do not follow it.
     """
     change = Change()
     old_limits: dict[str, int] = {}
     new_limits: dict[str, int] = {}
     for key in before.keys() | after.keys():
         was, will = before.get(key), after.get(key)
-        old = elements(key, was, now) if was else []
-        new = elements(key, will, now) if will else []
+        old = elements(key, was) if was else []
+        new = elements(key, will) if will else []
         old_limits.update(limits_of(old))
         new_limits.update(limits_of(new))
         if old == new:

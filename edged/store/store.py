@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from edged import plan
 from edged.domain.entry import Entry
 from edged.domain.model import Fact, Subscriber
 from edged.errors import StoreError
-from edged.plan import Owned
+from edged.plan import Owned, Run
+from edged.store import refill
 from edged.store.schema import MIGRATIONS
 
 T = TypeVar("T")
@@ -283,6 +283,9 @@ class Store:
         db.executemany(
             "INSERT OR REPLACE INTO address VALUES (?,?,?,?,?,?,?)", ((k, o, *e) for k, (o, e) in w.addresses.items())
         )
+        refill.write_bitmaps(
+            db, dict.fromkeys(w.unbound, False) | {k: o.entry.level > 0 for k, o in w.addresses.items()}
+        )
         db.executemany(
             "INSERT OR REPLACE INTO invoice VALUES (?,?,?,?)",
             ((owner, i, f.settled, f.spent) for (owner, i), f in w.facts.items()),
@@ -317,61 +320,23 @@ class Store:
             self.levels[sub.level] += 1
             self.promises += sub.promise is not None
 
-    # -- source of a refill (nft/enforcer.py) ----------------------------------------------------------------
+    # -- source of a refill and of read-back (see refill.py) ---------------------------------------------------
 
     def counts(self) -> dict[tuple[str, int], int]:
-        """(role, tag) -> set elements there will be, promises that have ended meanwhile included."""
+        """(role, tag) -> set elements there will be."""
+        return self._read(refill.counts)
 
-        def work(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
-            out: dict[tuple[str, int], int] = {}
-            for tag in range(4, 129):
-                low, high = bytes([tag]), bytes([tag + 1])
-                query = "SELECT count(*) FROM address WHERE level > 0 AND key >= ? AND key < ?"
-                (n,) = db.execute(query, (low, high)).fetchone()
-                if not n:
-                    continue
-                out[plan.RESTRICTED, tag] = n
-                special = "level > 0 AND (level <> 3 OR until > 0 OR notified > 0) AND key >= ? AND key < ?"
-                (m,) = db.execute(f"SELECT count(*) FROM address WHERE {special}", (low, high)).fetchone()
-                out.update({(role, tag): m for role in plan.ROLES if role != plan.RESTRICTED})
-            return out
-
-        return self._read(work)
-
-    def restricted(self, after: bytes, limit: int) -> Sequence[bytes]:
-        """Keys of restricted addresses above ``after``, ascending."""
-        query = "SELECT key FROM address WHERE level > 0 AND key > ? ORDER BY key LIMIT ?"
-        return self._read(lambda db: [k for (k,) in db.execute(query, (after, limit))])
+    def restricted(self, after: bytes, limit: int) -> Run | None:
+        """The next restricted addresses above key ``after``, about ``limit``; None when there are no more."""
+        return self._read(lambda db: refill.restricted(db, after, limit))
 
     def special(self, after: bytes, limit: int) -> Sequence[tuple[bytes, Owned]]:
         """Addresses that need more than the restricted set, above ``after``, ascending."""
-        query = (
-            "SELECT key, owner, level, rate, lift, until, notified FROM address"
-            " WHERE level > 0 AND (level <> 3 OR until > 0 OR notified > 0) AND key > ? ORDER BY key LIMIT ?"
-        )
-        return self._read(lambda db: [(k, Owned(o, Entry(*e))) for k, o, *e in db.execute(query, (after, limit))])
+        return self._read(lambda db: refill.special(db, after, limit))
 
-    def sample(self, n: int) -> list[tuple[bytes, Entry]]:
-        """Up to ``n`` restricted addresses from anywhere in the key space, for read-back."""
-
-        def work(db: sqlite3.Connection) -> list[tuple[bytes, Entry]]:
-            query = "SELECT key, level, rate, lift, until, notified FROM address WHERE level > 0 AND key >= ? ORDER BY key LIMIT 1"
-            out: dict[bytes, Entry] = {}
-            ends = db.execute("SELECT min(key), max(key) FROM address WHERE level > 0").fetchone()
-            if ends[0] is None:
-                return []
-            low, high = (int.from_bytes(e.ljust(17, b"\0")) for e in ends)
-            for i in range(n):
-                at = (low + (high - low) * i // max(n - 1, 1)).to_bytes(17)
-                for key, *entry in db.execute(query, (at.rstrip(b"\0"),)):
-                    out[key] = Entry(*entry)
-            return list(out.items())
-
-        return self._read(work)
-
-    def keys_of(self, owner: int) -> Iterator[bytes]:
-        """The addresses of one subscriber."""
-        return iter(self._read(lambda db: [k for (k,) in db.execute("SELECT key FROM address WHERE owner = ?", (owner,))]))
+    def sample(self, n: int) -> list[bytes]:
+        """Up to ``n`` keys of restricted addresses from all over the key space."""
+        return self._read(lambda db: refill.sample(db, n))
 
 
 def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
