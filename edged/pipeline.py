@@ -264,7 +264,7 @@ class Pipeline:
     def _enforce(self, work: Workset, write: Write, now: int) -> bool:
         before, after = work.transition(write)
         try:
-            self.enforcer.apply(diff(before, after, now), self.clock())
+            self.enforcer.apply(diff(before, after), self.clock())
         except KernelError as e:
             self.last_error = str(e)
             self.observer.kernel_error(error_name(e))

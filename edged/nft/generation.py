@@ -7,7 +7,7 @@ no rule looks at can be filled at leisure.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edged import plan
@@ -86,12 +86,11 @@ class Generation:
             spec = self.spec(role, tag)
             if spec.size and self.counts[role, tag] + len(group) > spec.size:
                 raise KernelMismatch(f"set {spec.name} is full ({spec.size}); growing it")
-            if role in plan.TIMED:
-                group = [e for e in group if e.expiry > now]
-            timeouts = tuple(e.expiry - now for e in group) if role in plan.TIMED else ()
-            objects = tuple(f"{e.policer}_g{self.number}" for e in group) if role in plan.POLICED else ()
-            if group:
-                yield AddElements(spec, _keys(group), timeouts, objects)
+            lasting = [e for e in group if not 0 < e.expiry <= now]
+            timeouts = tuple(e.expiry - now for e in lasting) if role in plan.TIMED else ()
+            objects = tuple(f"{e.policer}_g{self.number}" for e in lasting) if role in plan.POLICED else ()
+            if lasting:
+                yield AddElements(spec, _keys(lasting), timeouts, objects)
         for name in change.limits_remove:
             yield DelLimit(f"{name}_g{self.number}")
 
