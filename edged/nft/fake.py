@@ -13,8 +13,8 @@ from typing import TypeVar
 
 from edged.errors import KernelError
 from edged.nft.expr import Address, Garden, Policer, Rule, rule_text
+from edged.nft.failure import kernel_error
 from edged.nft.schema import Chain, SetSpec
-from edged.nft.socket import kernel_error
 from edged.nft.transaction import (
     KEY_BYTES,
     AddChain,
@@ -32,6 +32,7 @@ from edged.nft.transaction import (
     Operation,
     TableInfo,
     Transaction,
+    split,
 )
 
 K = TypeVar("K")
@@ -222,12 +223,6 @@ class FakeBackend:
 
     def close(self) -> None:
         """Nothing to let go of."""
-
-
-def split(keys: bytes, kind: str) -> list[bytes]:
-    """Packed keys as a list."""
-    width = KEY_BYTES[kind]
-    return [keys[i : i + width] for i in range(0, len(keys), width)]
 
 
 def _names(rule: Rule) -> list[str]:

@@ -8,37 +8,23 @@ already waits in the receive queue. No answer at all counts as an error. Source:
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from edged.errors import KernelBusy, KernelDenied, KernelError, KernelMismatch
+from edged.errors import KernelDenied, KernelError, KernelMismatch
 from edged.nft import codec, nla
+from edged.nft.failure import kernel_error
 from edged.nft.schema import TABLE, SetSpec
-from edged.nft.transaction import TableInfo, Transaction
+from edged.nft.transaction import DelElements, Operation, TableInfo, Transaction, split
 
 _NETLINK_NETFILTER = 12  # not in every build of Python
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _SNDBUF, _RCVBUF = 32 << 20, 8 << 20
 _ANSWER_BYTES = 1 << 20
-_BUSY = {errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM}
-_DENIED = {errno.EPERM, errno.EACCES}
-
-
-def kernel_error(number: int, what: str) -> KernelError:
-    """The error for an errno, with the remedy a person would need."""
-    name = errno.errorcode.get(number, str(number))
-    said = f"nf_tables answered {name} ({os.strerror(number)}) to {what}"
-    if number in _BUSY:
-        return KernelBusy(f"{said}; it will be tried again", number)
-    if number in _DENIED:
-        hint = "edged needs CAP_NET_ADMIN, and no other process may own table inet edged"
-        return KernelDenied(f"{said}; {hint}", number)
-    if number == errno.EOPNOTSUPP:
-        return KernelError(f"{said}; this kernel lacks a feature, see docs/kernel.md", number)
-    return KernelMismatch(f"{said}; a full resync follows", number)
+_TRIES = 3
 
 
 class KernelBackend:
@@ -61,7 +47,9 @@ class KernelBackend:
             try:
                 s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
             except OSError as e:
-                raise KernelError(f"no netfilter netlink socket: {e}; is nf_tables in this kernel?", e.errno or 0) from e
+                raise KernelError(
+                    f"no netfilter netlink socket: {e}; is nf_tables in this kernel?", e.errno or 0
+                ) from e
             for force, plain, size in (
                 (_SO_SNDBUFFORCE, socket.SO_SNDBUF, _SNDBUF),
                 (_SO_RCVBUFFORCE, socket.SO_RCVBUF, _RCVBUF),
@@ -85,8 +73,33 @@ class KernelBackend:
     def commit(self, transaction: Transaction) -> None:
         if not transaction:
             return
-        destroy = self._can_destroy()  # first: where it has to ask the kernel, it uses up sequence numbers
-        data, last = codec.batch(transaction, self._seq + 1, destroy=destroy)
+        if self._can_destroy():  # first: where it has to ask the kernel, it uses up sequence numbers
+            self._execute(transaction)
+            return
+        perhaps = any(isinstance(op, DelElements) and op.maybe for op in transaction.operations)
+        for tries_left in reversed(range(_TRIES if perhaps else 1)):
+            try:
+                self._execute(self._without_missing(transaction))
+            except KernelMismatch as e:
+                if e.errno != errno.ENOENT or not tries_left:
+                    raise  # else one may have ended between question and removal
+            else:
+                return
+
+    def _without_missing(self, transaction: Transaction) -> Transaction:
+        """What kernels before 6.3 need: elements that may be missing are asked for instead of destroyed."""
+        out: list[Operation] = []
+        for op in transaction.operations:
+            if not (isinstance(op, DelElements) and op.maybe):
+                out.append(op)
+            elif keys := b"".join(k for k in split(op.keys, op.spec.key) if self.holds(op.spec, k) is not None):
+                out.append(replace(op, keys=keys))
+        return Transaction(out)
+
+    def _execute(self, transaction: Transaction) -> None:
+        if not transaction:
+            return
+        data, last = codec.batch(transaction, self._seq + 1, destroy=self._can_destroy())
         first, self._seq = self._seq + 1, last + 1
         self._send(data, "a transaction")
         self._await_answers(first, last)
@@ -240,4 +253,6 @@ class KernelBackend:
 
     def dump(self, spec: SetSpec) -> Iterable[bytes]:
         body = nla.text(1, TABLE) + nla.text(2, spec.name)
-        return [e.key + e.end for m in self._ask(codec.GETSETELEM, body, dump=True) for e in codec.decode_elements(m.body)]
+        return [
+            e.key + e.end for m in self._ask(codec.GETSETELEM, body, dump=True) for e in codec.decode_elements(m.body)
+        ]

@@ -17,6 +17,12 @@ KEY_BYTES = {"ipv4": 4, "ipv6": 16, "garden4": 12, "garden6": 24}
 """Bytes of one packed element key, by the key kind of a set (nf_tables pads each field to four bytes)."""
 
 
+def split(keys: bytes, kind: str) -> list[bytes]:
+    """Packed keys as a list."""
+    width = KEY_BYTES[kind]
+    return [keys[i : i + width] for i in range(0, len(keys), width)]
+
+
 class AddTable(NamedTuple):
     """Make the table, or adopt it when it is an orphan. ``flags``: NFTA_TABLE_FLAGS."""
 
