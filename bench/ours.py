@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from edged import plan
 from edged.nft.enforcer import Enforcer
 from edged.nft.schema import Settings
 from edged.nft.socket import KernelBackend
-from edged.plan import Owned
+from edged.plan import Owned, Run
 
 from .common import inside
 from .people import Addresses
@@ -23,16 +22,15 @@ class ArraySource:
     """What a refill reads, with everybody of ``addresses`` walled."""
 
     def __init__(self, addresses: Addresses) -> None:
-        ordered = np.sort(addresses).astype(">u4").view(np.uint8).reshape(-1, 4)
-        packed = np.insert(ordered, 0, plan.V4_TAG, axis=1).tobytes()
-        self._keys = [packed[at : at + 5] for at in range(0, len(packed), 5)]
+        self._ordered = np.sort(addresses)
 
     def counts(self) -> Mapping[tuple[str, int], int]:
-        return {(plan.RESTRICTED, plan.V4_TAG): len(self._keys)}
+        return {(plan.RESTRICTED, plan.V4_TAG): len(self._ordered)}
 
-    def restricted(self, after: bytes, limit: int) -> Sequence[bytes]:
-        first = bisect.bisect_right(self._keys, after)
-        return self._keys[first : first + limit]
+    def restricted(self, after: bytes, limit: int) -> Run | None:
+        first = int(np.searchsorted(self._ordered, int.from_bytes(after[1:]), "right")) if after else 0
+        packed = self._ordered[first : first + limit].astype(">u4").tobytes()
+        return Run(plan.V4_TAG, packed, bytes([plan.V4_TAG]) + packed[-4:]) if packed else None
 
     def special(self, after: bytes, limit: int) -> Sequence[tuple[bytes, Owned]]:  # noqa: ARG002
         return ()
