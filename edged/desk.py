@@ -6,6 +6,7 @@ One direction: it asks the keeper and never changes anything by itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -114,17 +115,17 @@ class Desk:
     async def run_state(self) -> None:
         """Publish the state document when it changes, and once a minute."""
         last: dict[str, Any] = {}
+        said = 0.0
         while True:
-            try:
-                async with asyncio.timeout(STATE_EVERY):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STATE_PAUSE):  # the portal comes and goes without telling
                     await self._keeper.changed.wait()
-            except TimeoutError:
-                last = {}
             self._keeper.changed.clear()
             document = await self._document()
-            if document != last and self.session and await self.session.publish(self._state(document)):
-                last = document
-            await asyncio.sleep(STATE_PAUSE)
+            stale = time.monotonic() - said > STATE_EVERY
+            if (document != last or stale) and self.session and await self.session.publish(self._state(document)):
+                last, said = document, time.monotonic()
+                await asyncio.sleep(STATE_PAUSE)
 
     async def run_events(self) -> None:
         """Publish the outbox. What the broker has taken is removed; what it has not stays, also over a restart."""
