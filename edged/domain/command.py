@@ -28,6 +28,8 @@ from edged.domain.model import REASONS
 from edged.domain.rejection import Rejected
 
 MOST_COMMANDS = 5000
+MOST_INTEGER = (1 << 63) - 1
+"""The largest number that every JSON reader and the store keep exactly."""
 _LATER_OPS = {"defer", "undefer", "moratorium", "end_moratorium", "outage", "end_outage", "calendar", "page"}
 _LATER_REASONS = {"court", "terminated", "fraud", "abuse", "preventive", "pause"}
 
@@ -80,7 +82,7 @@ Invoices = Annotated[list[Annotated[InvoiceIn, BeforeValidator(_invoice)]], Fiel
 
 class _OnSubscriber(_Model):
     sub: Sub
-    rev: int | None = Field(default=None, ge=0)
+    rev: int | None = Field(default=None, ge=0, le=MOST_INTEGER)
     ref: Opaque | None = None
 
 
@@ -236,7 +238,7 @@ class Batch(_Model):
     ts: Moment | None = None
     expires: Moment | None = None
     epoch: Opaque | None = None
-    seq: int | None = Field(default=None, ge=0)
+    seq: int | None = Field(default=None, ge=0, le=MOST_INTEGER)
     aud: list[Opaque] | Opaque | None = None
     commands: Annotated[list[Any], Field(min_length=1, max_length=MOST_COMMANDS)]
 
