@@ -100,7 +100,7 @@ def wait_cut(device: Device, ends: float) -> str:
     for address, moment in cut.items():
         expect(moment >= -EARLY, f"{address} was refused {-moment:.2f} s before the promise ended")
         expect(last_open[address] <= LATE, f"{address} was open {last_open[address]:.2f} s after the promise ended")
-    return both(*(f"{cut[address] * 1000:.0f} ms" for address in (WWW4, WWW6)))
+    return both(*(f"{cut[address] * 1000:+.0f} ms" for address in (WWW4, WWW6)))
 
 
 def applied(ack: Ack, n: int = 1) -> str:

@@ -158,6 +158,12 @@ class Lab:
         assert self.daemon is not None
         self.daemon.kill()
 
+    def forget_daemon(self) -> None:
+        """To be said when it was told to end by other means, so that its end is no fault. Waits for it."""
+        if self.daemon is not None:
+            self.daemon.wait(20)
+            self.daemon = None
+
     def stop_daemon(self) -> int:
         """What a service stop does: SIGTERM. Returns the exit status; the restrictions stay."""
         assert self.daemon is not None
