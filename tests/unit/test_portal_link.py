@@ -1,0 +1,204 @@
+"""Both ends of the socket between core and portal, in one loop, without privileges."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import stat
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from edged.config import Config, MqttSection, NetworkSection, PortalSection, SecuritySection
+from edged.domain.standing import Standing
+from edged.errors import EdgedError
+from edged.observer import Silent
+from edged.portal import wire
+from edged.portal.client import PATIENCE, CoreClient, connect
+from edged.portal.link import PortalLink
+
+
+def config(run_dir: Path) -> Config:
+    return Config(
+        gateway="t",
+        run_dir=run_dir,
+        state_dir=run_dir,
+        network=NetworkSection(subscriber_interfaces=["eth1"]),
+        mqtt=MqttSection(),
+        security=SecuritySection(),
+        portal=PortalSection(url="http://aviso.example.net/"),
+    )
+
+
+class Counting(Silent):
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str, int]] = []
+        self.seconds: list[tuple[float, int]] = []
+
+    def portal_requests(self, kind: str, code: str, n: int) -> None:
+        self.requests.append((kind, code, n))
+
+    def portal_seconds(self, seconds: float, n: int) -> None:
+        self.seconds.append((seconds, n))
+
+
+class Desk:
+    """The core behind the link."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.cfg = config(run_dir)
+        self.observer = Counting()
+        self.people: dict[str, Standing] = {"100.64.0.10": Standing(3, "debt", 7)}
+        self.slow = asyncio.Event()
+        self.slow.set()
+        self.seen: list[str] = []
+        self.link = self.fresh()
+
+    def fresh(self) -> PortalLink:
+        return PortalLink(self.cfg, self.who, self.shown, self.observer)
+
+    async def who(self, address: str) -> Standing:
+        await self.slow.wait()
+        if address == "192.0.2.66":
+            raise EdgedError("the database is away")
+        return self.people.get(address, Standing(0, "", 0))
+
+    async def shown(self, address: str) -> None:
+        self.seen.append(address)
+
+    @property
+    def path(self) -> Path:
+        return self.cfg.run_dir / wire.SOCKET_NAME
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110  neither end has an event for it
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    one = Desk(tmp_path)
+    await one.link.start()
+    yield one
+    one.slow.set()
+    await one.link.close()
+
+
+@pytest.fixture
+async def client(desk: Desk) -> AsyncIterator[CoreClient]:
+    one = CoreClient(desk.path, 2)
+    task = asyncio.create_task(one.run())
+    await until(lambda: one.connected and desk.link.up)
+    yield one
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_who_and_shown_and_sums(desk: Desk, client: CoreClient) -> None:
+    assert await client.who("100.64.0.10") == Standing(3, "debt", 7)
+    assert await client.who("::ffff:100.64.0.10") == Standing(3, "debt", 7)
+    assert await client.who("2001:db8::5") == Standing(0, "", 0)
+    assert await client.who("not an address") is None
+    assert client.shown("2001:db8::5")
+    assert client.report([wire.Stats("redirect", 302, 5, 0.25, 5), wire.Stats("refused", 0, 2)]) == []
+    await until(lambda: len(desk.observer.requests) == 2)
+    assert desk.observer.requests == [("redirect", "302", 5), ("refused", "closed", 2)]
+    assert desk.observer.seconds == [(0.25, 5)]
+    await until(lambda: desk.seen == ["2001:db8::5"])
+
+
+async def test_a_core_that_fails_or_is_slow_costs_a_page_its_text_only(desk: Desk, client: CoreClient) -> None:
+    assert await client.who("192.0.2.66") is None
+    desk.slow.clear()
+    began = asyncio.get_running_loop().time()
+    assert await asyncio.gather(*(client.who("100.64.0.10") for _ in range(300))) == [None] * 300
+    assert asyncio.get_running_loop().time() - began < PATIENCE + 2
+    desk.slow.set()
+    await until(lambda: desk.link.up)
+    assert await client.who("100.64.0.10") == Standing(3, "debt", 7)
+
+
+async def test_a_late_answer_is_not_taken_for_another_question(desk: Desk, client: CoreClient) -> None:
+    desk.slow.clear()
+    assert await client.who("100.64.0.10") is None
+    desk.slow.set()
+    assert await client.who("2001:db8::5") == Standing(0, "", 0)
+
+
+async def test_the_client_comes_back_after_a_restart_of_the_core(desk: Desk, client: CoreClient) -> None:
+    await desk.link.close()
+    await until(lambda: not client.connected)
+    assert not desk.link.up
+    assert await client.who("100.64.0.10") is None
+    assert not client.shown("100.64.0.10")
+    kept = [wire.Stats("redirect", 302, 1)]
+    assert client.report(kept) == kept
+    desk.link = desk.fresh()
+    await desk.link.start()
+    await until(lambda: client.connected and desk.link.up)
+    assert await client.who("100.64.0.10") == Standing(3, "debt", 7)
+
+
+async def test_only_the_portals_account_may_connect(desk: Desk) -> None:
+    assert stat.S_IMODE(desk.path.stat().st_mode) == 0o660
+
+
+@pytest.mark.parametrize(
+    "first",
+    [b"\xff" * 30, wire.encode(wire.Who(1, b"\0" * 16)), wire.encode(wire.Hello(1, need=False, version=2))],
+    ids=["noise", "no hello", "another version"],
+)
+async def test_a_stranger_is_shown_out_and_the_others_stay(
+    desk: Desk, client: CoreClient, first: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = asyncio.get_running_loop()
+    with connect(desk.path) as sock:
+        sock.setblocking(False)
+        sock.send(first)
+        assert await asyncio.wait_for(loop.sock_recv(sock, 100), 10) == b""
+    assert "portal" in caplog.text
+    assert await client.who("100.64.0.10") == Standing(3, "debt", 7)
+
+
+async def test_records_of_the_core_are_not_taken_from_a_portal(desk: Desk) -> None:
+    with connect(desk.path) as sock:
+        sock.setblocking(False)
+        sock.send(wire.encode(wire.Hello(1, need=False)))
+        sock.send(wire.encode(wire.Person(1, Standing(0, "", 0))))
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 100), 10) == b""
+    await until(lambda: not desk.link.up)
+
+
+async def test_a_portal_that_never_reads_costs_nothing(desk: Desk, client: CoreClient) -> None:
+    with connect(desk.path) as sock:
+        sock.setblocking(False)
+        sock.send(wire.encode(wire.Hello(1, need=False)))
+        sent = 0
+        for _ in range(5000):
+            try:
+                sock.send(wire.encode(wire.Who(sent, wire.pack_address("100.64.0.10"))))
+                sent += 1
+            except BlockingIOError:
+                await asyncio.sleep(0)
+        assert sent
+        assert await client.who("100.64.0.10") == Standing(3, "debt", 7)
+
+
+async def test_a_leftover_socket_is_replaced(desk: Desk) -> None:
+    await desk.link.close()
+    stale = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    stale.bind(str(desk.path))
+    stale.close()  # as kill -9 leaves it
+    desk.link = desk.fresh()
+    await desk.link.start()
+    connect(desk.path).close()
+
+
+async def test_a_place_that_cannot_hold_a_socket_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    desk = Desk(tmp_path / "file")
+    with pytest.raises(EdgedError, match="run_dir"):
+        await desk.link.start()

@@ -1,0 +1,237 @@
+"""The redirector on a real TCP socket of loopback: what a client gets, and when it is cut."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from edged.portal.redirector import DRAIN_BYTES, SWEEP_SECONDS, Limits, Redirector, prepare
+from edged.portal.tally import Tally
+
+GET = b"GET /some/path HTTP/1.1\r\nHost: example.net\r\n\r\n"
+LIMITS = Limits(head=2048, seconds=0.6, connections=8, per_address=4)
+
+
+class Bench:
+    """A redirector at work, and clients."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.tally = Tally()
+        self.redirector = Redirector("http://aviso.example.net/", limits, self.tally)
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.clients: list[asyncio.StreamWriter] = []
+
+    async def connect(self, *pieces: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(*self.listener.getsockname())
+        self.clients.append(writer)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        return reader, writer
+
+    async def ask(self, *pieces: bytes) -> bytes:
+        reader, _ = await self.connect(*pieces)
+        return await asyncio.wait_for(reader.read(), 10)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110  the redirector tells nobody
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    one = Bench(getattr(request, "param", LIMITS))
+    prepare(one.listener)
+    one.redirector.open(one.listener)
+
+    async def sweep() -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            one.redirector.sweep()
+
+    task = asyncio.create_task(sweep())
+    yield one
+    task.cancel()
+    for writer in one.clients:
+        writer.transport.abort()
+    one.redirector.close()
+    one.listener.close()
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1]) if answer else 0
+
+
+async def test_one_segment_gets_the_redirect_and_a_clean_end(bench: Bench) -> None:
+    answer = await bench.ask(GET)
+    assert answer.startswith(b"HTTP/1.1 302 Found\r\nLocation: http://aviso.example.net/\r\n")
+    assert bench.redirector.waiting == 0
+    assert bench.tally.count("redirect", 302) == 1
+
+
+async def test_nothing_of_the_request_comes_back(bench: Bench) -> None:
+    answer = await bench.ask(b"GET /xyzzy?plugh=1 HTTP/1.1\r\nHost: plugh.example\r\nReferer: xyzzy\r\n\r\n")
+    assert b"xyzzy" not in answer
+    assert b"plugh" not in answer
+
+
+@pytest.mark.parametrize("bench", [Limits(2048, 5.0, 500, 500)], indirect=True)
+async def test_many_at_once(bench: Bench) -> None:
+    answers = await asyncio.gather(*(bench.ask(GET) for _ in range(200)))
+    assert {status(a) for a in answers} == {302}
+    assert bench.tally.count("redirect", 302) == 200
+
+
+async def test_a_head_in_pieces(bench: Bench) -> None:
+    reader, writer = await bench.connect(GET[:10])
+    await bench.until(lambda: bench.redirector.waiting == 1)
+    writer.write(GET[10:])
+    assert status(await asyncio.wait_for(reader.read(), 10)) == 302
+    await bench.until(lambda: bench.redirector.waiting == 0)
+
+
+async def test_a_client_that_is_not_done_sending_still_reads_its_answer(bench: Bench) -> None:
+    body = b"x" * 30_000
+    head = b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+    reader, writer = await bench.connect(head)
+    await bench.until(lambda: bench.tally.count("redirect", 302) == 1)
+    writer.write(body)  # arrives after the answer was sent: a reset would destroy it
+    await writer.drain()
+    assert status(await asyncio.wait_for(reader.read(), 10)) == 302
+
+
+async def test_head_request_gets_no_body(bench: Bench) -> None:
+    answer = await bench.ask(b"HEAD / HTTP/1.1\r\n\r\n")
+    assert status(answer) == 302
+    assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500, 400),
+        (b"GET /\r\n", 400),
+        (b"\0" * 100, 400),
+        (b"CONNECT a.example:443 HTTP/1.1\r\n\r\n", 302),
+        (b"GET http://a.example/ HTTP/1.1\r\n\r\n", 302),
+        (GET * 3, 302),
+        (b"GET / HTTP/1.1\r\nCookie: " + b"a" * 3000 + b"\r\n\r\n", 431),
+        (b"GET / HTTP/1.1\r\nCookie: " + b"a" * 60_000, 431),
+    ],
+)
+async def test_odd_requests_have_a_defined_answer(bench: Bench, sent: bytes, expected: int) -> None:
+    assert status(await bench.ask(sent)) == expected
+
+
+async def test_a_slow_head_is_cut_whatever_trickles_in(bench: Bench) -> None:
+    began = time.monotonic()
+    reader, writer = await bench.connect(GET[:5])
+
+    async def trickle() -> None:
+        for byte in GET[5:-2]:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.1)
+
+    task = asyncio.create_task(trickle())
+    answer = await asyncio.wait_for(reader.read(), 10)
+    took = time.monotonic() - began
+    task.cancel()
+    assert status(answer) == 408
+    assert took >= LIMITS.seconds
+    assert bench.tally.count("refused", 408) == 1
+
+
+async def test_a_silent_client_is_cut_without_a_word(bench: Bench) -> None:
+    reader, _ = await bench.connect()
+    assert await asyncio.wait_for(reader.read(), 20) == b""
+    assert bench.redirector.waiting == 0
+
+
+async def test_a_client_that_leaves_is_forgotten(bench: Bench) -> None:
+    _, writer = await bench.connect(GET[:10])
+    await bench.until(lambda: bench.redirector.waiting == 1)
+    writer.close()
+    await bench.until(lambda: bench.redirector.waiting == 0)
+    assert bench.tally.count("refused", 0) == 1
+
+
+async def test_one_address_holds_only_its_share_and_is_still_served(bench: Bench) -> None:
+    for _ in range(LIMITS.per_address):
+        await bench.connect(GET[:10])
+    await bench.until(lambda: bench.redirector.waiting == LIMITS.per_address)
+    with contextmanager(_reset_or_end)() as ended:
+        ended.append(await bench.ask(GET[:10]))
+    assert bench.redirector.waiting == LIMITS.per_address
+    assert status(await bench.ask(GET)) == 302  # what needs no place is not refused
+
+
+def _reset_or_end() -> Iterator[list[bytes]]:
+    """A connection that is closed with something unread may be reset; both are a refusal."""
+    got: list[bytes] = []
+    try:
+        yield got
+    except ConnectionResetError:
+        return
+    assert got == [b""]
+
+
+@pytest.mark.parametrize("bench", [Limits(2048, 0.6, 3, 100)], indirect=True)
+async def test_all_together_hold_only_what_is_allowed(bench: Bench) -> None:
+    for _ in range(3):
+        await bench.connect(GET[:10])
+    await bench.until(lambda: bench.redirector.waiting == 3)
+    with contextmanager(_reset_or_end)() as ended:
+        ended.append(await bench.ask(GET[:10]))
+    await bench.until(lambda: bench.redirector.waiting == 0)  # their time is over
+    assert status(await bench.ask(GET[:10], GET[10:])) == 302
+
+
+async def test_a_client_that_never_stops_sending_is_dropped(bench: Bench) -> None:
+    _, writer = await bench.connect(b"POST / HTTP/1.1\r\n\r\n")
+    await bench.until(lambda: bench.redirector.waiting == 1)
+
+    async def flood() -> None:
+        while True:
+            writer.write(b"x" * DRAIN_BYTES)
+            await writer.drain()
+
+    with pytest.raises(ConnectionError):
+        await flood()
+    await bench.until(lambda: bench.redirector.waiting == 0)
+
+
+async def test_when_descriptors_run_out_it_pauses_and_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Empty:
+        """A listener whose accept fails as the kernel's does when there are no descriptors."""
+
+        failures = 0
+
+        def __init__(self, real: socket.socket) -> None:
+            self._real = real
+
+        def fileno(self) -> int:
+            return self._real.fileno()
+
+        def _accept(self) -> object:
+            if Empty.failures < 2:
+                Empty.failures += 1
+                raise OSError(24, "Too many open files")
+            return self._real._accept()  # type: ignore[attr-defined]
+
+    second = socket.create_server(("127.0.0.1", 0))
+    prepare(second)
+    bench.redirector.open(Empty(second))  # type: ignore[arg-type]
+    reader, writer = await asyncio.open_connection(*second.getsockname())
+    bench.clients.append(writer)
+    writer.write(GET)
+    assert status(await asyncio.wait_for(reader.read(), 10)) == 302
+    assert Empty.failures == 2
+    bench.redirector.close()
+    second.close()

@@ -1,0 +1,92 @@
+"""The records between core and portal."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edged.domain.standing import Standing
+from edged.portal import wire
+
+RECORDS: list[wire.Record] = [
+    wire.Hello(4, need=True),
+    wire.Hello(1, need=False, version=9),
+    wire.Who(7, wire.pack_address("100.64.0.10")),
+    wire.Shown(wire.pack_address("2001:db8::1")),
+    wire.Stats("redirect", 302, 12, 0.5, 11),
+    wire.Stats("refused", wire.CLOSED, 1),
+    wire.Sockets(3, 4, ipv4=True, ipv6=False, site=True),
+    wire.Person(0xFFFFFFFF, Standing(3, "debt", 1_700_000_000_000)),
+    wire.Person(0, Standing(0, "", 0)),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=repr)
+def test_a_record_survives_the_wire(record: wire.Record) -> None:
+    data = wire.encode(record)
+    assert len(data) <= wire.LARGEST
+    assert wire.decode(data) == record
+
+
+def test_golden_bytes() -> None:
+    assert wire.encode(wire.Who(1, wire.pack_address("192.0.2.1"))).hex() == (
+        "02" + "00000001" + "00000000000000000000ffffc0000201"
+    )
+    assert wire.encode(wire.Hello(2, need=True)).hex() == "01" + "01" + "0002" + "01"
+    assert (
+        wire.encode(wire.Person(5, Standing(1, "notice", 2))).hex() == "06" + "00000005" + "01" + "01" + "00" * 7 + "02"
+    )
+
+
+@pytest.mark.parametrize("reason", wire.REASONS)
+def test_every_reason_of_the_rules_has_a_code(reason: str) -> None:
+    assert wire.decode(wire.encode(wire.Person(1, Standing(3, reason, 0)))) == wire.Person(1, Standing(3, reason, 0))
+
+
+def test_an_unknown_reason_is_told_as_other() -> None:
+    found = wire.decode(wire.encode(wire.Person(1, Standing(3, "something new", 0))))
+    assert found == wire.Person(1, Standing(3, "other", 0))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        b"\xff" * 20,
+        wire.encode(RECORDS[0])[:-1],
+        wire.encode(RECORDS[0]) + b"\0",
+        b"\x04\x09" + wire.encode(RECORDS[4])[2:],  # a kind that does not exist
+        b"\x04\x00\x00\x07" + wire.encode(RECORDS[4])[4:],  # status 7
+        wire.encode(wire.Stats("page", 200, 1, float("nan"), 1)),
+        wire.encode(wire.Stats("page", 200, 1, -1.0, 1)),
+    ],
+)
+def test_what_is_no_record_is_refused(data: bytes) -> None:
+    with pytest.raises(wire.WireError):
+        wire.decode(data)
+
+
+@given(st.binary(max_size=wire.LARGEST))
+def test_noise_is_a_record_or_an_error_of_ours(data: bytes) -> None:
+    try:
+        record = wire.decode(data)
+    except wire.WireError:
+        return
+    assert wire.decode(wire.encode(record)) == record
+
+
+@given(st.ip_addresses())
+def test_addresses_survive(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> None:
+    mapped = getattr(address, "ipv4_mapped", None)
+    assert wire.address_text(wire.pack_address(str(address))) == str(mapped or address)
+
+
+def test_a_zone_is_left_out_and_nonsense_refused() -> None:
+    assert wire.address_text(wire.pack_address("fe80::1%eth0")) == "fe80::1"
+    for text in ("", "localhost", "1.2.3", "unix:"):
+        with pytest.raises(ValueError, match="address"):
+            wire.pack_address(text)
