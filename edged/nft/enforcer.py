@@ -16,7 +16,7 @@ Theory of operation:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -150,7 +150,7 @@ class Enforcer:
 
     # -- refill ----------------------------------------------------------------------------------------------
 
-    def refill(self, source: Source, clock: Callable[[], int]) -> Iterator[None]:
+    def refill(self, source: Source, clock: Callable[[], int]) -> Generator[None, None, None]:
         """Bring the kernel to what ``source`` says; each step is one transaction, after which it yields.
 
         ``clock`` gives Unix ms.

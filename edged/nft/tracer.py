@@ -60,48 +60,53 @@ class Tracer:
         down = self._hook("forward", packet)
         return replace(down, counters=up.counters + down.counters)
 
+    @property
+    def _rules(self) -> list[tuple[str, expr.Rule]]:
+        return self._fake.state.rules if self._fake.state else []
+
     def _hook(self, chain: str, packet: Packet) -> Outcome:
-        if self._fake.state is None or chain not in self._fake.state.chains:
-            return Outcome("pass")
         counters: list[str] = []
         fate, mark = self._chain(chain, packet, counters)
         return Outcome(fate or "pass", tuple(counters), mark)
 
     def _chain(self, chain: str, packet: Packet, counters: list[str]) -> tuple[str, int]:
-        assert self._fake.state is not None
+        """Fate (empty: the end of the chain was reached) and mark."""
         mark = packet.mark
-        for rule in (r for c, r in self._fake.state.rules if c == chain):
-            portal = False
-            for statement in rule:
-                match statement:
-                    case expr.Count(name):
-                        counters.append(name)
-                    case expr.Mark(bit):
-                        mark |= bit
-                    case expr.Tproxy():
-                        if not self._portal_up:
-                            break
-                        portal = True
-                    case expr.OwnSocket():
-                        if not packet.known:
-                            break
-                        portal = True
-                    case expr.Reject(how):
-                        return ("reset" if how == "tcp" else "prohibited"), mark
-                    case expr.Verdict("accept"):
-                        return ("portal" if portal else "pass"), mark
-                    case expr.Verdict("drop"):
-                        return "drop", mark
-                    case expr.Verdict("goto", target):
-                        return self._chain(target, packet, counters)
-                    case expr.Verdict("jump", target):
-                        fate, mark = self._chain(target, packet, counters)
-                        if fate:
-                            return fate, mark
-                    case _:
-                        if not self._matches(statement, packet):
-                            break
+        for rule in (r for c, r in self._rules if c == chain):
+            fate, mark = self._rule(rule, replace(packet, mark=mark), counters)
+            if fate:
+                return fate, mark
         return "", mark
+
+    def _rule(self, rule: expr.Rule, packet: Packet, counters: list[str]) -> tuple[str, int]:
+        mark, portal = packet.mark, False
+        for statement in rule:
+            match statement:
+                case expr.Count(name):
+                    counters.append(name)
+                case expr.Mark(bit):
+                    mark |= bit
+                case expr.Tproxy() | expr.OwnSocket():
+                    portal = self._portal_up if isinstance(statement, expr.Tproxy) else packet.known
+                    if not portal:
+                        break
+                case expr.Reject(how):
+                    return ("reset" if how == "tcp" else "prohibited"), mark
+                case expr.Verdict():
+                    return self._verdict(statement, replace(packet, mark=mark), counters, portal)
+                case _:
+                    if not self._matches(statement, packet):
+                        break
+        return "", mark
+
+    def _verdict(self, verdict: expr.Verdict, packet: Packet, counters: list[str], portal: bool) -> tuple[str, int]:
+        if verdict.name == "accept":
+            return ("portal" if portal else "pass"), packet.mark
+        if verdict.name == "drop":
+            return "drop", packet.mark
+        fate, mark = self._chain(verdict.chain, packet, counters)
+        # What a chain one went to leaves undecided is decided by the base chain's policy.
+        return fate or ("pass" if verdict.name == "goto" else ""), mark
 
     def _matches(self, statement: expr.Statement, packet: Packet) -> bool:
         match statement:
@@ -142,13 +147,12 @@ class Tracer:
         return self._fake.holds(SetSpec(name, kind, policed=policed), key) is not None
 
     def _in_garden(self, packet: Packet, side: str, family: int, name: str) -> bool:
-        assert self._fake.state is not None
         far = ipaddress.ip_address(packet.destination if side == "d" else packet.source)
         if far.version != family:
             return False
         port = packet.dport if side == "d" else packet.sport
         width = len(far.packed)
-        for low, held in self._fake.state.sets[name].elements.items():
+        for low, held in self._fake.elements(name).items():
             high = held.end
             if (
                 low[:width] <= far.packed <= high[:width]

@@ -156,7 +156,10 @@ def _describe(op: Operation) -> str:
 
 
 class TableInfo(NamedTuple):
-    """The table as the kernel has it. ``owner``: port id of the owning socket, 0 for an orphan, None without owner."""
+    """The table as the kernel has it. ``owner``: port id of the owning socket, None without one.
+
+    A table whose owner died has flag ``persist`` alone: an orphan, which anybody may change and one may adopt.
+    """
 
     flags: int
     owner: int | None
