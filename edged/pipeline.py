@@ -157,7 +157,8 @@ class Pipeline:
         return Answer(self._document(name, now, results, len(commands)), operations)
 
     def _one(self, raw: Any, work: Workset, now: int, issuer: str) -> dict[str, Any]:
-        sub = raw.get("sub") if isinstance(raw, dict) and isinstance(raw.get("sub"), str) else None
+        named = raw.get("sub") if isinstance(raw, dict) else None
+        sub = named if isinstance(named, str) and named.isprintable() else None  # half a surrogate pair is no UTF-8
         try:
             cmd = c.read_command(raw)
             return {"sub": sub, **self._carry_out(cmd, work, now, issuer)}
@@ -325,7 +326,9 @@ def _names(read: Sequence[c.Batch | dict[str, Any] | Rejected]) -> list[str]:
     out: list[str] = []
     for item in read:
         commands = item.commands if isinstance(item, c.Batch) else [item] if isinstance(item, dict) else []
-        out += [r["sub"] for r in commands if isinstance(r, dict) and isinstance(r.get("sub"), str)]
+        # What is not printable is refused later, and half a surrogate pair is nothing SQLite could be asked for.
+        subs = (r.get("sub") for r in commands if isinstance(r, dict))
+        out += [sub for sub in subs if isinstance(sub, str) and sub.isprintable()]
     return out
 
 

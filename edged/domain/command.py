@@ -58,9 +58,16 @@ def _text_time(value: Any) -> Any:
     return value
 
 
+def _sane(value: dt.datetime) -> dt.datetime:
+    # Beyond these, zone and notice arithmetic leaves what a date can hold.
+    if not 1970 < value.year < 9000:
+        raise ValueError("must lie between the years 1971 and 8999")
+    return value
+
+
 Sub = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
 Opaque = Annotated[str, Field(min_length=1, max_length=128)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_text_time)]
+Moment = Annotated[AwareDatetime, BeforeValidator(_text_time), AfterValidator(_sane)]
 ReasonName = Annotated[str, AfterValidator(_reason)]
 LevelName = Literal["notice", "reduced", "walled", "blocked"]
 Addresses = Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=256)]
@@ -138,8 +145,8 @@ class Trust(_OnSubscriber):
     basis: Literal["promise", "payment_claimed"] = "promise"
     invoices: Invoices = []
     until: Moment | None = None
-    hours: float | None = Field(default=None, gt=0)
-    days: float | None = Field(default=None, gt=0)
+    hours: float | None = Field(default=None, gt=0, le=1_000_000)
+    days: float | None = Field(default=None, gt=0, le=40_000)
     next_business_day: bool | None = None
     channel: Opaque | None = None
 
