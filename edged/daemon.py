@@ -221,7 +221,11 @@ class Core:
         removed: list[str] = []
         if mode == "open":
             self.keeper.frozen = True
-            removed = await self.keeper.do(self._clear)
+            try:
+                removed = await self.keeper.do(self._clear)
+            except EdgedError:
+                self.keeper.frozen = False
+                raise
         self._stopping.set()
         return removed
 

@@ -179,6 +179,9 @@ class Keeper:
                 pause = min(pause * 2, LAST_PAUSE)
                 self._wanted.set()
                 continue
+            if not await self.do(lambda: self.enforcer.synced):
+                self._wanted.set()  # a change failed right behind the switch: its answer must not go out yet
+                continue
             pause = FIRST_PAUSE
             self.resyncs += 1
             self._observer.resync(cause, time.monotonic() - began)
