@@ -104,13 +104,28 @@ class Keeper:
         """Commit and enforce; returns when the kernel has it, however long that takes."""
         self.queued += len(payloads)
         try:
-            outcome = await self._persist(self.pipeline.process, payloads)
+            outcome = await self._processed(payloads)
             if outcome.gardens_changed:
                 await self.refresh_gardens()
             await self._settled(outcome.enforced)
         finally:
             self.queued -= len(payloads)
         return outcome
+
+    async def _processed(self, payloads: Sequence[bytes]) -> Outcome:
+        """One payload that meets a fault of ours must neither stop the others nor be delivered again for ever."""
+        try:
+            return await self._persist(self.pipeline.process, payloads)
+        except EdgedError:
+            raise
+        except Exception as e:
+            if len(payloads) > 1:
+                parts = [await self._processed([p]) for p in payloads]
+                answers = [a for o in parts for a in o.answers]
+                return Outcome(answers, all(o.enforced for o in parts), any(o.gardens_changed for o in parts))
+            self.note("pipeline", f"{type(e).__name__}: a payload was refused; the traceback is in the log at debug level")
+            _log.debug("the payload that was refused", exc_info=True)
+            return self.pipeline.refuse("edged could not carry this out; its log says more, please report it")
 
     async def seen(self, address: str) -> None:
         """A page was looked at."""

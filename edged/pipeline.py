@@ -166,6 +166,10 @@ class Pipeline:
             self.observer.rejection(e.code)
             return {"sub": sub, "status": "rejected", "code": e.code, "detail": e.detail}
 
+    def refuse(self, detail: str) -> Outcome:
+        """The outcome for a payload that met a fault of our own: refused, so that it does not come again for ever."""
+        return Outcome([self._refused(Rejected("malformed", detail), self.clock())], True)
+
     def _carry_out(self, cmd: c.Command, work: Workset, now: int, issuer: str) -> dict[str, Any]:
         match cmd:
             case c.Bind():

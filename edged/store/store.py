@@ -258,10 +258,12 @@ class Store:
             db.execute("BEGIN IMMEDIATE")
             work(db)
             db.execute("COMMIT")
-        except sqlite3.Error as e:
+        except Exception as e:
             self.levels, self.promises = levels, promises
             if db.in_transaction:
                 db.execute("ROLLBACK")
+            if not isinstance(e, sqlite3.Error):
+                raise  # a value that SQLite cannot hold: trying again would not help
             raise StoreError(f"writing {self.path}: {e}; nothing was changed, it will be tried again") from e
 
     def _write(self, db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) -> None:
