@@ -141,36 +141,48 @@ def _elements(op: AddElements | DelElements, kind: int, flags: int) -> Iterator[
         yield Wire(kind, flags, head + attr(3 | nla.NESTED, part))
 
 
+def _chains_and_rules(op: AddTable | DelTable | AddChain | FlushRules | AddRule) -> Wire:
+    match op:
+        case AddTable(flags):
+            return Wire(NEWTABLE, nla.NLM_F_CREATE, _TABLE + be32(2, flags))
+        case DelTable():
+            return Wire(DELTABLE, 0, _TABLE)
+        case AddChain():
+            return Wire(NEWCHAIN, nla.NLM_F_CREATE, _chain(op))
+        case FlushRules():
+            return Wire(DELRULE, 0, _TABLE)
+        case AddRule(chain, rule):
+            body = _TABLE + text(2, chain) + attr(4 | nla.NESTED, rule_wire(rule))
+            return Wire(NEWRULE, nla.NLM_F_CREATE | nla.NLM_F_APPEND, body)
+
+
+def _sets_and_objects(op: AddSet | DelSet | AddCounter | AddLimit | DelLimit) -> Wire:
+    match op:
+        case AddSet(spec):
+            return Wire(NEWSET, nla.NLM_F_CREATE | nla.NLM_F_EXCL, _set(spec))
+        case DelSet(name):
+            return Wire(DELSET, 0, _TABLE + text(2, name))
+        case AddCounter(name):
+            zero = nest(4, be64(1, 0), be64(2, 0))
+            return Wire(NEWOBJ, nla.NLM_F_CREATE, _TABLE + text(2, name) + be32(3, OBJ_COUNTER) + zero)
+        case AddLimit(name, rate):
+            data = nest(4, be64(1, rate * 125), be64(2, 1), be32(3, _limit_burst(rate)), be32(4, 1), be32(5, 0))
+            return Wire(NEWOBJ, nla.NLM_F_CREATE, _TABLE + text(2, name) + be32(3, OBJ_LIMIT) + data)
+        case DelLimit(name):
+            return Wire(DELOBJ, 0, _TABLE + text(2, name) + be32(3, OBJ_LIMIT))
+
+
 def encode(op: Operation, *, destroy: bool = True) -> Iterator[Wire]:
     """The messages of one operation. ``destroy``: the kernel (6.3 and later) can remove what may be missing."""
     match op:
-        case AddTable(flags):
-            yield Wire(NEWTABLE, nla.NLM_F_CREATE, _TABLE + be32(2, flags))
-        case DelTable():
-            yield Wire(DELTABLE, 0, _TABLE)
-        case AddChain():
-            yield Wire(NEWCHAIN, nla.NLM_F_CREATE, _chain(op))
-        case FlushRules():
-            yield Wire(DELRULE, 0, _TABLE)
-        case AddRule(chain, rule):
-            body = _TABLE + text(2, chain) + attr(4 | nla.NESTED, rule_wire(rule))
-            yield Wire(NEWRULE, nla.NLM_F_CREATE | nla.NLM_F_APPEND, body)
-        case AddSet(spec):
-            yield Wire(NEWSET, nla.NLM_F_CREATE | nla.NLM_F_EXCL, _set(spec))
-        case DelSet(name):
-            yield Wire(DELSET, 0, _TABLE + text(2, name))
-        case AddCounter(name):
-            zero = nest(4, be64(1, 0), be64(2, 0))
-            yield Wire(NEWOBJ, nla.NLM_F_CREATE, _TABLE + text(2, name) + be32(3, OBJ_COUNTER) + zero)
-        case AddLimit(name, rate):
-            data = nest(4, be64(1, rate * 125), be64(2, 1), be32(3, _limit_burst(rate)), be32(4, 1), be32(5, 0))
-            yield Wire(NEWOBJ, nla.NLM_F_CREATE, _TABLE + text(2, name) + be32(3, OBJ_LIMIT) + data)
-        case DelLimit(name):
-            yield Wire(DELOBJ, 0, _TABLE + text(2, name) + be32(3, OBJ_LIMIT))
         case AddElements():
             yield from _elements(op, NEWSETELEM, nla.NLM_F_CREATE)
         case DelElements(maybe=maybe):
             yield from _elements(op, DESTROYSETELEM if maybe and destroy else DELSETELEM, 0)
+        case AddSet() | DelSet() | AddCounter() | AddLimit() | DelLimit():
+            yield _sets_and_objects(op)
+        case _:
+            yield _chains_and_rules(op)
 
 
 def batch(transaction: Transaction, first_seq: int, *, destroy: bool = True) -> tuple[bytes, int]:

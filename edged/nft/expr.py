@@ -38,6 +38,9 @@ class Statement(Protocol):
         """The step as NFTA_LIST_ELEM attributes."""
 
 
+WHOLE4 = 0
+"""In place of a prefix length: a whole IPv4 address (32 would be a provider-sized IPv6 prefix)."""
+
 _SELECTOR = {4: "ip", 6: "ip6"}
 
 
@@ -101,7 +104,7 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Address (``side`` ``s`` or ``d``), cut to ``length`` bits, is in set ``name``. ``length`` 32 means IPv4."""
+    """Address (``side`` ``s`` or ``d``), cut to ``length`` bits, is in set ``name``. WHOLE4: a whole IPv4 address."""
 
     side: str
     length: int
@@ -109,7 +112,7 @@ class Address:
 
     @property
     def family(self) -> int:
-        return 4 if self.length == 32 else 6
+        return 4 if self.length == WHOLE4 else 6
 
     def selector(self) -> str:
         if self.family == 4:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from edged import plan
 from edged.nft.expr import (
+    WHOLE4,
     Address,
     Count,
     Destination,
@@ -171,7 +172,7 @@ def _gardens(names: Sequence[str], side: str, generation: int, counter: str) -> 
 def _levels(direction: str, tag: int, generation: int) -> list[Rule]:
     """The choice of level for one class: promises first, then the level sets, else walled."""
     side, c = ("s", class_name(tag)) if direction == "up" else ("d", class_name(tag))
-    length = 32 if tag == plan.V4_TAG else tag
+    length = WHOLE4 if tag == plan.V4_TAG else tag
 
     def held(role: str) -> Statement:
         return Address(side, length, set_name(role, tag, generation))
@@ -210,7 +211,7 @@ def rules(settings: Settings, generation: int) -> Iterable[tuple[str, Rule]]:
         yield f"down_{level}", (Count(f"{level}_down_refuse"), Verdict("drop"))
 
     for tag in settings.classes():
-        c, length = class_name(tag), 32 if tag == plan.V4_TAG else tag
+        c, length = class_name(tag), WHOLE4 if tag == plan.V4_TAG else tag
         family = 4 if tag == plan.V4_TAG else 6
         notice = f"up_notice{c}"
         # Connections the portal holds go on; others are only caught at their beginning: a notice never breaks one.

@@ -115,10 +115,10 @@ class Tracer:
                 return fnmatch.fnmatchcase(have, name)
             case expr.Address(side, length, name):
                 key = self._key(packet, side, length)
-                return key is not None and self._held(name, "ipv4" if length == 32 else "ipv6", key)
+                return key is not None and self._held(name, "ipv4" if length == expr.WHOLE4 else "ipv6", key)
             case expr.Policer(side, length, name):
                 key = self._key(packet, side, length)
-                kind = "ipv4" if length == 32 else "ipv6"
+                kind = "ipv4" if length == expr.WHOLE4 else "ipv6"
                 return not self._over_rate and key is not None and self._held(name, kind, key, policed=True)
             case expr.Garden(side, family, name):
                 return self._in_garden(packet, side, family, name)
@@ -138,9 +138,9 @@ class Tracer:
     @staticmethod
     def _key(packet: Packet, side: str, length: int) -> bytes | None:
         address = ipaddress.ip_address(packet.source if side == "s" else packet.destination)
-        if address.version != (4 if length == 32 else 6):
+        if address.version != (4 if length == expr.WHOLE4 else 6):
             return None
-        network = ipaddress.ip_network((address, length), strict=False)
+        network = ipaddress.ip_network((address, length or 32), strict=False)
         return network.network_address.packed
 
     def _held(self, name: str, kind: str, key: bytes, *, policed: bool = False) -> bool:

@@ -33,8 +33,8 @@ def enforcer(backend: Backend) -> Enforcer:
 def lands(enforcer: Enforcer, desired: Mapping[bytes, Owned]) -> None:
     """The kernel holds exactly what is desired: elements, policers, gardens aside; and the counts say so."""
     assert enforcer.live is not None
-    number, now = enforcer.live.number, clock()
-    assert held(enforcer.backend, number) == wanted(desired, number, now)
+    number = enforcer.live.number
+    until(lambda: held(enforcer.backend, number) == wanted(desired, number, clock()), seconds=2)
     assert set(enforcer.backend.limits()) == limits_wanted(desired, number)
     assert enforcer.intact()
     counted: dict[str, int] = {}

@@ -10,7 +10,7 @@ import pytest
 
 from edged.errors import KernelBusy, KernelDenied, KernelError, KernelMismatch
 from edged.nft.codec import OWNER, PERSIST
-from edged.nft.expr import Address, Count, Garden, Policer, Rule, Verdict
+from edged.nft.expr import WHOLE4, Address, Count, Garden, Policer, Rule, Verdict
 from edged.nft.garden import Opening, ranges
 from edged.nft.schema import Chain, SetSpec
 from edged.nft.transaction import (
@@ -76,7 +76,7 @@ BASIS: tuple[Operation, ...] = (
     AddElements(TIMED, A, (3_600_000,)),
     AddElements(POLICED, A, objects=("slow",)),
     opening("192.0.2.0/25"),
-    on("first", Address("s", 32, "plain"), Count("counted"), ACCEPT),
+    on("first", Address("s", WHOLE4, "plain"), Count("counted"), ACCEPT),
     on("forward", Verdict("jump", "first")),
 )
 
@@ -112,7 +112,7 @@ def made(backend: Backend) -> Backend:
     return backend
 
 
-MIXED: Rule = (Address("s", 32, "plain"), ACCEPT)
+MIXED: Rule = (Address("s", WHOLE4, "plain"), ACCEPT)
 
 REFUSED: dict[str, tuple[int, list[Operation]]] = {
     "removing an element that is not there": (errno.ENOENT, [DelElements(PLAIN, C)]),
@@ -133,8 +133,8 @@ REFUSED: dict[str, tuple[int, list[Operation]]] = {
     "removing a policer in use": (errno.EBUSY, [DelLimit("slow")]),
     "removing a policer that is not there": (errno.ENOENT, [DelLimit("none")]),
     "a rule in a chain that is not there": (errno.ENOENT, [on("none", ACCEPT)]),
-    "a rule naming a set that is not there": (errno.ENOENT, [on("second", Address("s", 32, "none"), ACCEPT)]),
-    "a rule naming a map that is not there": (errno.ENOENT, [on("second", Policer("s", 32, "none"), ACCEPT)]),
+    "a rule naming a set that is not there": (errno.ENOENT, [on("second", Address("s", WHOLE4, "none"), ACCEPT)]),
+    "a rule naming a map that is not there": (errno.ENOENT, [on("second", Policer("s", WHOLE4, "none"), ACCEPT)]),
     "a rule naming a garden that is not there": (errno.ENOENT, [on("second", Garden("d", 4, "none"), ACCEPT)]),
     "a rule naming a counter that is not there": (errno.ENOENT, [on("second", Count("none"))]),
     "a rule going to a chain that is not there": (errno.ENOENT, [on("second", Verdict("goto", "none"))]),
