@@ -26,8 +26,10 @@ from . import people, rivals, state
 from .common import BenchError, Row, need, result, say, sh
 from .flows import Probe, Probes
 
-MEMBERS = 1 << 15
-"""Restricted from the start: half of what the sets are declared for."""
+MEMBERS = 30_000
+"""Restricted from the start. Sets are declared for a power of two at least twice that: 65536."""
+MORE = 24_000
+"""With so many more they are over three quarters full, and must grow."""
 BATCH = 4000
 ROUNDS = 5
 RESYNCS = 3
@@ -107,9 +109,7 @@ def _disturbed(lab: Lab) -> tuple[dict[str, int], int]:
         now("quiet")
         time.sleep(0.5)
         now("resync")
-        control = ControlClient(lab.run_dir / "control.sock")
-        for _ in range(RESYNCS):
-            control.result({"do": "resync"})
+        _resync(lab)
         now("growth")
         _grow(lab)
         now("killed")
@@ -137,21 +137,32 @@ def _disturbed(lab: Lab) -> tuple[dict[str, int], int]:
 
 
 def _grow(lab: Lab) -> None:
-    """Block more and more, until the daemon had to make its sets larger."""
-    before = _growths(lab)
-    first = MEMBERS
-    while _growths(lab) == before:
-        if first > 4 * MEMBERS:
-            raise BenchError("the sets did not grow though four times as many are restricted")
+    """Block so many more that the sets must grow, and wait until they have."""
+    before = _resyncs(lab, "growth")
+    for first in range(MEMBERS, MEMBERS + MORE, BATCH):
         names = people.texts(people.addresses(first, BATCH))
         ack = lab.publish(*({"op": "block", "sub": name, "reason": "debt"} for name in names), timeout=30)
         if ack.count("applied") != BATCH:
             raise BenchError(f"not all of a batch was applied: {ack.document.get('summary')}")
-        first += BATCH
+    _await_resync(lab, "growth", before)
 
 
-def _growths(lab: Lab) -> float:
-    return sum(v for k, v in lab.metrics().items() if k.startswith("edged_resyncs_total") and 'cause="growth"' in k)
+def _resync(lab: Lab) -> None:
+    """Have everything filled anew, several times, and wait for each."""
+    control = ControlClient(lab.run_dir / "control.sock")
+    for _ in range(RESYNCS):
+        before = _resyncs(lab, "command")
+        control.result({"do": "resync"})
+        _await_resync(lab, "command", before)
+
+
+def _await_resync(lab: Lab, cause: str, before: float) -> None:
+    lab.wait_until(lambda: _resyncs(lab, cause) > before, f"no resync for {cause}", 20)
+
+
+def _resyncs(lab: Lab, cause: str) -> float:
+    """Full resyncs for this cause since the daemon started."""
+    return lab.metrics().get(f'edged_resyncs_total{{cause="{cause}"}}', 0.0)
 
 
 def _usual_script() -> tuple[dict[str, int], int]:
