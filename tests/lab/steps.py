@@ -215,7 +215,9 @@ def killed(story: Story) -> str:
     expect("inet edged" in lab.tables(), f"the table is gone: {lab.tables()}")
     found = is_cut_off(lab.debtor)
     opens(lab.debtor, BANK4, "bank")
-    expect(lab.promiser.tcp(WWW4, 443).outcome == "open", "the running promise was lost with the daemon")
+    running = lab.promiser.tcp(WWW4, 443).outcome == "open"
+    # On a machine so slow that the promise has ended by now, the next step still judges when that was.
+    expect(running or time.monotonic() > story.promise_ends, "the running promise was lost with the daemon")
     return found
 
 
