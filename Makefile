@@ -16,7 +16,7 @@ ARGS  ?=
 # command it brings : Debian package. The Debian package is asked for only when its command is not there.
 TOOLS := nft:nftables mosquitto:mosquitto mosquitto_pub:mosquitto-clients ip:iproute2 ipset:ipset iptables:iptables \
          nginx:nginx-light wrk:wrk curl:curl dnsmasq:dnsmasq-base tcpdump:tcpdump ping:iputils-ping ps:procps \
-         modprobe:kmod systemd-analyze:systemd
+         modprobe:kmod systemd-analyze:systemd openssl:openssl
 SBIN := $$PATH:/usr/sbin:/sbin
 
 .PHONY: help install run test check bench lock clean
