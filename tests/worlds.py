@@ -51,6 +51,16 @@ def kernel_backend(space: Namespace, *, owner: bool = True) -> KernelBackend:
     return backend
 
 
+@contextmanager
+def attached(space: Namespace, *, owner: bool = True) -> Iterator[KernelBackend]:
+    """The same, closed at the end; the table stays where it persists."""
+    backend = kernel_backend(space, owner=owner)
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
 @dataclass
 class DictSource:
     """A refill's source over a plain dictionary, read anew with each question as the store is."""

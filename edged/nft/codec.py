@@ -62,8 +62,8 @@ class Wire(NamedTuple):
 
 
 def _limit_burst(rate: int) -> int:
-    """Bytes a policer lets through at once: half a second, at least ten full packets (TCP needs them)."""
-    return max(rate * 125 // 2, 15_000)
+    """Bytes a policer lets through at once: half a second, but ten full packets (TCP needs them); a 32-bit number."""
+    return min(max(rate * 125 // 2, 15_000), 0xFFFF_FFFF)
 
 
 def _set(spec: SetSpec) -> bytes:
