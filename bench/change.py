@@ -52,13 +52,11 @@ def run(budget: float = 45.0, members: int = MILLION) -> dict[str, Any]:
         lab.__enter__()
     try:
         with namespaces("nft") as ns, tempfile.TemporaryDirectory(prefix="edged-bench-") as room:
-            values = people.addresses(0, members)
-            file = Path(room) / "members.nft"
-            rivals.nft_file(file, values)
-            sh("ip", "netns", "exec", ns["nft"], "nft", "-f", str(file))
-            file.unlink()
             _settle_in(lab)
-            state.fill(lab.state_dir, values)
+            with state.filling(lab.state_dir, members):
+                file = Path(room) / "members.nft"
+                rivals.nft_file(file, people.addresses(0, members))
+                sh("ip", "netns", "exec", ns["nft"], "nft", "-f", str(file))
             with pinned(cores()[-1]):
                 took = lab.start_daemon()
             say(f"ready: daemon online with {members:,} restricted subscribers after {took:.1f} s")

@@ -30,8 +30,8 @@ def run(budget: float = 44.0, members: int = MILLION) -> dict[str, Any]:
     values = people.addresses(0, members)
     with tempfile.TemporaryDirectory(prefix="edged-bench-") as room:
         file, database = Path(room) / "members.nft", Path(room) / "state"
-        rivals.nft_file(file, values)
-        state.fill(database, values)
+        with state.filling(database, members):
+            rivals.nft_file(file, values)
         say(f"ready: {members:,} subscribers stored, and a file of {file.stat().st_size >> 20} MiB for nft")
         mine: list[tuple[Ran, dict[str, float]]] = []
         theirs: list[Ran] = []

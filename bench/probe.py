@@ -40,7 +40,8 @@ def run() -> dict[str, Any]:
     need("ip", "nft", "mosquitto", "ipset", "iptables")
     with Lab() as lab:
         lab.state_dir.mkdir(exist_ok=True)
-        state.fill(lab.state_dir, people.addresses(0, MEMBERS))
+        with state.filling(lab.state_dir, MEMBERS):
+            pass
         lab.start_daemon()
         lab.publish(bind(lab.debtor.person), bind(lab.neighbour.person))
         dead, resets = _old_connections(lab)

@@ -1,9 +1,16 @@
-"""A database with many restricted subscribers, made through the store itself."""
+"""A database with many restricted subscribers, made through the store itself, in a process of its own.
+
+Making it is not part of any figure; a bench starts it, prepares its rival meanwhile, and then waits for it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from edged import plan
@@ -13,17 +20,30 @@ from edged.domain.model import Reason, Subscriber
 from edged.plan import Owned
 from edged.store.store import Store, Write
 
-from .people import Addresses
+from .common import BenchError, stop
+from .people import Addresses, addresses
 
 _CHUNK = 50_000
 
 
-def fill(directory: Path, addresses: Addresses) -> None:
-    """Everybody of ``addresses`` is a subscriber walled for debt since now, as ``bind`` and ``block`` leave it."""
+@contextlib.contextmanager
+def filling(directory: Path, members: int) -> Iterator[None]:
+    """Start filling a database in ``directory`` with the first ``members`` people; it is there when the block ends."""
+    child = subprocess.Popen([sys.executable, "-m", "bench.state", str(directory), str(members)])
+    try:
+        yield
+        if child.wait():
+            raise BenchError(f"the database could not be made: status {child.returncode}")
+    finally:
+        stop(child)
+
+
+def fill(directory: Path, people: Addresses) -> None:
+    """All of ``people`` are subscribers walled for debt since now, as ``bind`` and ``block`` leave them."""
     now = int(time.time() * 1000)
     debt = {"debt": Reason(level=int(Level.WALLED), since=now, onset=now)}
     entry = Entry(level=int(Level.WALLED))
-    ordered = addresses.copy()
+    ordered = people.copy()
     ordered.sort()
     names = [f"C-{number:07}" for number in range(len(ordered))]
     packed = ordered.astype(">u4").tobytes()
@@ -43,3 +63,7 @@ def fill(directory: Path, addresses: Addresses) -> None:
     finally:
         gc.enable()
         store.close()
+
+
+if __name__ == "__main__":
+    fill(Path(sys.argv[1]), addresses(0, int(sys.argv[2])))
