@@ -41,6 +41,8 @@ class Message(NamedTuple):
     seq: int
     pid: int
     body: memoryview
+    family: int = 0
+    """nfgenmsg's, for nf_tables."""
 
 
 def attr(kind: int, payload: bytes) -> bytes:
@@ -92,8 +94,10 @@ def messages(data: bytes | memoryview) -> Iterator[Message]:
         length, kind, flags, seq, pid = struct.unpack_from("=IHHII", view, at)
         if length < 16 or at + length > len(view):
             return
-        skip = 20 if kind >> 8 == SUBSYS_NFTABLES else 16
-        yield Message(kind, flags, seq, pid, view[at + skip : at + length])
+        ours = kind >> 8 == SUBSYS_NFTABLES and length >= HEADER_LEN
+        yield Message(
+            kind, flags, seq, pid, view[at + (HEADER_LEN if ours else 16) : at + length], view[at + 16] if ours else 0
+        )
         at += (length + 3) & ~3
 
 

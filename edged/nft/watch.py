@@ -7,11 +7,12 @@ changes, one message an element, so the membership is given up during a refill a
 
 from __future__ import annotations
 
+import errno
 import socket
 from typing import Final
 
-from edged.errors import KernelError
 from edged.nft import nla
+from edged.nft.failure import kernel_error
 from edged.nft.schema import TABLE
 
 _NETLINK_NETFILTER: Final = 12
@@ -29,14 +30,15 @@ class Watch:
 
     def open(self) -> int:
         """Subscribe; returns the file descriptor to wait on. Raises KernelError."""
+        s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
         try:
-            s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
             s.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 4 << 20)
             s.bind((0, 0))
             s.setblocking(False)
             s.setsockopt(_SOL_NETLINK, _ADD, _GROUP_NFTABLES)
         except OSError as e:
-            raise KernelError(f"watching nf_tables: {e}", e.errno or 0) from e
+            s.close()
+            raise kernel_error(e.errno or errno.EIO, "a subscription to its changes") from e
         self._socket = s
         return s.fileno()
 
@@ -68,7 +70,7 @@ class Watch:
                 if m.pid == self._own:
                     break  # one datagram is one transaction's
                 name = nla.table_of(m.body).get(1)
-                if name is not None and nla.string(name) == TABLE:
+                if m.family == nla.NFPROTO_INET and name is not None and nla.string(name) == TABLE:
                     found = True
                     break
 
