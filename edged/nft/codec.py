@@ -50,6 +50,7 @@ _BIG_ENDIAN_KEY = b"\x00\x04\x02\x00\x00\x00"
 """Set user data as nft writes it: the key's byte order, so that ``nft list`` prints addresses."""
 
 _PAYLOAD_LIMIT = 65_000
+_FULL_PACKET = 1500
 _TABLE = text(1, TABLE)
 
 
@@ -62,8 +63,11 @@ class Wire(NamedTuple):
 
 
 def _limit_burst(rate: int) -> int:
-    """Bytes a policer lets through at once: half a second, but ten full packets (TCP needs them); a 32-bit number."""
-    return min(max(rate * 125 // 2, 15_000), 0xFFFF_FFFF)
+    """Bytes the kernel adds to one second of the rate as the size of the bucket: ten full packets in all at least.
+
+    TCP needs them even at the lowest rate. Source: ``net/netfilter/nft_limit.c`` (nft_limit_init).
+    """
+    return max(10 * _FULL_PACKET - rate * 125, _FULL_PACKET)
 
 
 def _set(spec: SetSpec) -> bytes:
