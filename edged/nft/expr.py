@@ -214,6 +214,19 @@ class Icmp:
 
 
 @dataclass(frozen=True, slots=True)
+class Family:
+    """An IPv4 (``family`` 4) or IPv6 packet."""
+
+    family: int
+
+    def text(self) -> str:
+        return f"meta nfproto ipv{self.family}"
+
+    def wire(self) -> bytes:
+        return _family(self.family)
+
+
+@dataclass(frozen=True, slots=True)
 class Tcp:
     """Any TCP packet."""
 

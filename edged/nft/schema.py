@@ -22,6 +22,7 @@ from edged.nft.expr import (
     Address,
     Count,
     Destination,
+    Family,
     Garden,
     Http,
     Icmp,
@@ -154,7 +155,7 @@ def chains(settings: Settings) -> list[Chain]:
     for tag in settings.classes():
         c = class_name(tag)
         names += [f"up_notice{c}", f"up_reduced{c}", f"up_{c}", f"down_reduced{c}", f"down_{c}"]
-    names += ["from_subscriber", "to_subscriber"]
+    names += ["from_subscriber6", "to_subscriber6", "from_subscriber", "to_subscriber"]
     return [Chain(n) for n in names] + [Chain("prerouting", 0), Chain("forward", 2)]
 
 
@@ -244,14 +245,18 @@ def rules(settings: Settings, generation: int) -> Iterable[tuple[str, Rule]]:
         yield f"up_{c}", (Verdict("jump", "exempt"),)
         yield from ((f"up_{c}", r) for r in _levels("up", tag, g))
         yield from ((f"down_{c}", r) for r in _levels("down", tag, g))
+        suffix = "" if family == 4 else "6"
         yield (
-            "from_subscriber",
+            f"from_subscriber{suffix}",
             (Address("s", length, set_name(plan.RESTRICTED, tag, g)), Verdict("goto", f"up_{c}")),
         )
         yield (
-            "to_subscriber",
+            f"to_subscriber{suffix}",
             (Address("d", length, set_name(plan.RESTRICTED, tag, g)), Verdict("goto", f"down_{c}")),
         )
+    # IPv6 apart: IPv4 pays one failed test for all prefix lengths together.
+    yield "from_subscriber", (Family(6), Verdict("goto", "from_subscriber6"))
+    yield "to_subscriber", (Family(6), Verdict("goto", "to_subscriber6"))
     for name in settings.interfaces:
         yield "prerouting", (Interface("iif", name), Verdict("goto", "from_subscriber"))
         yield "forward", (Interface("oif", name), Verdict("goto", "to_subscriber"))

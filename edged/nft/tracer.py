@@ -128,6 +128,8 @@ class Tracer:
             case expr.Icmp(family, low, high):
                 proto = ICMP if family == 4 else ICMPV6
                 return packet.protocol == proto and low <= packet.icmp_type <= high
+            case expr.Family(family):
+                return ipaddress.ip_address(packet.source).version == family
             case expr.Tcp():
                 return packet.protocol == TCP
             case expr.Http(family, opening):
