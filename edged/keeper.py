@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 FIRST_PAUSE, LAST_PAUSE = 0.1, 15.0
 """Seconds between two tries of what failed, doubling."""
+LONGEST_STEPS = 0.25
+"""Seconds a refill may take in one go beside commands."""
 PULSE_SECONDS = 5.0
 SAMPLE = 64
 LONGEST_SLEEP = 30.0
@@ -215,13 +217,23 @@ class Keeper:
             self._watch.pause()
         try:
             steps = self.enforcer.refill(self.store, self.pipeline.clock)
-            while await self.do(lambda: next(steps, self) is not self):
+            while await self.do(self._steps, steps):
                 self.alive()
         finally:
             if self._watch:
                 self._watch.resume()
         if self._watch and not await self.do(self.enforcer.intact):
             raise KernelError("the table was changed while it was filled; filling it again")
+
+    def _steps(self, steps: Iterator[None]) -> bool:
+        """One or more steps of a refill (in the worker thread): as much time as the last group of commands took, so
+        that large batches cannot starve it, and a single command beside it waits for one step. False at the end."""
+        end = time.perf_counter() + min(self.pipeline.last_seconds, LONGEST_STEPS)
+        while True:
+            if next(steps, self) is self:
+                return False
+            if time.perf_counter() >= end:
+                return True
 
     async def synced_after(self, resyncs: int) -> None:
         """Wait for a refill later than the one counted ``resyncs``."""

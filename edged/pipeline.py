@@ -78,6 +78,8 @@ class Pipeline:
         self.observer = observer
         self.clock = clock
         self.last_error = ""
+        self.last_seconds = 0.0
+        """What the last group of commands took."""
         self.last_batch = store_word(store, "last_batch")
 
     # -- commands --------------------------------------------------------------------------------------------
@@ -87,7 +89,7 @@ class Pipeline:
 
         Raises StoreError with nothing changed. A kernel error is not raised: ``Outcome.enforced`` is False then.
         """
-        now = self.clock()
+        now, began = self.clock(), time.perf_counter()
         work = Workset(self.store, self.settings.addressing)
         answers = self._answer_all(payloads, work, now)
         write = work.written(now, self.settings.policy)
@@ -103,6 +105,7 @@ class Pipeline:
         for answer in answers:
             for op, status in answer.operations:
                 self.observer.command(op, status)
+        self.last_seconds = time.perf_counter() - began
         return Outcome(answers, enforced, bool(write.gardens))
 
     def _answer_all(self, payloads: Sequence[bytes], work: Workset, now: int) -> list[Answer]:
