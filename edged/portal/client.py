@@ -46,7 +46,6 @@ class CoreClient:
         pauses = iter(PAUSES)
         while True:
             with contextlib.suppress(OSError), connect(self._path) as sock:
-                sock.setblocking(False)
                 sock.send(wire.encode(wire.Hello(self._workers, need=False)))
                 self._sock = sock
                 pauses = iter(PAUSES)
@@ -115,8 +114,8 @@ class CoreClient:
 
 
 def connect(path: Path) -> socket.socket:
-    """A connection to the core. Raises OSError when nobody listens there or we may not."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    """A connection to the core that does not block. Raises OSError: nobody listens there, we may not, or it is full."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
         sock.settimeout(1.0)
         sock.connect(str(path))

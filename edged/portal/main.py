@@ -68,6 +68,8 @@ class _Parent:
         self._count = cfg.portal.workers or len(os.sched_getaffinity(0))
         self._worker = Worker(cfg, self._count)
         self._notifier = sdnotify.SystemdNotifier()
+        if self._notifier.socket is not None:
+            self._notifier.socket.setblocking(False)  # a reader that hangs must not hang us; it is told again soon
         self._slots: list[_Slot] = []
         self._stopping = False
         self._ready = False

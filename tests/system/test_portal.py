@@ -172,9 +172,12 @@ class Stage:
         self.core.start()
         self.start_portal()
 
-    def start_portal(self, **stdin: Any) -> None:
+    def forget_notices(self) -> None:
         while select.select([self.notices], [], [], 0)[0]:
             self.notices.recv(4096)
+
+    def start_portal(self, **stdin: Any) -> None:
+        self.forget_notices()
         with self.log.open("ab") as out:
             self.portal = subprocess.Popen(
                 [*self.gateway.prefix(), sys.executable, "-m", "edged", "portal", "--config", str(self.file)],
@@ -423,6 +426,7 @@ def test_a_dead_worker_is_replaced_and_its_connections_wait(stage: Stage) -> Non
 
 
 def test_the_watchdog_needs_every_worker_and_a_hung_one_is_replaced(stage: Stage) -> None:
+    stage.forget_notices()
     stage.await_notice("WATCHDOG=1")
     hung = stage.workers()[0]
     os.kill(hung, signal.SIGSTOP)
@@ -435,6 +439,7 @@ def test_the_watchdog_needs_every_worker_and_a_hung_one_is_replaced(stage: Stage
         assert time.monotonic() - time_of_last > 5  # silent towards systemd all the while
     finally:
         end_processes([hung])
+    stage.forget_notices()
     stage.await_notice("WATCHDOG=1")
     assert stage.ask(GET).startswith(b"HTTP/1.1 302 ")
 
