@@ -102,11 +102,18 @@ class Pipeline:
         self._commit(write, now, {"last_batch": last} if last else {})
         self.last_batch = last or self.last_batch
         enforced = self._enforce(work, write, now)
+        self._tell(answers)
+        self.last_seconds = time.perf_counter() - began
+        return Outcome(answers, enforced, bool(write.gardens))
+
+    def _tell(self, answers: Sequence[Answer]) -> None:
+        """Tell the observer: only of what is committed, so that a retried group is counted once."""
         for answer in answers:
             for op, status in answer.operations:
                 self.observer.command(op, status)
-        self.last_seconds = time.perf_counter() - began
-        return Outcome(answers, enforced, bool(write.gardens))
+            for result in answer.document["results"] if answer.operations else ():
+                if "code" in result:
+                    self.observer.rejection(result["code"])
 
     def _answer_all(self, payloads: Sequence[bytes], work: Workset, now: int) -> list[Answer]:
         read: list[c.Batch | dict[str, Any] | Rejected] = []
@@ -146,7 +153,6 @@ class Pipeline:
         return Answer({**document, "duplicate": True}, fresh=False)
 
     def _refused(self, e: Rejected, now: int, name: str | None = None) -> Answer:
-        self.observer.rejection(e.code)
         result = {"i": 0, "sub": None, "status": "rejected", "code": e.code, "detail": e.detail}
         return Answer(self._document(name, now, [result], 1), [("unknown", "rejected")], fresh=False)
 
@@ -155,7 +161,8 @@ class Pipeline:
         operations: list[tuple[str, str]] = []
         for i, raw in enumerate(commands):
             result = self._one(raw, work, now, issuer)
-            operations.append((str(raw.get("op")) if isinstance(raw, dict) else "unknown", result["status"]))
+            op = raw.get("op") if isinstance(raw, dict) else None
+            operations.append((str(op) if op in c.OPS else "unknown", result["status"]))
             results.append({"i": i, **result})
         return Answer(self._document(name, now, results, len(commands)), operations)
 
@@ -166,12 +173,13 @@ class Pipeline:
             cmd = c.read_command(raw)
             return {"sub": sub, **self._carry_out(cmd, work, now, issuer)}
         except Rejected as e:
-            self.observer.rejection(e.code)
             return {"sub": sub, "status": "rejected", "code": e.code, "detail": e.detail}
 
     def refuse(self, detail: str) -> Outcome:
         """The outcome for a payload that met a fault of our own: refused, so that it does not come again for ever."""
-        return Outcome([self._refused(Rejected("malformed", detail), self.clock())], True)
+        answer = self._refused(Rejected("malformed", detail), self.clock())
+        self._tell([answer])
+        return Outcome([answer], True)
 
     def _carry_out(self, cmd: c.Command, work: Workset, now: int, issuer: str) -> dict[str, Any]:
         match cmd:

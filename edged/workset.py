@@ -49,13 +49,13 @@ class Workset:
             self._known.setdefault(s, None)
         self._look_up(k for s in wanted if self._known[s] is None and literal(s) for k in self._keys_or_none(s))
         missing = [k.id for s in wanted if (k := self._known[s])]
-        self._facts.update(dict.fromkeys(missing, {}) | self._store.facts(missing))
+        self._facts.update({i: {} for i in missing} | self._store.facts(missing))
 
     def load_ids(self, ids: Iterable[int]) -> None:
         """Fetch subscribers by number."""
         wanted = [i for i in ids if i not in self._names]
         self._take(self._store.load_ids(wanted))
-        self._facts.update(dict.fromkeys(wanted, {}) | self._store.facts(wanted))
+        self._facts.update({i: {} for i in wanted} | self._store.facts(wanted))
 
     def _take(self, found: Mapping[str, Known]) -> None:
         for name, known in found.items():
@@ -215,6 +215,7 @@ class Workset:
         self._touched.discard(known.id)
         for key in [k for k in self._write.facts if k[0] == known.id]:
             del self._write.facts[key]
+        self._write.events = [e for e in self._write.events if cmd.sub not in e.values()]
         self._release(known, set(known.addresses))
         self._known[cmd.sub] = None
         self.forgotten.add(cmd.sub)

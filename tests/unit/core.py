@@ -1,0 +1,110 @@
+"""A whole core without daemon or kernel: store in a folder, pipeline, enforcer over the fake, a clock set by hand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+from edged.domain.address import Addressing
+from edged.domain.model import Policy
+from edged.nft.enforcer import Enforcer
+from edged.nft.fake import FakeBackend
+from edged.observer import Silent
+from edged.pipeline import Outcome, Pipeline, Settings
+from edged.store.store import Store
+from tests.worlds import RULES, held
+
+START = 1_790_000_000_000
+"""Unix ms of the first moment."""
+
+
+class Counting(Silent):
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[str, str]] = []
+        self.rejections: list[str] = []
+        self.kernel_errors: list[str] = []
+
+    def command(self, op: str, status: str, n: int = 1) -> None:
+        self.commands += [(op, status)] * n
+
+    def rejection(self, code: str, n: int = 1) -> None:
+        self.rejections += [code] * n
+
+    def kernel_error(self, kind: str) -> None:
+        self.kernel_errors.append(kind)
+
+
+class Core:
+    """``now`` is the clock. ``restart`` ends everything but the kernel's table and begins anew."""
+
+    def __init__(self, directory: Path, policy: Policy | None = None) -> None:
+        self.now = START
+        self.directory = directory
+        self.kernel = FakeBackend(lambda: self.now)
+        self.observer = Counting()
+        self.settings = Settings(
+            "gw1", Addressing((64, 56), (ip_network("192.0.2.0/24"),)), policy or Policy(), max_payload=1 << 20
+        )
+        self._ids = itertools.count()
+        self.start()
+
+    def start(self) -> None:
+        self.store = Store(self.directory)
+        self.store.open()
+        self.enforcer = Enforcer(self.kernel, RULES)
+        self.pipeline = Pipeline(self.settings, self.store, self.enforcer, self.observer, lambda: self.now)
+        self.refill()
+
+    def refill(self) -> None:
+        for _ in self.enforcer.refill(self.store, lambda: self.now):
+            pass
+
+    def restart(self) -> None:
+        self.store.close()
+        self.kernel.close()
+        self.start()
+
+    def send(self, *commands: Any, name: str | None = None, **batch: Any) -> dict[str, Any]:
+        """One batch; its answer."""
+        document = {"v": 1, "id": name or f"b{next(self._ids)}", "commands": list(commands), **batch}
+        return self.process(json.dumps(document).encode()).answers[0].document
+
+    def process(self, *payloads: bytes) -> Outcome:
+        return self.pipeline.process(payloads)
+
+    def status(self, *commands: Any) -> list[str]:
+        """The statuses, or the codes of what was refused."""
+        return [r.get("code") or r["status"] for r in self.send(*commands)["results"]]
+
+    def wait(self, ms: int) -> None:
+        """Time passes and the timers do their work at each due moment."""
+        end = self.now + ms
+        while 0 < (due := self.store.next_due()) <= end:
+            self.now = max(self.now, due)
+            assert self.pipeline.expire()[0]
+        self.now = end
+
+    def level(self, target: str) -> str:
+        return str(self.pipeline.why(target)["level"])
+
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(e) for _, e in self.store.events()]
+
+    def in_kernel(self) -> dict[str, set[bytes]]:
+        """Set name without generation -> keys."""
+        assert self.enforcer.live is not None
+        found = held(self.kernel, self.enforcer.live.number)
+        return {name.rsplit("_g", 1)[0]: keys for name, keys in found.items()}
+
+    def agrees(self) -> bool:
+        """Whether a refill from the store would change nothing in the kernel but the generation."""
+        limits = {n.rsplit("_g", 1)[0] for n in self.kernel.limits()}
+        before = self.in_kernel(), limits, {n: c for n, c in self.enforcer.set_counts().items() if c}
+        self.refill()
+        limits = {n.rsplit("_g", 1)[0] for n in self.kernel.limits()}
+        return before == (self.in_kernel(), limits, {n: c for n, c in self.enforcer.set_counts().items() if c})
