@@ -117,7 +117,6 @@ def connect(path: Path) -> socket.socket:
     """A connection to the core that does not block. Raises OSError: nobody listens there, we may not, or it is full."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:
-        sock.settimeout(1.0)
         sock.connect(str(path))
     except BaseException:
         sock.close()
