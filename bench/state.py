@@ -18,7 +18,8 @@ from edged.domain.entry import Entry
 from edged.domain.levels import Level
 from edged.domain.model import Reason, Subscriber
 from edged.plan import Owned
-from edged.store.store import Store, Write
+from edged.store.rows import Write
+from edged.store.store import Store
 
 from .common import BenchError, stop
 from .people import Addresses, addresses

@@ -186,7 +186,8 @@ class Core:
         return 0
 
     async def _tasks(self, desk: Desk) -> None:
-        assert desk.session is not None and self.keeper.gardens is not None  # noqa: S101  run() has just set both
+        assert desk.session is not None  # noqa: S101  run() has just set it
+        assert self.keeper.gardens is not None  # noqa: S101  and this
         jobs: Mapping[str, Coroutine[Any, Any, None]] = {
             "sync": self.keeper.run_sync(),
             "timers": self.keeper.run_timers(),

@@ -24,7 +24,8 @@ from edged.nft.routing import Steering
 from edged.nft.watch import Watch
 from edged.observer import Observer
 from edged.pipeline import KEEP_IDS_MS, Outcome, Pipeline, error_name
-from edged.store.store import Store, Write
+from edged.store.rows import Write
+from edged.store.store import Store
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -120,12 +121,12 @@ class Keeper:
             return await self._persist(self.pipeline.process, payloads)
         except EdgedError:
             raise
-        except Exception as e:
+        except Exception as e:  # noqa: BLE001  whatever it is, the other payloads must go on
             if len(payloads) > 1:
                 parts = [await self._processed([p]) for p in payloads]
                 answers = [a for o in parts for a in o.answers]
                 return Outcome(answers, all(o.enforced for o in parts), any(o.gardens_changed for o in parts))
-            self.note("pipeline", f"{type(e).__name__}: a payload was refused; the traceback is in the log at debug level")
+            self.note("pipeline", f"{type(e).__name__}: a payload was refused; the traceback is in the debug log")
             _log.debug("the payload that was refused", exc_info=True)
             return self.pipeline.refuse("edged could not carry this out; its log says more, please report it")
 
@@ -226,8 +227,11 @@ class Keeper:
             raise KernelError("the table was changed while it was filled; filling it again")
 
     def _steps(self, steps: Iterator[None]) -> bool:
-        """One or more steps of a refill (in the worker thread): as much time as the last group of commands took, so
-        that large batches cannot starve it, and a single command beside it waits for one step. False at the end."""
+        """One or more steps of a refill, in the worker thread; False at the end.
+
+        It takes as long as the last group of commands did, so that large batches cannot starve it, and a single
+        command beside it waits for one step.
+        """
         end = time.perf_counter() + min(self.pipeline.last_seconds, LONGEST_STEPS)
         while True:
             if next(steps, self) is self:

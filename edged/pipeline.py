@@ -26,7 +26,8 @@ from edged.nft.enforcer import Enforcer
 from edged.observer import Observer
 from edged.plan import diff
 from edged.records import record
-from edged.store.store import Store, Write
+from edged.store.rows import Write
+from edged.store.store import Store
 from edged.workset import Workset
 
 KEEP_IDS_MS = 30 * 86_400_000
@@ -101,7 +102,7 @@ class Pipeline:
         last = next((a.document["id"] for a in reversed(answers) if a.fresh), "")
         self._commit(write, now, {"last_batch": last} if last else {})
         self.last_batch = last or self.last_batch
-        enforced = self._enforce(work, write, now)
+        enforced = self._enforce(work, write)
         self._tell(answers)
         self.last_seconds = time.perf_counter() - began
         return Outcome(answers, enforced, bool(write.gardens))
@@ -193,7 +194,8 @@ class Pipeline:
                 return {"status": work.garden(cmd)}
             case c.Query():
                 found = work.find(cmd.sub, cmd.address)
-                return {"sub": found.sub.sub, "status": "applied", "record": self.describe(found.sub, found.addresses, now)}
+                told = self.describe(found.sub, found.addresses, now)
+                return {"sub": found.sub.sub, "status": "applied", "record": told}
             case _:
                 known = work.get(cmd.sub)
                 if isinstance(cmd, c.Block | c.Paid):
@@ -260,7 +262,7 @@ class Pipeline:
         write = work.written(now, self.settings.policy)
         write.events = [{**e, "at": rfc3339(now)} for e in write.events]
         self._commit(write, now, {})
-        return self._enforce(work, write, now)
+        return self._enforce(work, write)
 
     def standing(self, address: str) -> Standing:
         """What the portal may know of whoever has this address."""
@@ -277,7 +279,7 @@ class Pipeline:
         self.store.commit(write, now, notes)
         self.observer.committed(time.perf_counter() - began)
 
-    def _enforce(self, work: Workset, write: Write, now: int) -> bool:
+    def _enforce(self, work: Workset, write: Write) -> bool:
         before, after = work.transition(write)
         try:
             self.enforcer.apply(diff(before, after), self.clock())

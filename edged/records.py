@@ -15,7 +15,9 @@ def _when(ms: int) -> str | None:
     return rfc3339(ms) if ms else None
 
 
-def _reason(name: str, reason: Reason, sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Policy) -> dict[str, Any]:
+def _reason(
+    name: str, reason: Reason, sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Policy
+) -> dict[str, Any]:
     return {
         "reason": name,
         "level": Level(reason.level).word,
@@ -29,7 +31,8 @@ def _reason(name: str, reason: Reason, sub: Subscriber, now: int, facts: Mapping
         "page": reason.page or None,
         "rate_kbit": (reason.rate or policy.reduced_rate_kbit) if reason.level == Level.REDUCED else None,
         "invoices": [
-            {"id": i.id, "due": i.due or None, "promises_spent": facts.get(i.id, NOTHING).spent} for i in reason.invoices
+            {"id": i.id, "due": i.due or None, "promises_spent": facts.get(i.id, NOTHING).spent}
+            for i in reason.invoices
         ],
     }
 

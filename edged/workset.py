@@ -17,7 +17,8 @@ from edged.domain.entry import Entry
 from edged.domain.model import Fact, Policy, Subscriber
 from edged.domain.rejection import Rejected
 from edged.plan import Owned
-from edged.store.store import Known, Store, Write
+from edged.store.rows import Known, Write
+from edged.store.store import Store
 
 EMPTY = Entry()
 

@@ -262,14 +262,16 @@ def explain(error: ValidationError) -> str:
 def read_payload(payload: bytes, limit: int) -> Batch | dict[str, Any]:
     """A batch, or the bare command as a dictionary. ``limit``: bytes. Raises Rejected ``malformed``."""
     if len(payload) > limit:
-        raise Rejected("malformed", f"payload of {len(payload)} bytes is over the limit of {limit}; send smaller batches")
+        detail = f"payload of {len(payload)} bytes is over the limit of {limit}; send smaller batches"
+        raise Rejected("malformed", detail)
     try:
         document = json.loads(payload)
     except (ValueError, RecursionError) as e:
         what = "nested too deeply" if isinstance(e, RecursionError) else str(e)[:120]
         raise Rejected("malformed", f"payload is not UTF-8 JSON: {what}") from None
     if not isinstance(document, dict):
-        raise Rejected("malformed", f"payload is a JSON {type(document).__name__}, not an object with a batch or a command")
+        kind = type(document).__name__
+        raise Rejected("malformed", f"payload is a JSON {kind}, not an object with a batch or a command")
     if "op" in document and "commands" not in document:
         return document
     try:

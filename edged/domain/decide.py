@@ -12,6 +12,7 @@ Laws:
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,8 +65,9 @@ class Decision:
     events: tuple[dict[str, Any], ...] = ()
 
 
-def decide(cmd: c.Block | c.Unblock | c.Paid | c.Trust | c.Untrust, view: View, now: int, policy: Policy,
-           issuer: str = "") -> Decision:
+def decide(
+    cmd: c.Block | c.Unblock | c.Paid | c.Trust | c.Untrust, view: View, now: int, policy: Policy, issuer: str = ""
+) -> Decision:
     """The decision on one command at ``now`` (Unix ms). Raises Rejected."""
     before = view.sub
     if before is None:
@@ -86,7 +88,7 @@ def decide(cmd: c.Block | c.Unblock | c.Paid | c.Trust | c.Untrust, view: View, 
             made = _untrust(checked, now)
         case _:
             assert_never(cmd)
-    return Decision(effect.settle(made.sub, now), made.status, made.detail, made.until, made.why, made.facts, made.events)
+    return dataclasses.replace(made, sub=effect.settle(made.sub, now))
 
 
 def check_rev(sub: Subscriber, rev: int | None) -> Subscriber:
@@ -133,7 +135,10 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
         return Decision(sub, "deferred" if why else "unchanged", **waiting)  # type: ignore[arg-type]
     after = replace(sub, reasons={**sub.reasons, cmd.reason: reason})
     return Decision(
-        after, "deferred" if why else "applied", facts=_spend_later(after, cmd.reason, facts, now), **waiting  # type: ignore[arg-type]
+        after,
+        "deferred" if why else "applied",
+        facts=_spend_later(after, cmd.reason, facts, now),
+        **waiting,  # type: ignore[arg-type]
     )
 
 

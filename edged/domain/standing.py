@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """``level`` 0..4 in force, the strongest ``reason`` (a name of domain.md §1, or empty), end of a promise (Unix ms, 0 none)."""
+    """``level`` 0..4 in force, the strongest ``reason`` (or empty), end of a promise (Unix ms, 0: none)."""
 
     level: int
     reason: str

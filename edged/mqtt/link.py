@@ -128,7 +128,7 @@ class Link:
             raise
         sock = self._paho.socket()
         if isinstance(sock, socket.socket):
-            # An answer is small and somebody waits for it: Nagle's algorithm would hold it until the last one's TCP ACK.
+            # An answer is small and somebody waits for it: Nagle would hold it until the last one was acknowledged.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A read error that paho raises instead of reporting ends here.
         self._client._disconnected.add_done_callback(self._on_failure)  # noqa: SLF001

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from edged import plan
 from edged.domain.entry import Entry
 from edged.plan import V4_TAG, Owned, Run
 from edged.store import bitmap
-
-T = TypeVar("T")
-Read = Callable[[Callable[[sqlite3.Connection], T]], T]
+from edged.store.rows import marks, parts
 
 SPECIAL = "level > 0 AND (level <> 3 OR until > 0 OR notified > 0)"
 """Addresses that are in more than the restricted set; the same words as the partial index."""
@@ -38,7 +35,7 @@ def counts(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
 
 
 def restricted(db: sqlite3.Connection, after: bytes, limit: int) -> Run | None:
-    """The next restricted addresses above key ``after``, at least one and about ``limit``; None when there are no more."""
+    """The next restricted addresses above key ``after``, about ``limit`` of them; None when there are no more."""
     if after < bytes([V4_TAG + 1]):
         rows: list[tuple[int, bytes]] = []
         found = 0
@@ -83,7 +80,9 @@ def sample(db: sqlite3.Connection, n: int) -> list[bytes]:
         first, last = int.from_bytes(low6), int.from_bytes(high6)
         for i in range(n):
             at6 = (first + (last - first) * i // max(n - 1, 1)).to_bytes(len(low6))
-            row = db.execute(f"SELECT key FROM address WHERE {where} AND key >= ? ORDER BY key LIMIT 1", (at6,)).fetchone()
+            row = db.execute(
+                f"SELECT key FROM address WHERE {where} AND key >= ? ORDER BY key LIMIT 1", (at6,)
+            ).fetchone()
             out.update(row or ())
     return sorted(out)
 
@@ -93,9 +92,8 @@ def write_bitmaps(db: sqlite3.Connection, values: dict[bytes, bool]) -> None:
     v4 = {k: on for k, on in values.items() if k[0] == V4_TAG}
     nets = sorted(bitmap.nets_of(v4))
     have: dict[int, bytes] = {}
-    for at in range(0, len(nets), 500):
-        part = nets[at : at + 500]
-        have.update(db.execute(f"SELECT net, bits FROM restricted4 WHERE net IN ({','.join('?' * len(part))})", part))
+    for part in parts(nets):
+        have.update(db.execute(f"SELECT net, bits FROM restricted4 WHERE net IN ({marks(part)})", part))
     new = bitmap.changed(have, v4)
     db.executemany("DELETE FROM restricted4 WHERE net = ?", ((n,) for n, b in new.items() if not any(b)))
     db.executemany(

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,39 +18,15 @@ from edged.domain.entry import Entry
 from edged.domain.model import Fact, Subscriber
 from edged.errors import StoreError
 from edged.plan import Owned, Run
-from edged.store import refill
+from edged.store import refill, writer
+from edged.store.rows import Known, Write, marks, parts
 from edged.store.schema import MIGRATIONS
 
 T = TypeVar("T")
-_IN = 500
 MOST_EVENTS = 100_000
 """Events kept for a broker that is away; beyond, the oldest go."""
 
 _decoder = msgspec.json.Decoder(Subscriber)
-_encode = msgspec.json.Encoder().encode
-
-
-@dataclass(slots=True)
-class Known:
-    """A stored subscriber: its number, its state, and the entry of each address."""
-
-    id: int
-    sub: Subscriber
-    addresses: dict[bytes, Entry] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Write:
-    """What one commit writes. ``subscribers``: number -> (state, next due moment in Unix ms)."""
-
-    subscribers: dict[int, tuple[Subscriber, int]] = field(default_factory=dict)
-    forgotten: set[int] = field(default_factory=set)
-    addresses: dict[bytes, Owned] = field(default_factory=dict)
-    unbound: set[bytes] = field(default_factory=set)
-    facts: dict[tuple[int, str], Fact] = field(default_factory=dict)
-    gardens: dict[str, dict[str, Any]] = field(default_factory=dict)
-    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    events: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Store:
@@ -93,7 +68,7 @@ class Store:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
             raise sqlite3.DatabaseError(
-                f"schema version {version} is newer than this edged knows ({len(MIGRATIONS)}); install that version again"
+                f"schema version {version} is newer than {len(MIGRATIONS)}, all this edged knows; install the later edged"
             )
         for number, steps in enumerate(MIGRATIONS[version:], version + 1):
             db.execute("BEGIN IMMEDIATE")
@@ -138,12 +113,14 @@ class Store:
     @staticmethod
     def _known(db: sqlite3.Connection, column: str, values: Sequence[str | int]) -> dict[str, Known]:
         by_id: dict[int, Known] = {}
-        for part in _parts(values):
-            for number, record in db.execute(f"SELECT id, record FROM subscriber WHERE {column} IN ({_marks(part)})", part):
+        for part in parts(values):
+            for number, record in db.execute(
+                f"SELECT id, record FROM subscriber WHERE {column} IN ({marks(part)})", part
+            ):
                 by_id[number] = Known(number, _decoder.decode(record))
-        for ids in _parts(list(by_id)):
+        for ids in parts(list(by_id)):
             rows = db.execute(
-                f"SELECT owner, key, level, rate, lift, until, notified FROM address WHERE owner IN ({_marks(ids)})", ids
+                f"SELECT owner, key, level, rate, lift, until, notified FROM address WHERE owner IN ({marks(ids)})", ids
             )
             for owner, key, *entry in rows:
                 by_id[owner].addresses[key] = Entry(*entry)
@@ -154,8 +131,8 @@ class Store:
 
         def work(db: sqlite3.Connection) -> dict[bytes, int]:
             out: dict[bytes, int] = {}
-            for part in _parts(list(keys)):
-                out.update(db.execute(f"SELECT key, owner FROM address WHERE key IN ({_marks(part)})", part))
+            for part in parts(list(keys)):
+                out.update(db.execute(f"SELECT key, owner FROM address WHERE key IN ({marks(part)})", part))
             return out
 
         return self._read(work)
@@ -165,10 +142,8 @@ class Store:
 
         def work(db: sqlite3.Connection) -> dict[int, dict[str, Fact]]:
             out: dict[int, dict[str, Fact]] = {}
-            for part in _parts(list(ids)):
-                rows = db.execute(
-                    f"SELECT owner, id, settled, spent FROM invoice WHERE owner IN ({_marks(part)})", part
-                )
+            for part in parts(list(ids)):
+                rows = db.execute(f"SELECT owner, id, settled, spent FROM invoice WHERE owner IN ({marks(part)})", part)
                 for owner, invoice, settled, spent in rows:
                     out.setdefault(owner, {})[invoice] = Fact(bool(settled), spent)
             return out
@@ -190,7 +165,9 @@ class Store:
         query = "SELECT due FROM subscriber WHERE due > 0 ORDER BY due LIMIT 1"
         return self._read(lambda db: int((db.execute(query).fetchone() or (0,))[0]))
 
-    def listing(self, level: int | None, reason: str | None, after: int, limit: int = 1000) -> tuple[int, list[Subscriber]]:
+    def listing(
+        self, level: int | None, reason: str | None, after: int, limit: int = 1000
+    ) -> tuple[int, list[Subscriber]]:
         """Restricted, waiting or promised subscribers with numbers above ``after``: (last number read, those wanted).
 
         The number comes back as ``after`` when there are no more.
@@ -208,8 +185,8 @@ class Store:
 
         def work(db: sqlite3.Connection) -> dict[str, dict[str, Any]]:
             out: dict[str, dict[str, Any]] = {}
-            for part in _parts(list(ids)):
-                for i, a in db.execute(f"SELECT id, answer FROM batch WHERE id IN ({_marks(part)})", part):
+            for part in parts(list(ids)):
+                for i, a in db.execute(f"SELECT id, answer FROM batch WHERE id IN ({marks(part)})", part):
                     out[i] = json.loads(a)
             return out
 
@@ -217,7 +194,9 @@ class Store:
 
     def events(self, limit: int = 500) -> list[tuple[int, str]]:
         """Events not yet published: (number, JSON), oldest first."""
-        return self._read(lambda db: db.execute("SELECT id, event FROM outbox ORDER BY id LIMIT ?", (limit,)).fetchall())
+        return self._read(
+            lambda db: db.execute("SELECT id, event FROM outbox ORDER BY id LIMIT ?", (limit,)).fetchall()
+        )
 
     def gardens(self) -> dict[str, dict[str, Any]]:
         """The garden lists set by commands."""
@@ -268,54 +247,14 @@ class Store:
 
     def _write(self, db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) -> None:
         self._count(db, w)
-        for number in w.forgotten:
-            self._scrub(db, number)
-        for part in _parts(list(w.forgotten)):
-            for table, column in (("subscriber", "id"), ("address", "owner"), ("invoice", "owner")):
-                db.execute(f"DELETE FROM {table} WHERE {column} IN ({_marks(part)})", part)
-        db.executemany(
-            "INSERT INTO subscriber(id, sub, level, due, promised, record) VALUES (?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE"
-            " SET level = excluded.level, due = excluded.due, promised = excluded.promised, record = excluded.record",
-            (
-                (i, s.sub, s.level, due, s.promise is not None, _encode(s).decode())
-                for i, (s, due) in w.subscribers.items()
-            ),
-        )
-        db.executemany("DELETE FROM address WHERE key = ?", ((k,) for k in w.unbound))
-        db.executemany(
-            "INSERT OR REPLACE INTO address VALUES (?,?,?,?,?,?,?)", ((k, o, *e) for k, (o, e) in w.addresses.items())
-        )
-        refill.write_bitmaps(
-            db, dict.fromkeys(w.unbound, False) | {k: o.entry.level > 0 for k, o in w.addresses.items()}
-        )
-        db.executemany(
-            "INSERT OR REPLACE INTO invoice VALUES (?,?,?,?)",
-            ((owner, i, f.settled, f.spent) for (owner, i), f in w.facts.items()),
-        )
-        db.executemany("INSERT OR REPLACE INTO garden VALUES (?,?)", ((n, json.dumps(v)) for n, v in w.gardens.items()))
-        db.executemany(
-            "INSERT OR REPLACE INTO batch VALUES (?,?,?)", ((i, now, json.dumps(a)) for i, a in w.answers.items())
-        )
-        db.executemany("INSERT INTO outbox(event) VALUES (?)", ((json.dumps(e),) for e in w.events))
-        db.executemany("INSERT OR REPLACE INTO note VALUES (?,?)", notes.items())
-
-    @staticmethod
-    def _scrub(db: sqlite3.Connection, number: int) -> None:
-        """Take a subscriber out of kept answers and unpublished events. Rare, so a walk over both is fine."""
-        row = db.execute("SELECT sub FROM subscriber WHERE id = ?", (number,)).fetchone()
-        if row is None:
-            return
-        name = json.dumps(row[0])
-        db.execute("DELETE FROM outbox WHERE instr(event, ?) > 0", (name,))
-        for batch, answer in db.execute("SELECT id, answer FROM batch WHERE instr(answer, ?) > 0", (name,)).fetchall():
-            kept = json.loads(answer)
-            kept["results"] = [r for r in kept["results"] if r.get("sub") != row[0]]
-            db.execute("UPDATE batch SET answer = ? WHERE id = ?", (json.dumps(kept), batch))
+        writer.write(db, w, now, notes)
 
     def _count(self, db: sqlite3.Connection, w: Write) -> None:
         """Keep the counts by level: what the touched rows were goes out, what they become comes in."""
-        for part in _parts([*w.subscribers, *w.forgotten]):
-            for level, promised in db.execute(f"SELECT level, promised FROM subscriber WHERE id IN ({_marks(part)})", part):
+        for part in parts([*w.subscribers, *w.forgotten]):
+            for level, promised in db.execute(
+                f"SELECT level, promised FROM subscriber WHERE id IN ({marks(part)})", part
+            ):
                 self.levels[level] -= 1
                 self.promises -= promised
         for sub, _ in w.subscribers.values():
@@ -339,12 +278,3 @@ class Store:
     def sample(self, n: int) -> list[bytes]:
         """Up to ``n`` keys of restricted addresses from all over the key space."""
         return self._read(lambda db: refill.sample(db, n))
-
-
-def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for at in range(0, len(values), _IN):
-        yield values[at : at + _IN]
-
-
-def _marks(part: Sequence[Any]) -> str:
-    return ",".join("?" * len(part))
