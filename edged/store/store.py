@@ -68,7 +68,7 @@ class Store:
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version > len(MIGRATIONS):
             raise sqlite3.DatabaseError(
-                f"schema version {version} is newer than {len(MIGRATIONS)}, all this edged knows; install the later edged"
+                f"schema version {version} is newer than {len(MIGRATIONS)}, all that this edged knows; upgrade"
             )
         for number, steps in enumerate(MIGRATIONS[version:], version + 1):
             db.execute("BEGIN IMMEDIATE")
