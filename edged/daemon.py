@@ -43,6 +43,7 @@ from edged.nft.watch import Watch
 from edged.pipeline import Pipeline, Settings
 from edged.portal.link import PortalLink
 from edged.store.store import Store
+from edged.vigil import Vigil
 
 _log = logging.getLogger(__name__)
 PORTAL_PAUSE = 1.0
@@ -188,11 +189,12 @@ class Core:
     async def _tasks(self, desk: Desk) -> None:
         assert desk.session is not None  # noqa: S101  run() has just set it
         assert self.keeper.gardens is not None  # noqa: S101  and this
+        vigil = Vigil(self.keeper)
         jobs: Mapping[str, Coroutine[Any, Any, None]] = {
             "sync": self.keeper.run_sync(),
             "timers": self.keeper.run_timers(),
-            "watch": self.keeper.run_watch(),
-            "pulse": self.keeper.run_pulse(),
+            "watch": vigil.run_watch(),
+            "pulse": vigil.run_pulse(),
             "gardens": self.keeper.gardens.run(),
             "state": desk.run_state(),
             "events": desk.run_events(),
@@ -215,7 +217,7 @@ class Core:
         _log.info("in force: %d subscribers known, %d restricted", sum(self.store.levels), sum(self.store.levels[1:]))
 
     async def _who(self, address: str) -> Any:
-        return await self.keeper.do(self.keeper.pipeline.standing, address)
+        return await self.keeper.do(self.keeper.pipeline.questions.standing, address)
 
     async def _stop(self, mode: str) -> list[str]:
         """``open`` removes everything first. Then the daemon ends."""

@@ -17,7 +17,7 @@ from edged import __version__
 from edged.domain.levels import Level
 from edged.domain.model import rfc3339
 from edged.domain.rejection import Rejected
-from edged.errors import EdgedError
+from edged.errors import EdgedError, KernelError
 from edged.keeper import Keeper
 from edged.mqtt.message import Inbound, Outbound
 from edged.mqtt.session import Session
@@ -164,7 +164,7 @@ class Desk:
 
     async def _on_status(self, _: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         document = await self._document()
-        told = await self._keeper.do(self._keeper.describe)
+        told = await self._keeper.do(describe, self._keeper)
         session = self.session
         yield {
             "result": {
@@ -192,7 +192,7 @@ class Desk:
 
     async def _on_why(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         try:
-            found = await self._keeper.do(self._keeper.pipeline.why, str(request.get("target", "")))
+            found = await self._keeper.do(self._keeper.pipeline.questions.why, str(request.get("target", "")))
         except Rejected as e:
             raise EdgedError(e.detail) from e
         yield {"result": found}
@@ -204,7 +204,7 @@ class Desk:
         except KeyError:
             known = ", ".join(x.word for x in Level)
             raise EdgedError(f"level {word!r} is unknown; known are {known}") from None
-        parts = self._keeper.pipeline.listing(level, reason)
+        parts = self._keeper.pipeline.questions.listing(level, reason)
         while (rows := await self._keeper.do(next, parts, None)) is not None:
             for row in rows:
                 yield {"row": row}
@@ -223,3 +223,34 @@ class Desk:
 
     async def _on_stop(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         yield {"result": {"removed": await self._stop(str(request.get("mode", "keep")))}}
+
+
+def describe(keeper: Keeper) -> dict[str, Any]:
+    """Store and kernel for ``status`` (in the worker thread)."""
+    e = keeper.enforcer
+    live = e.live
+    info = None
+    try:
+        info = e.backend.table()
+    except KernelError as error:
+        keeper.pipeline.last_error = str(error)
+    flags = info.flags if info else 0
+    return {
+        "in_sync": keeper.in_sync.is_set(),
+        "kernel": {
+            "table": "inet edged" if info else None,
+            "generation": live.number if live else None,
+            "owner": bool(info and info.owner),
+            "flags": [w for bit, w in ((2, "owner"), (4, "persist")) if flags & bit],
+            "sets": e.set_counts(),
+            "last_error": keeper.pipeline.last_error or None,
+        },
+        "store": {
+            "path": str(keeper.store.path),
+            "subscribers": sum(keeper.store.levels),
+            "last_commit": rfc3339(int(keeper.last_commit * 1000)) if keeper.last_commit else None,
+            "last_error": next((x["text"] for x in reversed(keeper.errors) if x["where"] == "store"), None),
+        },
+        "lag": {"queued": keeper.queued},
+        "errors": list(keeper.errors),
+    }

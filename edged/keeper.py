@@ -13,9 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-from edged import plan
 from edged.domain.model import rfc3339
 from edged.errors import EdgedError, KernelError, StoreError
 from edged.gardens import Gardens
@@ -23,8 +22,7 @@ from edged.nft.enforcer import Enforcer
 from edged.nft.routing import Steering
 from edged.nft.watch import Watch
 from edged.observer import Observer
-from edged.pipeline import KEEP_IDS_MS, Outcome, Pipeline, error_name
-from edged.store.rows import Write
+from edged.pipeline import Outcome, Pipeline, error_name
 from edged.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -35,8 +33,6 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 15.0
 """Seconds between two tries of what failed, doubling."""
 LONGEST_STEPS = 0.25
 """Seconds a refill may take in one go beside commands."""
-PULSE_SECONDS = 5.0
-SAMPLE = 64
 LONGEST_SLEEP = 30.0
 """Seconds a timer sleeps at most: a clock that was set must be noticed."""
 
@@ -75,8 +71,8 @@ class Keeper:
         self.queued = 0
         self.resyncs = 0
         """Refills that ended well."""
-        self._observer = observer
-        self._watch = watch
+        self.observer = observer
+        self.watch = watch
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keeper")
         self._wanted: asyncio.Event = asyncio.Event()
         self._cause = "start"
@@ -118,7 +114,7 @@ class Keeper:
     async def _processed(self, payloads: Sequence[bytes]) -> Outcome:
         """One payload that meets a fault of ours must neither stop the others nor be delivered again for ever."""
         try:
-            return await self._persist(self.pipeline.process, payloads)
+            return await self.persist(self.pipeline.process, payloads)
         except EdgedError:
             raise
         except Exception as e:  # noqa: BLE001  whatever it is, the other payloads must go on
@@ -132,7 +128,7 @@ class Keeper:
 
     async def seen(self, address: str) -> None:
         """A page was looked at."""
-        await self._settled(await self._persist(self.pipeline.seen, address))
+        await self._settled(await self.persist(self.pipeline.seen, address))
 
     async def _settled(self, enforced: bool) -> None:
         self._timer.set()
@@ -144,14 +140,14 @@ class Keeper:
         elif await self.do(lambda: self.enforcer.crowded):
             self.want("growth")
 
-    async def _persist(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def persist(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Until the store takes it: a full disk must not lose a command."""
         pause = FIRST_PAUSE
         while True:
             try:
                 out = await self.do(work, *args, **kwargs)
             except StoreError as e:
-                self._observer.commit_failed()
+                self.observer.commit_failed()
                 self.note("store", e)
                 self.changed.set()
                 await asyncio.sleep(pause)
@@ -173,7 +169,7 @@ class Keeper:
     def _unsynced(self) -> None:
         if self.in_sync.is_set():
             self.in_sync.clear()
-            self._observer.in_sync(False)
+            self.observer.in_sync(False)
             self.changed.set()
 
     async def run_sync(self) -> None:
@@ -190,7 +186,7 @@ class Keeper:
                 await self._refill()
             except EdgedError as e:
                 if isinstance(e, KernelError):
-                    self._observer.kernel_error(error_name(e))
+                    self.observer.kernel_error(error_name(e))
                 self._unsynced()
                 self.note("kernel", e)
                 await asyncio.sleep(pause)
@@ -202,8 +198,8 @@ class Keeper:
                 continue
             pause = FIRST_PAUSE
             self.resyncs += 1
-            self._observer.resync(cause, time.monotonic() - began)
-            self._observer.in_sync(True)
+            self.observer.resync(cause, time.monotonic() - began)
+            self.observer.in_sync(True)
             self.in_sync.set()
             self.in_sync_again.set()
             self.changed.set()
@@ -214,16 +210,16 @@ class Keeper:
         if self.gardens:
             self.gardens.put(await self.do(self.store.gardens))
             await self.do(self.enforcer.set_gardens, self.gardens.openings())
-        if self._watch:
-            self._watch.pause()
+        if self.watch:
+            self.watch.pause()
         try:
             steps = self.enforcer.refill(self.store, self.pipeline.clock)
             while await self.do(self._steps, steps):
                 self.alive()
         finally:
-            if self._watch:
-                self._watch.resume()
-        if self._watch and not await self.do(self.enforcer.intact):
+            if self.watch:
+                self.watch.resume()
+        if self.watch and not await self.do(self.enforcer.intact):
             raise KernelError("the table was changed while it was filled; filling it again")
 
     def _steps(self, steps: Iterator[None]) -> bool:
@@ -256,18 +252,18 @@ class Keeper:
             self.note("gardens", e)
             self.want("error")
 
-    # -- timers, drift, pulse --------------------------------------------------------------------------------
+    # -- timers and questions --------------------------------------------------------------------------------
 
     async def run_timers(self) -> None:
         """Carry out what is due: promises that end, blocks that begin, deadlines."""
         while True:
             await self.in_sync.wait()
-            touched, enforced = await self._persist(self.pipeline.expire)
+            touched, enforced = await self.persist(self.pipeline.expire)
             if touched:
                 await self._settled(enforced)
                 continue
             self._timer.clear()
-            due = await self._persist(self.store.next_due)
+            due = await self.persist(self.store.next_due)
             pause = (due - self.pipeline.clock()) / 1000 if due else LONGEST_SLEEP
             try:
                 async with asyncio.timeout(min(max(pause, 0.001), LONGEST_SLEEP)):
@@ -275,101 +271,6 @@ class Keeper:
             except TimeoutError:
                 pass
 
-    async def run_watch(self) -> None:
-        """Repair the table when somebody else changes it. Ends at once where the kernel forbids that anyway."""
-        if self._watch is None:
-            return
-        loop, heard = asyncio.get_running_loop(), asyncio.Event()
-        fd = self._watch.open()
-        loop.add_reader(fd, heard.set)
-        try:
-            while True:
-                await heard.wait()
-                heard.clear()
-                if self._watch.foreign():
-                    await self._drifted("the table")
-        finally:
-            loop.remove_reader(fd)
-            self._watch.close()
-
-    async def _drifted(self, what: str) -> None:
-        self._observer.drift()
-        self.note("drift", f"somebody else changed {what}; it is being repaired")
-        self.want("drift")
-        event = {"event": "drift", "what": what, "at": rfc3339(self.pipeline.clock())}
-        await self._persist(self.store.commit, Write(events=[event]), self.pipeline.clock())
-        self.told.set()
-
-    async def run_pulse(self) -> None:
-        """Prove progress: a commit, a read-back of sampled addresses, the route. Only then the watchdog is fed."""
-        last_purge = 0.0
-        while True:
-            await asyncio.sleep(PULSE_SECONDS)
-            try:
-                await self.do(self.store.heartbeat, self.pipeline.clock())
-                self.last_commit = time.time()
-                if time.monotonic() - last_purge > 3600:
-                    await self.do(self.store.purge, self.pipeline.clock() - KEEP_IDS_MS)
-                    last_purge = time.monotonic()
-                if self.in_sync.is_set():
-                    await self._read_back()
-            except StoreError as e:
-                self._observer.commit_failed()
-                self.note("store", e)
-                self.changed.set()
-            except KernelError as e:
-                self._observer.kernel_error(error_name(e))
-                self.note("kernel", e)
-                self.want("error")
-            # A full disk or a refusing kernel is reported, not restarted: a restart would not mend either.
-            self.alive()
-
-    async def _read_back(self) -> None:
-        gone = await self.do(self.steering.missing)
-        if gone:
-            await self._drifted(", ".join(gone))
-            return
-        share = await self.do(self._sample)
-        self._observer.enforcement_ratio(share)
-        if share < 1.0 or not await self.do(self.enforcer.intact):
-            await self._drifted("the table")
-
-    def _sample(self) -> float:
-        """The share of sampled addresses that the kernel holds (in the worker thread)."""
-        rows = self.store.sample(SAMPLE)
-        held = sum(plan.RESTRICTED in self.enforcer.truth(key) for key in rows)
-        return held / len(rows) if rows else 1.0
-
     def counters(self) -> Mapping[str, tuple[int, int]]:
         """The kernel's packet counters; may be called from another thread, and waits at most a second."""
         return self._thread.submit(self.enforcer.backend.counters).result(1.0)
-
-    def describe(self) -> dict[str, Any]:
-        """Store and kernel for ``status`` (in the worker thread)."""
-        e = self.enforcer
-        live = e.live
-        info = None
-        try:
-            info = e.backend.table()
-        except KernelError as error:
-            self.pipeline.last_error = str(error)
-        flags = info.flags if info else 0
-        return {
-            "in_sync": self.in_sync.is_set(),
-            "kernel": {
-                "table": "inet edged" if info else None,
-                "generation": live.number if live else None,
-                "owner": bool(info and info.owner),
-                "flags": [w for bit, w in ((2, "owner"), (4, "persist")) if flags & bit],
-                "sets": e.set_counts(),
-                "last_error": self.pipeline.last_error or None,
-            },
-            "store": {
-                "path": str(self.store.path),
-                "subscribers": sum(self.store.levels),
-                "last_commit": rfc3339(int(self.last_commit * 1000)) if self.last_commit else None,
-                "last_error": next((x["text"] for x in reversed(self.errors) if x["where"] == "store"), None),
-            },
-            "lag": {"queued": self.queued},
-            "errors": list(self.errors),
-        }

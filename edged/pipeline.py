@@ -11,21 +11,20 @@ from __future__ import annotations
 import errno
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from edged.domain import command as c
-from edged.domain import decide, effect
+from edged.domain import decide
 from edged.domain.address import Addressing
-from edged.domain.model import Policy, Subscriber, rfc3339
+from edged.domain.model import Policy, rfc3339
 from edged.domain.rejection import Rejected
-from edged.domain.standing import Standing
 from edged.errors import KernelError
 from edged.nft.enforcer import Enforcer
 from edged.observer import Observer
 from edged.plan import diff
-from edged.records import record
+from edged.questions import Questions
 from edged.store.rows import Write
 from edged.store.store import Store
 from edged.workset import Workset
@@ -78,6 +77,7 @@ class Pipeline:
         self.enforcer = enforcer
         self.observer = observer
         self.clock = clock
+        self.questions = Questions(store, enforcer, settings.addressing, settings.policy, clock)
         self.last_error = ""
         self.last_seconds = 0.0
         """What the last group of commands took."""
@@ -194,7 +194,7 @@ class Pipeline:
                 return {"status": work.garden(cmd)}
             case c.Query():
                 found = work.find(cmd.sub, cmd.address)
-                told = self.describe(found.sub, found.addresses, now)
+                told = self.questions.describe(found.sub, found.addresses, now)
                 return {"sub": found.sub.sub, "status": "applied", "record": told}
             case _:
                 known = work.get(cmd.sub)
@@ -264,14 +264,6 @@ class Pipeline:
         self._commit(write, now, {})
         return self._enforce(work, write)
 
-    def standing(self, address: str) -> Standing:
-        """What the portal may know of whoever has this address."""
-        work = Workset(self.store, self.settings.addressing)
-        try:
-            return effect.standing(work.find(None, address).sub, self.clock())
-        except Rejected:
-            return Standing(0, "", 0)
-
     # -- commit and enforce ----------------------------------------------------------------------------------
 
     def _commit(self, write: Write, now: int, notes: dict[str, str]) -> None:
@@ -288,54 +280,6 @@ class Pipeline:
             self.observer.kernel_error(error_name(e))
             return False
         return self.enforcer.synced
-
-    # -- questions -------------------------------------------------------------------------------------------
-
-    def why(self, target: str) -> dict[str, Any]:
-        """The record of a subscriber or address. Raises Rejected."""
-        work = Workset(self.store, self.settings.addressing)
-        try:
-            found = work.find(target, None)
-        except Rejected as first:
-            try:
-                found = work.find(None, target)
-            except Rejected:
-                raise first from None
-        return self.describe(found.sub, found.addresses, self.clock())
-
-    def describe(self, sub: Subscriber, addresses: Any, now: int) -> dict[str, Any]:
-        """The record with the kernel's truth in it."""
-        facts = self.store.facts(k.id for k in self.store.load([sub.sub]).values())
-        history = next(iter(facts.values()), {})
-        truth = {key: self._truth(key) for key in sorted(addresses)}
-        return record(sub, addresses, truth, history, now, self.settings.policy)
-
-    def _truth(self, key: bytes) -> dict[str, int] | None:
-        try:
-            return self.enforcer.truth(key)
-        except KernelError as e:
-            self.last_error = str(e)
-            return None
-
-    def listing(self, level: int | None, reason: str | None) -> Iterator[list[dict[str, Any]]]:
-        """Rows of restricted, waiting or promised subscribers, in chunks."""
-        after, now = 0, self.clock()
-        while True:
-            number, rows = self.store.listing(level, reason, after)
-            if rows:
-                yield [
-                    {
-                        "sub": s.sub,
-                        "level": effect.level(s, now).word,
-                        "since": rfc3339(s.since) if s.since else None,
-                        "reasons": list(s.reasons),
-                        "promise_until": rfc3339(s.promise.until) if s.promise else None,
-                    }
-                    for s in rows
-                ]
-            if number == after:
-                return
-            after = number
 
 
 def _names(read: Sequence[c.Batch | dict[str, Any] | Rejected]) -> list[str]:

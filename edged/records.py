@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edged.domain import effect
@@ -60,7 +60,7 @@ def _promise(sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Polic
 
 def record(
     sub: Subscriber,
-    addresses: Mapping[bytes, Any],
+    addresses: Iterable[bytes],
     truth: Mapping[bytes, Mapping[str, int] | None],
     facts: Mapping[str, Fact],
     now: int,

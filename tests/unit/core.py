@@ -90,7 +90,7 @@ class Core:
         self.now = end
 
     def level(self, target: str) -> str:
-        return str(self.pipeline.why(target)["level"])
+        return str(self.pipeline.questions.why(target)["level"])
 
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(e) for _, e in self.store.events()]

@@ -106,7 +106,7 @@ def test_a_batch_twice_in_one_group_is_done_once(core: Core) -> None:
     payload = json.dumps({"v": 1, "id": "twice", "commands": [BIND, BLOCK, TRUST]}).encode()
     first, second = core.process(payload, payload).answers
     assert second.document == {**first.document, "duplicate": True}
-    assert core.pipeline.why("C-1")["promise"]["running"]
+    assert core.pipeline.questions.why("C-1")["promise"]["running"]
 
 
 def test_a_batch_id_is_forgotten_after_thirty_days(core: Core) -> None:
@@ -211,14 +211,14 @@ def test_an_address_moves_back_and_forth_in_one_batch(core: Core) -> None:
     other = {"op": "bind", "sub": "C-2", "addresses": [V4]}
     assert core.status(other, {"op": "block", "sub": "C-2", "reason": "operator"}, BIND, other, BIND) == ["applied"] * 5
     assert core.level(V4) == "walled"
-    assert core.pipeline.why("C-2")["addresses"] == []
+    assert core.pipeline.questions.why("C-2")["addresses"] == []
     assert core.agrees()
 
 
 def test_bind_replaces_or_adds(core: Core) -> None:
     core.status(BIND, BLOCK)
     core.status({"op": "bind", "sub": "C-1", "addresses": ["100.64.0.11"], "replace": False})
-    assert len(core.pipeline.why("C-1")["addresses"]) == 3
+    assert len(core.pipeline.questions.why("C-1")["addresses"]) == 3
     assert core.status({"op": "bind", "sub": "C-1", "addresses": ["100.64.0.11"], "replace": False}) == ["unchanged"]
     core.status({"op": "bind", "sub": "C-1", "addresses": ["100.64.0.11"]})
     assert core.in_kernel() == {"restricted4": {key4("100.64.0.11")}}
@@ -291,7 +291,7 @@ def test_after_forget_the_same_name_begins_anew(core: Core) -> None:
     core.status(BIND, {**BLOCK, "invoices": ["F-1"]}, TRUST)
     forget = {"op": "forget", "sub": "C-1"}
     assert core.status(forget, BIND, {**BLOCK, "invoices": ["F-1"]}, TRUST) == ["applied"] * 4
-    assert core.pipeline.why("C-1")["promise"]["spent"]
+    assert core.pipeline.questions.why("C-1")["promise"]["spent"]
     assert core.agrees()
     core.restart()
     assert core.level("C-1") == "open"
@@ -341,9 +341,14 @@ def test_a_store_error_changes_nothing_anywhere(core: Core, monkeypatch: pytest.
 
 def test_a_restart_keeps_everything(core: Core) -> None:
     core.send(BIND, BLOCK, TRUST, name="before")
-    before = core.pipeline.why("C-1"), core.in_kernel(), list(core.store.levels), core.store.promises
+    before = core.pipeline.questions.why("C-1"), core.in_kernel(), list(core.store.levels), core.store.promises
     core.restart()
-    assert (core.pipeline.why("C-1"), core.in_kernel(), list(core.store.levels), core.store.promises) == before
+    assert (
+        core.pipeline.questions.why("C-1"),
+        core.in_kernel(),
+        list(core.store.levels),
+        core.store.promises,
+    ) == before
     assert core.pipeline.last_batch == "before"
     core.wait(2 * HOUR)
     assert core.level("C-1") == "walled"
@@ -366,7 +371,7 @@ def test_promises_that_ended_while_nobody_ran_are_carried_out_at_the_start(core:
 
 def test_a_seen_notice_rests_in_the_kernel_too(core: Core) -> None:
     core.status(BIND, {**BLOCK, "reason": "notice"})
-    assert core.pipeline.standing(V4).level == 1
+    assert core.pipeline.questions.standing(V4).level == 1
     assert core.pipeline.seen(V4)
     assert "notified4" in core.in_kernel()
     assert "notified6_56" in core.in_kernel()
@@ -377,13 +382,13 @@ def test_a_seen_notice_rests_in_the_kernel_too(core: Core) -> None:
 
 @pytest.mark.parametrize("address", ["100.64.0.99", "2001:db8:0:9999::1", "nonsense", "::1", ""])
 def test_nobody_and_nonsense_are_open_to_the_portal(core: Core, address: str) -> None:
-    assert core.pipeline.standing(address).level == 0
+    assert core.pipeline.questions.standing(address).level == 0
     assert core.pipeline.seen(address)
 
 
 def test_standing_finds_an_address_within_a_prefix(core: Core) -> None:
     core.status(BIND, BLOCK)
-    found = core.pipeline.standing("2001:db8:0:1ab:1234::5")
+    found = core.pipeline.questions.standing("2001:db8:0:1ab:1234::5")
     assert (found.level, found.reason) == (3, "debt")
 
 
@@ -406,7 +411,7 @@ def test_listing_goes_through_everybody_of_a_level_or_reason(core: Core) -> None
     core.status(*({"op": "block", "sub": f"N-{n}", "reason": "notice"} for n in range(5)), BIND)
 
     def listed(level: int | None, reason: str | None) -> set[str]:
-        return {row["sub"] for rows in core.pipeline.listing(level, reason) for row in rows}
+        return {row["sub"] for rows in core.pipeline.questions.listing(level, reason) for row in rows}
 
     assert len(listed(None, None)) == 12
     assert listed(3, None) == {f"W-{n}" for n in range(7)}
@@ -417,7 +422,7 @@ def test_listing_goes_through_everybody_of_a_level_or_reason(core: Core) -> None
 def test_why_finds_by_name_by_address_and_by_address_within_a_prefix(core: Core) -> None:
     core.status(BIND, BLOCK, TRUST)
     for target in ("C-1", V4, V6, "2001:db8:0:1ff::1"):
-        record = core.pipeline.why(target)
+        record = core.pipeline.questions.why(target)
         assert record["sub"] == "C-1"
         assert {a["address"] for a in record["addresses"]} == {V4, V6}
         assert all(set(a["kernel"]["sets"]) == {"restricted", "waived"} for a in record["addresses"])

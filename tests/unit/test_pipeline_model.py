@@ -184,7 +184,7 @@ class Lives(RuleBasedStateMachine):
             assert found.fate == FATE[level], (address, model)
             if level:
                 assert found.counters == (COUNTER[level],)
-            assert self.core.pipeline.standing(source).level == level
+            assert self.core.pipeline.questions.standing(source).level == level
 
 
 Lives.TestCase.settings = settings(

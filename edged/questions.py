@@ -1,0 +1,83 @@
+"""What is asked and changes nothing: the record of a subscriber, lists, what the portal may know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from edged.domain import effect
+from edged.domain.address import Addressing
+from edged.domain.model import Policy, Subscriber, rfc3339
+from edged.domain.rejection import Rejected
+from edged.domain.standing import Standing
+from edged.errors import KernelError
+from edged.nft.enforcer import Enforcer
+from edged.records import record
+from edged.store.store import Store
+from edged.workset import Workset
+
+
+class Questions:
+    """Reads store and kernel; ``clock`` gives Unix milliseconds. Not safe for several threads."""
+
+    def __init__(
+        self, store: Store, enforcer: Enforcer, addressing: Addressing, policy: Policy, clock: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._enforcer = enforcer
+        self._addressing = addressing
+        self._policy = policy
+        self._clock = clock
+
+    def why(self, target: str) -> dict[str, Any]:
+        """The record of a subscriber or address. Raises Rejected."""
+        work = Workset(self._store, self._addressing)
+        try:
+            found = work.find(target, None)
+        except Rejected as first:
+            try:
+                found = work.find(None, target)
+            except Rejected:
+                raise first from None
+        return self.describe(found.sub, found.addresses, self._clock())
+
+    def describe(self, sub: Subscriber, addresses: Iterable[bytes], now: int) -> dict[str, Any]:
+        """The record with the kernel's truth in it."""
+        facts = self._store.facts(k.id for k in self._store.load([sub.sub]).values())
+        history = next(iter(facts.values()), {})
+        truth = {key: self._truth(key) for key in sorted(addresses)}
+        return record(sub, addresses, truth, history, now, self._policy)
+
+    def _truth(self, key: bytes) -> dict[str, int] | None:
+        try:
+            return self._enforcer.truth(key)
+        except KernelError:
+            return None  # said as such; the vigil will meet the error, too
+
+    def listing(self, level: int | None, reason: str | None) -> Iterator[list[dict[str, Any]]]:
+        """Rows of restricted, waiting or promised subscribers, in chunks."""
+        after, now = 0, self._clock()
+        while True:
+            number, rows = self._store.listing(level, reason, after)
+            if rows:
+                yield [
+                    {
+                        "sub": s.sub,
+                        "level": effect.level(s, now).word,
+                        "since": rfc3339(s.since) if s.since else None,
+                        "reasons": list(s.reasons),
+                        "promise_until": rfc3339(s.promise.until) if s.promise else None,
+                    }
+                    for s in rows
+                ]
+            if number == after:
+                return
+            after = number
+
+    def standing(self, address: str) -> Standing:
+        """What the portal may know of whoever has this address."""
+        work = Workset(self._store, self._addressing)
+        try:
+            return effect.standing(work.find(None, address).sub, self._clock())
+        except Rejected:
+            return Standing(0, "", 0)

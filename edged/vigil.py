@@ -1,0 +1,92 @@
+"""Looks whether everything is still as it was left: other people's changes, lost elements, a disk that is full."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from edged import plan
+from edged.domain.model import rfc3339
+from edged.errors import KernelError, StoreError
+from edged.keeper import Keeper
+from edged.pipeline import KEEP_IDS_MS, error_name
+from edged.store.rows import Write
+
+PULSE_SECONDS = 5.0
+PURGE_SECONDS = 3600.0
+SAMPLE = 64
+"""Addresses read back from the kernel at each pulse."""
+
+
+class Vigil:
+    """``run_*`` are tasks for the daemon's task group; what they find wrong they ask the keeper to mend."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    async def run_watch(self) -> None:
+        """Repair the table when somebody else changes it. Ends at once where the kernel forbids that anyway."""
+        if self._keeper.watch is None:
+            return
+        loop, heard = asyncio.get_running_loop(), asyncio.Event()
+        fd = self._keeper.watch.open()
+        loop.add_reader(fd, heard.set)
+        try:
+            while True:
+                await heard.wait()
+                heard.clear()
+                if self._keeper.watch.foreign():
+                    await self._drifted("the table")
+        finally:
+            loop.remove_reader(fd)
+            self._keeper.watch.close()
+
+    async def _drifted(self, what: str) -> None:
+        self._keeper.want("drift")
+        await self._tell(what)
+
+    async def _tell(self, what: str) -> None:
+        self._keeper.observer.drift()
+        self._keeper.note("drift", f"somebody else changed {what}; it is being repaired")
+        event = {"event": "drift", "what": what, "at": rfc3339(self._keeper.pipeline.clock())}
+        await self._keeper.persist(self._keeper.store.commit, Write(events=[event]), self._keeper.pipeline.clock())
+        self._keeper.told.set()
+
+    async def run_pulse(self) -> None:
+        """Prove progress: a commit, a read-back of sampled addresses, the route. Only then the watchdog is fed."""
+        last_purge = 0.0
+        while True:
+            await asyncio.sleep(PULSE_SECONDS)
+            try:
+                await self._keeper.do(self._keeper.store.heartbeat, self._keeper.pipeline.clock())
+                self._keeper.last_commit = time.time()
+                if time.monotonic() - last_purge > PURGE_SECONDS:
+                    await self._keeper.do(self._keeper.store.purge, self._keeper.pipeline.clock() - KEEP_IDS_MS)
+                    last_purge = time.monotonic()
+                if self._keeper.in_sync.is_set():
+                    await self._read_back()
+            except StoreError as e:
+                self._keeper.observer.commit_failed()
+                self._keeper.note("store", e)
+                self._keeper.changed.set()
+            except KernelError as e:
+                self._keeper.observer.kernel_error(error_name(e))
+                self._keeper.note("kernel", e)
+                self._keeper.want("error")
+            # A full disk or a refusing kernel is reported, not restarted: a restart would not mend either.
+            self._keeper.alive()
+
+    async def _read_back(self) -> None:
+        gone = await self._keeper.do(self._keeper.steering.ensure)
+        if gone:
+            await self._tell("the portal's " + ", ".join(gone))
+        share = await self._keeper.do(self._sample)
+        self._keeper.observer.enforcement_ratio(share)
+        if share < 1.0 or not await self._keeper.do(self._keeper.enforcer.intact):
+            await self._drifted("the table")
+
+    def _sample(self) -> float:
+        """The share of sampled addresses that the kernel holds (in the worker thread)."""
+        rows = self._keeper.store.sample(SAMPLE)
+        held = sum(plan.RESTRICTED in self._keeper.enforcer.truth(key) for key in rows)
+        return held / len(rows) if rows else 1.0
