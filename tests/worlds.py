@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from edged import plan
-from edged.nft import schema
+from edged.nft import sets
 from edged.nft.enforcer import Enforcer
 from edged.nft.fake import FakeBackend
 from edged.nft.schema import Settings
@@ -92,7 +92,7 @@ def refill(enforcer: Enforcer, source: DictSource) -> None:
 
 def held(backend: Backend, generation: int, settings: Settings = RULES) -> dict[str, set[bytes]]:
     """The keys in each element set of a generation, sets without any left out."""
-    specs = (schema.element_set(r, t, generation) for t in settings.classes() for r in plan.ROLES)
+    specs = (sets.element_set(r, t, generation) for t in settings.classes() for r in plan.ROLES)
     return {s.name: found for s in specs if (found := set(backend.dump(s)))}
 
 
@@ -102,7 +102,7 @@ def wanted(desired: Mapping[bytes, Owned], generation: int, now: int) -> dict[st
     for key, owned in desired.items():
         for e in plan.elements(key, owned):
             if not 0 < e.expiry <= now:
-                out.setdefault(schema.set_name(e.role, key[0], generation), set()).add(key[1:])
+                out.setdefault(sets.set_name(e.role, key[0], generation), set()).add(key[1:])
     return out
 
 

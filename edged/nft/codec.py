@@ -8,7 +8,7 @@ message. Golden tests hold the bytes against what ``nft`` itself sends for the s
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ import numpy as np
 from edged.nft import nla
 from edged.nft.expr import rule_wire
 from edged.nft.nla import attr, be32, be64, nest, nft_message, text
-from edged.nft.schema import MANGLE, TABLE, SetSpec
+from edged.nft.schema import MANGLE, TABLE
+from edged.nft.sets import SetSpec
 from edged.nft.transaction import (
     KEY_BYTES,
     AddChain,
@@ -189,17 +190,19 @@ def encode(op: Operation, *, destroy: bool = True) -> Iterator[Wire]:
             yield _chains_and_rules(op)
 
 
+def enclosed(wires: Sequence[Wire], first_seq: int) -> tuple[bytes, int]:
+    """Messages as one batch; the last one asks for the answer. (bytes, that one's sequence number)."""
+    out = [nla.batch_mark(nla.BATCH_BEGIN, first_seq)]
+    last = first_seq + len(wires)
+    for seq, wire in enumerate(wires, first_seq + 1):
+        out.append(nft_message(wire.kind, wire.flags | (nla.NLM_F_ACK if seq == last else 0), seq, wire.body))
+    out.append(nla.batch_mark(nla.BATCH_END, last + 1))
+    return b"".join(out), last
+
+
 def batch(transaction: Transaction, first_seq: int, *, destroy: bool = True) -> tuple[bytes, int]:
     """The bytes of a whole transaction and the sequence number of its last message, which asks for the answer."""
-    wires = [w for op in transaction.operations for w in encode(op, destroy=destroy)]
-    out = [nla.batch_mark(nla.BATCH_BEGIN, first_seq)]
-    seq = first_seq
-    for wire in wires:
-        seq += 1
-        flags = wire.flags | (nla.NLM_F_ACK if wire is wires[-1] else 0)
-        out.append(nft_message(wire.kind, flags, seq, wire.body))
-    out.append(nla.batch_mark(nla.BATCH_END, seq + 1))
-    return b"".join(out), seq
+    return enclosed([w for op in transaction.operations for w in encode(op, destroy=destroy)], first_seq)
 
 
 def get_element(spec: SetSpec, key: bytes) -> bytes:

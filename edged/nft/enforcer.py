@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 from edged import plan
 from edged.errors import KernelError, KernelMismatch
-from edged.nft import codec, garden, schema
+from edged.nft import codec, garden, schema, sets
 from edged.nft.generation import Generation, Ranges
 from edged.nft.schema import Settings
+from edged.nft.source import Cursor, Source
 from edged.nft.transaction import (
     AddChain,
     AddCounter,
@@ -38,51 +37,12 @@ from edged.nft.transaction import (
     FlushRules,
     Transaction,
 )
-from edged.plan import Change, Element, Owned, Run
+from edged.plan import Change, Owned
 
 CHUNK = 16_384
 """Keys in one transaction of a refill: some 8 ms of kernel work, so that a command beside it waits no longer."""
 
 _GENERATION = re.compile(r"_g(\d+)$")
-
-
-class Source(Protocol):
-    """Where a refill reads the desired state from (the store)."""
-
-    def counts(self) -> Mapping[tuple[str, int], int]:
-        """(role, tag) -> elements there will be, about."""
-
-    def restricted(self, after: bytes, limit: int) -> Run | None:
-        """The next restricted addresses above key ``after``, about ``limit`` of them; None when there are no more."""
-
-    def special(self, after: bytes, limit: int) -> Sequence[tuple[bytes, Owned]]:
-        """The same for addresses that need more than the restricted set, with their entries."""
-
-
-@dataclass(slots=True)
-class Cursor:
-    """How far a refill has come: the last key of each walk, and whether the walk is over."""
-
-    restricted: bytes = b""
-    special: bytes = b""
-    restricted_done: bool = False
-    special_done: bool = False
-
-    def passed(self, element: Element) -> bool:
-        """Whether the refill has already read this element's key."""
-        if element.role == plan.RESTRICTED:
-            return self.restricted_done or element.key <= self.restricted
-        return self.special_done or element.key <= self.special
-
-    def part(self, change: Change) -> Change:
-        """What of a change belongs into the generation being filled; the walk will read the rest from the store."""
-        return Change(
-            [e for e in change.remove if self.passed(e)],
-            [e for e in change.add if self.passed(e)],
-            change.limits_add,
-            # A limit the refill may still be going to name stays; the next refill drops what nobody uses.
-            change.limits_remove if self.special_done else set(),
-        )
 
 
 class Enforcer:
@@ -141,7 +101,7 @@ class Enforcer:
 
     def set_gardens(self, openings: Mapping[str, Iterable[garden.Opening]]) -> None:
         """Make the gardens (``open``, ``garden``) hold exactly these openings, as one transaction."""
-        wanted = {(g, v): garden.ranges(openings.get(g, ()), v) for g in schema.GARDENS for v in (4, 6)}
+        wanted = {(g, v): garden.ranges(openings.get(g, ()), v) for g in sets.GARDENS for v in (4, 6)}
         transaction = Transaction()
         for generation in filter(None, (self.live, self._next)):
             transaction.add(*generation.write_gardens(wanted, self._gardens))
@@ -256,7 +216,7 @@ class Enforcer:
         """Set name without generation -> acknowledged elements."""
         if not self.live:
             return {}
-        return {f"{r}{schema.class_name(t)}": self.live.counts[r, t] for r, t in self.live.sizes}
+        return {f"{r}{sets.class_name(t)}": self.live.counts[r, t] for r, t in self.live.sizes}
 
     def clear(self) -> None:
         """Remove the table: no restriction stays."""

@@ -13,7 +13,7 @@ from edged.errors import KernelError
 from edged.nft.codec import OWNER, PERSIST
 from edged.nft.failure import kernel_error
 from edged.nft.faketable import FakeTable, Stored
-from edged.nft.schema import SetSpec
+from edged.nft.sets import SetSpec
 from edged.nft.transaction import AddTable, DelTable, Operation, TableInfo, Transaction
 
 

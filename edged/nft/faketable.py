@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from edged.nft.expr import Address, Count, Garden, Policer, Rule, Verdict, rule_text
+from edged.nft.action import Count, Verdict
+from edged.nft.expr import Address, Garden, Policer, Rule, rule_text
 from edged.nft.failure import kernel_error
-from edged.nft.schema import Chain, SetSpec
+from edged.nft.schema import Chain
+from edged.nft.sets import SetSpec
 from edged.nft.transaction import (
     KEY_BYTES,
     AddChain,

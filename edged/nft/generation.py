@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from edged import plan
 from edged.errors import KernelMismatch
-from edged.nft import garden, schema
-from edged.nft.schema import SetSpec, Settings
+from edged.nft import garden, schema, sets
+from edged.nft.schema import Settings
+from edged.nft.sets import SetSpec
 from edged.nft.transaction import AddElements, AddLimit, DelElements, DelLimit, Operation
 from edged.plan import Change, Element, Run
 
@@ -53,7 +54,7 @@ class Generation:
             raise KernelMismatch(
                 f"an address with prefix length {tag} is stored but network.ipv6_prefix_lengths does not list it"
             )
-        return schema.element_set(role, tag, self.number, self.sizes.get((role, tag), 0))
+        return sets.element_set(role, tag, self.number, self.sizes.get((role, tag), 0))
 
     def declared(self) -> list[SetSpec]:
         """Every set of this generation."""
@@ -101,7 +102,7 @@ class Generation:
     def write_gardens(self, wanted: Ranges, have: Ranges) -> Iterator[Operation]:
         """The gardens from ``have`` to ``wanted``."""
         for (name, version), ranges in wanted.items():
-            spec = SetSpec(schema.garden_name(name, version, self.number), f"garden{version}")
+            spec = SetSpec(sets.garden_name(name, version, self.number), f"garden{version}")
             old = have.get((name, version), frozenset())
             yield from _ranges(DelElements, spec, old - ranges)
             yield from _ranges(AddElements, spec, ranges - old)

@@ -10,9 +10,9 @@ import fnmatch
 import ipaddress
 from dataclasses import dataclass, replace
 
-from edged.nft import expr
+from edged.nft import action, expr
 from edged.nft.fake import FakeBackend
-from edged.nft.schema import SetSpec
+from edged.nft.sets import SetSpec
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 
@@ -82,24 +82,24 @@ class Tracer:
         mark, portal = packet.mark, False
         for statement in rule:
             match statement:
-                case expr.Count(name):
+                case action.Count(name):
                     counters.append(name)
-                case expr.Mark(bit):
+                case action.Mark(bit):
                     mark |= bit
-                case expr.Tproxy() | expr.OwnSocket():
-                    portal = self._portal_up if isinstance(statement, expr.Tproxy) else packet.known
+                case action.Tproxy() | expr.OwnSocket():
+                    portal = self._portal_up if isinstance(statement, action.Tproxy) else packet.known
                     if not portal:
                         break
-                case expr.Reject(how):
+                case action.Reject(how):
                     return ("reset" if how == "tcp" else "prohibited"), mark
-                case expr.Verdict():
+                case action.Verdict():
                     return self._verdict(statement, replace(packet, mark=mark), counters, portal)
                 case _:
                     if not self._matches(statement, packet):
                         break
         return "", mark
 
-    def _verdict(self, verdict: expr.Verdict, packet: Packet, counters: list[str], portal: bool) -> tuple[str, int]:
+    def _verdict(self, verdict: action.Verdict, packet: Packet, counters: list[str], portal: bool) -> tuple[str, int]:
         if verdict.name == "accept":
             return ("portal" if portal else "pass"), packet.mark
         if verdict.name == "drop":

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from edged.nft.expr import Rule, rule_text
-from edged.nft.schema import Chain, SetSpec
+from edged.nft.schema import Chain
+from edged.nft.sets import SetSpec
 
 KEY_BYTES = {"ipv4": 4, "ipv6": 16, "garden4": 12, "garden6": 24}
 """Bytes of one packed element key, by the key kind of a set (nf_tables pads each field to four bytes)."""

@@ -14,7 +14,7 @@ from edged.domain.levels import Level
 from edged.errors import KernelError, KernelMismatch
 from edged.nft import enforcer as enforcer_module
 from edged.nft import generation as generation_module
-from edged.nft import schema
+from edged.nft import sets
 from edged.nft.enforcer import Enforcer
 from edged.nft.garden import ANY, Opening, ranges
 from edged.nft.transaction import Backend, DelLimit, DelSet, FlushRules, Transaction
@@ -40,7 +40,7 @@ def lands(enforcer: Enforcer, desired: Mapping[bytes, Owned]) -> None:
     counted: dict[str, int] = {}
     for key, owned in desired.items():
         for e in plan.elements(key, owned):
-            name = f"{e.role}{schema.class_name(key[0])}"
+            name = f"{e.role}{sets.class_name(key[0])}"
             counted[name] = counted.get(name, 0) + 1
     assert {n: c for n, c in enforcer.set_counts().items() if c} == counted
 
@@ -350,12 +350,12 @@ GARDENS: tuple[dict[str, list[Opening]], ...] = (
 
 def gardens_held(enforcer: Enforcer) -> dict[tuple[str, int], set[bytes]]:
     assert enforcer.live is not None
-    names = {(g, v): schema.garden_name(g, v, enforcer.live.number) for g in schema.GARDENS for v in (4, 6)}
-    return {k: set(enforcer.backend.dump(schema.SetSpec(n, f"garden{k[1]}"))) for k, n in names.items()}
+    names = {(g, v): sets.garden_name(g, v, enforcer.live.number) for g in sets.GARDENS for v in (4, 6)}
+    return {k: set(enforcer.backend.dump(sets.SetSpec(n, f"garden{k[1]}"))) for k, n in names.items()}
 
 
 def gardens_wanted(openings: Mapping[str, list[Opening]]) -> dict[tuple[str, int], set[bytes]]:
-    cut = {(g, v): ranges(openings.get(g, ()), v) for g in schema.GARDENS for v in (4, 6)}
+    cut = {(g, v): ranges(openings.get(g, ()), v) for g in sets.GARDENS for v in (4, 6)}
     return {k: {r.low + r.high for r in found} for k, found in cut.items()}
 
 

@@ -9,10 +9,12 @@ from ipaddress import ip_network
 import pytest
 
 from edged.errors import KernelBusy, KernelDenied, KernelError, KernelMismatch
+from edged.nft.action import Count, Verdict
 from edged.nft.codec import OWNER, PERSIST
-from edged.nft.expr import WHOLE4, Address, Count, Garden, Policer, Rule, Verdict
+from edged.nft.expr import WHOLE4, Address, Garden, Policer, Rule
 from edged.nft.garden import Opening, ranges
-from edged.nft.schema import Chain, SetSpec
+from edged.nft.schema import Chain
+from edged.nft.sets import SetSpec
 from edged.nft.transaction import (
     AddChain,
     AddCounter,

@@ -18,7 +18,8 @@ from edged.nft import codec, nla, schema
 from edged.nft.enforcer import Enforcer
 from edged.nft.expr import rule_text
 from edged.nft.garden import Opening, Range, ranges
-from edged.nft.schema import Chain, SetSpec
+from edged.nft.schema import Chain
+from edged.nft.sets import SetSpec
 from edged.nft.socket import KernelBackend
 from edged.nft.transaction import (
     AddChain,

@@ -11,7 +11,7 @@ from edged.errors import KernelDenied
 from edged.nft.codec import OWNER, PERSIST
 from edged.nft.enforcer import Enforcer
 from edged.nft.routing import Steering
-from edged.nft.schema import SetSpec
+from edged.nft.sets import SetSpec
 from edged.nft.socket import KernelBackend
 from edged.nft.transaction import AddElements, AddTable, Transaction
 from edged.plan import Owned

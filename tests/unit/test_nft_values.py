@@ -9,11 +9,12 @@ import pytest
 
 from edged.errors import KernelBusy, KernelDenied, KernelError, KernelMismatch
 from edged.nft import codec, nla
-from edged.nft.expr import Count, Verdict
+from edged.nft.action import Count, Verdict
 from edged.nft.failure import kernel_error
 from edged.nft.fake import FakeBackend
 from edged.nft.generation import SMALLEST, declared_size
-from edged.nft.schema import COUNTERS, Chain, SetSpec, Settings, rules
+from edged.nft.schema import COUNTERS, Chain, Settings, rules
+from edged.nft.sets import SetSpec
 from edged.nft.tracer import Packet, Tracer
 from edged.nft.transaction import (
     AddChain,
