@@ -1,8 +1,9 @@
 """Redirects on new connections a second: our portal behind tproxy beside nginx ``return 302`` behind an nft redirect.
 
-One gateway, one subscriber, a cable between them. The gateway's half (receiving, nft, connection tracking where the
-redirect needs it, TCP, the one process that answers) runs on one core, the subscriber's half on another: veth would
-process a packet on the core of whoever sent it, so the subscriber would do most of the gateway's work and be what is
+Two gateways, each with a cable to the same crowd of subscribers: one with our tproxy rule and the real portal (one
+worker), one with a redirect, which brings connection tracking along, and nginx (one process). Everything a gateway does
+(receiving, nft, tracking, TCP, the process that answers) happens on one core, the crowd's half on another: veth would
+process a packet on the core of whoever sent it, so the crowd would do most of the gateway's work and be what is
 measured; receive packet steering (RPS) puts it where a real cable puts it. Each request is a connection of its own.
 
 The two take turns in short slices; a ratio is taken of neighbours, and the median of the ratios is the result.
@@ -12,8 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
-import re
+import ipaddress
 import subprocess
 import sys
 import tempfile
@@ -28,13 +28,14 @@ from edged.domain.standing import Standing
 from edged.observer import Silent
 from edged.portal.link import PortalLink
 
-from .common import BenchError, Row, cores, inside, median, namespaces, need, result, say, sh, stop, write_in
+from .common import BenchError, Row, cores, inside, median, namespaces, need, pinned, result, say, sh, stop, write_in
+from .surfers import ADDRESSES, FIRST, Crowd
 
 BAR = 1.3
-SLICE = 2.0
-CONNECTIONS = 100
-OURS, NGINX = "203.0.113.80", "203.0.113.81"
-"""Addresses that no namespace has: the rules catch what goes there."""
+SLICE = 1.5
+SERVER = "203.0.113.80"
+"""An address that no namespace has: the rules catch what goes there."""
+OURS, NGINX = "ours", "usual"
 _CONFIG = """
 gateway = "bench"
 state_dir = "{room}"
@@ -45,33 +46,27 @@ subscriber_interfaces = ["sub"]
 url = "http://100.64.0.1:8081/"
 workers = 1
 """
-_RULES = f"""
-table inet edged {{
-  set restricted4 {{
-    type ipv4_addr
-    size 65536
-    elements = {{ 100.64.0.2 }}
-  }}
-  chain prerouting {{
-    type filter hook prerouting priority mangle
-    iifname "sub" ip daddr {OURS} ip saddr @restricted4 tcp dport 80 \\
-      meta mark set meta mark or 0x10000 tproxy ip to 127.0.0.1:8880 accept
-  }}
-}}
-"""
-_RIVAL_RULES = f"""
-table inet usual {{
-  set restricted4 {{
-    type ipv4_addr
-    size 65536
-    elements = {{ 100.64.0.2 }}
-  }}
-  chain prerouting {{
-    type nat hook prerouting priority dstnat
-    iifname "sub" ip daddr {NGINX} ip saddr @restricted4 tcp dport 80 redirect to :8082
-  }}
-}}
-"""
+_RULES = {
+    OURS: """
+table inet edged {
+  set restricted4 { type ipv4_addr; size 65536; }
+  chain prerouting {
+    type filter hook prerouting priority mangle;
+    iifname "sub" ip saddr @restricted4 tcp dport 80 \\
+      meta mark set meta mark or 0x10000 tproxy ip to 127.0.0.1:8880 accept;
+  }
+}
+""",
+    NGINX: """
+table inet edged {
+  set restricted4 { type ipv4_addr; size 65536; }
+  chain prerouting {
+    type nat hook prerouting priority dstnat;
+    iifname "sub" ip saddr @restricted4 tcp dport 80 redirect to :8082;
+  }
+}
+""",
+}
 _NGINX = """
 daemon off;
 master_process off;
@@ -89,30 +84,42 @@ http {{
 """
 
 
-def run(budget: float = 42.0) -> dict[str, Any]:
+def run(budget: float = 40.0) -> dict[str, Any]:
     """Measure for about ``budget`` seconds, preparation included; at least three rounds."""
-    need("ip", "nft", "nginx", "wrk", "taskset")
+    need("ip", "nft", "nginx", "taskset")
     end = time.monotonic() + budget
     here = cores()
     if len(here) < 2:
-        raise BenchError("one core for the gateway and one for the subscriber are needed")
-    gateway_core, subscriber_core = here[0], here[-1]
-    with namespaces("g", "s") as ns, tempfile.TemporaryDirectory(prefix="edged-bench-") as name:
+        raise BenchError("one core for the gateway and one for the subscribers are needed")
+    gateway_core, crowd_core = here[0], here[-1]
+    with namespaces("s", OURS, NGINX) as ns, tempfile.TemporaryDirectory(prefix="edged-bench-") as name:
         room = Path(name)
         room.chmod(0o755)  # the portal gives up root and must still reach its socket
-        _wire(ns, gateway_core, subscriber_core)
-        with _portal(ns["g"], room, gateway_core), _nginx(ns["g"], room, gateway_core):
-            for address in (OURS, NGINX):
-                _await_redirect(ns["s"], address)
+        crowds = {kind: _wire(ns, kind, number, gateway_core, crowd_core) for number, kind in enumerate((OURS, NGINX))}
+        rates: dict[str, list[float]] = {OURS: [], NGINX: []}
+        with (
+            _portal(ns[OURS], room, gateway_core),
+            _nginx(ns[NGINX], room, gateway_core),
+            pinned(crowd_core),
+        ):
+            for crowd in crowds.values():
+                _await_redirect(crowd)
             say("ready: both answer 302")
-            rates: dict[str, list[float]] = {OURS: [], NGINX: []}
             while len(rates[NGINX]) < 3 or time.monotonic() + 2 * SLICE + 1 < end:
-                turn = (OURS, NGINX) if len(rates[OURS]) % 2 == 0 else (NGINX, OURS)
-                for address in turn:
-                    rates[address].append(_wrk(ns["s"], address, subscriber_core))
+                for kind in (OURS, NGINX) if len(rates[OURS]) % 2 == 0 else (NGINX, OURS):
+                    rates[kind].append(_visit(crowds[kind], kind))
+        for crowd in crowds.values():
+            crowd.close()
     for number, (ours, rival) in enumerate(zip(rates[OURS], rates[NGINX], strict=True), 1):
         say(f"round {number}: ours {ours:,.0f}/s, nginx {rival:,.0f}/s, ratio {ours / rival:.2f}")
     return _report(rates[OURS], rates[NGINX])
+
+
+def _visit(crowd: Crowd, kind: str) -> float:
+    visit = crowd.visit(SLICE)
+    if visit.failed > visit.found // 100:
+        raise BenchError(f"{kind}: {visit.failed} connections without a 302, {visit.found} with one")
+    return visit.rate
 
 
 def _report(ours: list[float], rival: list[float]) -> dict[str, Any]:
@@ -132,20 +139,29 @@ def _report(ours: list[float], rival: list[float]) -> dict[str, Any]:
     )
 
 
-def _wire(ns: dict[str, str], gateway_core: int, subscriber_core: int) -> None:
-    gateway, subscriber = ns["g"], ns["s"]
-    sh("ip", "-n", gateway, "link", "add", "sub", "type", "veth", "peer", "name", "up", "netns", subscriber)
-    for name, device, address in ((gateway, "sub", "100.64.0.1/24"), (subscriber, "up", "100.64.0.2/24")):
-        sh("ip", "-n", name, "addr", "add", address, "dev", device)
-        sh("ip", "-n", name, "link", "set", "dev", device, "up")
-    sh("ip", "-n", subscriber, "route", "add", "default", "via", "100.64.0.1")
+def _wire(ns: dict[str, str], kind: str, number: int, gateway_core: int, crowd_core: int) -> Crowd:
+    """Cable, addresses, routes, rules and core of one gateway; the crowd at the other end of the cable."""
+    gateway, subscribers, far = ns[kind], ns["s"], f"up{number}"
+    own, mac = f"02:00:00:00:01:0{number}", f"02:00:00:00:02:0{number}"
+    peer = ("peer", "name", far, "address", own, "netns", subscribers)
+    sh("ip", "-n", gateway, "link", "add", "name", "sub", "address", mac, "type", "veth", *peer)
+    sh("ip", "-n", gateway, "link", "set", "dev", "sub", "up")
+    sh("ip", "-n", subscribers, "link", "set", "dev", far, "up")
+    sh("ip", "-n", gateway, "addr", "add", "10.0.0.1/24", "dev", "sub")
+    sh("ip", "-n", gateway, "neigh", "add", "10.0.0.2", "lladdr", own, "dev", "sub")
+    sh("ip", "-n", gateway, "route", "add", "100.64.0.0/16", "via", "10.0.0.2")
     sh("ip", "-n", gateway, "rule", "add", "fwmark", "0x10000/0x10000", "lookup", "8880", "priority", "8880")
     sh("ip", "-n", gateway, "route", "add", "local", "default", "dev", "lo", "table", "8880")
-    for name, device, core in ((gateway, "sub", gateway_core), (subscriber, "up", subscriber_core)):
+    for path in ("all", "sub"):
+        write_in(gateway, f"/proc/sys/net/ipv4/conf/{path}/rp_filter", "0")
+    sh("ip", "netns", "exec", gateway, "nft", "-f", "-", text=_RULES[kind])
+    people = ", ".join(str(ipaddress.IPv4Address(FIRST + n)) for n in range(ADDRESSES))
+    sh("ip", "netns", "exec", gateway, "nft", "-f", "-", text=f"add element inet edged restricted4 {{ {people} }}\n")
+    for name, device, core in ((gateway, "sub", gateway_core), (subscribers, far, crowd_core)):
         write_in(name, f"/sys/class/net/{device}/queues/rx-0/rps_cpus", f"{1 << core:x}")
-    write_in(subscriber, "/proc/sys/net/ipv4/ip_local_port_range", "1024 65535")
-    for rules in (_RULES, _RIVAL_RULES):
-        sh("ip", "netns", "exec", gateway, "nft", "-f", "-", text=rules)
+    sink = f"chain {far} {{ type filter hook ingress device {far} priority 0; policy drop; }}"
+    sh("ip", "netns", "exec", subscribers, "nft", "-f", "-", text=f"table netdev sink {{ {sink}\n }}\n")
+    return Crowd(subscribers, far, bytes.fromhex(mac.replace(":", "")), bytes.fromhex(own.replace(":", "")), SERVER)
 
 
 @contextlib.contextmanager
@@ -210,29 +226,9 @@ def _process(namespace: str, core: int, command: list[str], log: Path) -> Iterat
         stop(child)
 
 
-def _await_redirect(namespace: str, address: str) -> None:
+def _await_redirect(crowd: Crowd) -> None:
     end = time.monotonic() + 20
-    said: object = "nothing"
     while time.monotonic() < end:
-        try:
-            with inside(namespace):
-                connection = http.client.HTTPConnection(address, timeout=2)
-                connection.request("GET", "/")
-            said = connection.getresponse().status
-            connection.close()
-            if said == 302:
-                return
-        except (OSError, http.client.HTTPException) as error:
-            said = error
-        time.sleep(0.05)
-    raise BenchError(f"{address} does not answer with 302 but: {said}")
-
-
-def _wrk(namespace: str, address: str, core: int) -> float:
-    """Whole requests a second, each on a new connection."""
-    load_by = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{SLICE:.0f}s", "-H", "Connection: close", f"http://{address}/"]
-    said = sh("ip", "netns", "exec", namespace, "taskset", "-c", str(core), *load_by)
-    rate = re.search(r"Requests/sec:\s+([0-9.]+)", said)
-    if rate is None or "Non-2xx" in said or "Socket errors" in said:
-        raise BenchError(f"{address} did not answer every request well:\n{said}")
-    return float(rate[1])
+        if crowd.visit(0.01).found:
+            return
+    raise BenchError("no answer with 302 within 20 s")
