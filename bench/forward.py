@@ -1,9 +1,10 @@
 """Forwarding of open subscribers while a million others are restricted: packets/s on one core.
 
 Four gateways stand side by side between the same two neighbours: one without any table, one with ours, one with
-the usual ipset + iptables redirect (hence connection tracking), and one with ours where nobody is restricted: what it
-costs is hooks and rules, the rest is a lookup among a million, whose memory is cold. All forward 64-byte UDP of 65536 open subscribers to a
-neighbour that drops it as early as it can. They take turns, and ratios are those of neighbouring rounds.
+the usual ipset + iptables redirect (hence connection tracking), and one with ours where nobody is restricted: what
+that costs is hooks and rules, the rest is a lookup among a million whose memory is cold. All forward 64-byte UDP of
+65536 open subscribers to a neighbour that drops it as early as it can. They take turns, and ratios are those of
+neighbouring rounds.
 
 * *over a cable*: a sender on the first core, and receive steering (RPS) that puts all work of the gateway on the last;
   packets per second that this core was not idle.
