@@ -32,7 +32,7 @@ from .common import BenchError, Row, cores, inside, median, namespaces, need, pi
 from .surfers import ADDRESSES, FIRST, Crowd
 
 BAR = 1.3
-SLICE = 1.5
+SLICE = 0.8
 SERVER = "203.0.113.80"
 """An address that no namespace has: the rules catch what goes there."""
 OURS, NGINX = "ours", "usual"

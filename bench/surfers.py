@@ -31,7 +31,7 @@ REQUEST = (
     b"GET /some/path?x=1 HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: Mozilla/5.0 (X11; Linux x86_64)\r\n"
     b"Accept: text/html,*/*;q=0.8\r\nAccept-Language: pt-BR,pt;q=0.9\r\nConnection: close\r\n\r\n"
 )
-_ROOM, _BATCH, _PORTS, _ISN = 1024, 512, 60_000, 1_000_000
+_ROOM, _BATCH, _PORTS = 1024, 512, 16
 _SYN, _ACK, _PUSH_ACK, _FIN_ACK, _SYN_ACK = 0x02, 0x10, 0x18, 0x11, 0x12
 _SOL_PACKET, _QDISC_BYPASS, _IGNORE_OUTGOING, _RCVBUFFORCE = 263, 20, 23, 33
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -135,9 +135,12 @@ class Crowd:
     def _newcomers(self, n: int) -> Bytes:
         serial = np.arange(self._next, self._next + n, dtype=np.int64)
         self._next += n
-        # a pair of address and port comes again only after ADDRESSES * _PORTS connections: never in a bench
-        who, port = FIRST + serial % ADDRESSES, 1024 + serial // ADDRESSES % _PORTS
-        return self._syn.many(who, port, np.full(n, _ISN, dtype=np.int64), np.zeros(n, dtype=np.int64))
+        # A pair of address and port comes again every few seconds, so that neither half of a comparison runs into the
+        # limits of its tables (TIME_WAIT, connection tracking). It is taken for a new connection: its numbers are
+        # higher than the last time (RFC 1122 §4.2.2.13).
+        turn, pair = np.divmod(serial, ADDRESSES * _PORTS)
+        who, port = FIRST + pair % ADDRESSES, 1024 + pair // ADDRESSES
+        return self._syn.many(who, port, 1_000_000 + turn * 100_000 & 0xFFFFFFFF, np.zeros(n, dtype=np.int64))
 
     def _go_on(self, frames: Bytes) -> tuple[Bytes, ...]:
         who, port, seq, ack = _read(frames)
