@@ -122,7 +122,7 @@ class FakeTable:
             raise kernel_error(errno.ENOENT, f"add rule {chain} {rule_text(rule)}")
         self.rules.append((chain, rule))
         self.undo.append(self.rules.pop)
-        if targets and any(self._deep(name, _DEEPEST) for name in self.chains):
+        if targets and self._deep(chain, _DEEPEST):
             raise kernel_error(errno.EMLINK, f"add rule {chain} {rule_text(rule)}")
 
     def _deep(self, chain: str, left: int) -> bool:

@@ -245,7 +245,7 @@ def test_a_change_between_switch_and_sweep_goes_into_the_new_generation_once(enf
     lands(enforcer, after)
 
 
-@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("at", range(10))
 def test_a_failure_beside_a_refill_makes_the_refill_fail(
     enforcer: Enforcer, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +267,29 @@ def test_a_failure_beside_a_refill_makes_the_refill_fail(
     refill(enforcer, DictSource(state))
     assert synced(enforcer)
     lands(enforcer, state)
+
+
+@pytest.mark.parametrize("level", [Level.WALLED, Level.BLOCKED, Level.REDUCED])
+def test_each_address_may_change_at_each_step_of_a_refill(
+    enforcer: Enforcer, level: Level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out at one step and in at one, for every address and every step: the walk may stand right on it."""
+    monkeypatch.setattr(enforcer_module, "CHUNK", 8)
+    full: State = {v4(n): owned(level, n, rate=64 * (level == Level.REDUCED)) for n in range(10)}
+    full |= {v6(n): owned(level, 20 + n, rate=64 * (level == Level.REDUCED)) for n in range(3)}
+    source = DictSource(dict(full))
+    refill(enforcer, source)
+    for key in full:
+        for at in range(12):
+            for n, _ in enumerate(enforcer.refill(source, clock)):
+                if n == at:
+                    before = dict(source.desired)
+                    if not source.desired.pop(key, None):
+                        source.desired[key] = full[key]
+                    move(enforcer, before, source.desired)
+            assert enforcer.live is not None
+            number = enforcer.live.number
+            assert held(enforcer.backend, number) == wanted(source.desired, number, clock()), (key, at)
 
 
 def test_a_refill_given_up_halfway_leaves_the_live_generation_and_no_trace_later(enforcer: Enforcer) -> None:

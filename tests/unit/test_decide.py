@@ -516,6 +516,15 @@ def test_between_two_moments_nothing_changes() -> None:
         assert now > NOW
 
 
+def test_a_promise_waives_up_to_its_end_that_millisecond_excluded() -> None:
+    """Law 3 of effect; law 2 for the onset."""
+    sub = Subscriber(SUB, reasons={"debt": Reason(3, NOW, NOW)}, promise=Promise("promise", NOW, NOW + 5))
+    assert [effect.level(sub, NOW + n) for n in (-1, 0, 4, 5, 6)] == [0, 0, 0, 3, 3]
+    assert effect.entry(sub, NOW + 4, POLICY).until == NOW + 5
+    assert effect.entry(sub, NOW + 5, POLICY) == Entry(Level.WALLED)
+    assert effect.standing(sub, NOW + 5).until_ms == 0
+
+
 def test_expiring_twice_does_nothing_more(p: Person) -> None:
     p.do("block", reason="debt", deadline=at(NOW + 10))
     p.do("trust", until=at(NOW + 10))
