@@ -30,6 +30,8 @@ from edged.domain.rejection import Rejected
 MOST_COMMANDS = 5000
 MOST_INTEGER = (1 << 63) - 1
 """The largest number that every JSON reader and the store keep exactly."""
+WIDEST_GARDEN = {4: 8, 6: 16}
+"""The shortest prefix a garden list may name: a wrong export must not open the Internet to the blocked."""
 _LATER_OPS = {"defer", "undefer", "moratorium", "end_moratorium", "outage", "end_outage", "calendar", "page"}
 _LATER_REASONS = {"court", "terminated", "fraud", "abuse", "preventive", "pause"}
 
@@ -187,9 +189,13 @@ class Query(_Model):
 
 def _network(value: str) -> str:
     try:
-        return str(ipaddress.ip_network(value))
+        network = ipaddress.ip_network(value)
     except ValueError as e:
         raise ValueError(f"{e}; write 192.0.2.0/24 or 2001:db8::/32") from None
+    widest = WIDEST_GARDEN[network.version]
+    if network.prefixlen < widest:
+        raise ValueError(f"{network} would open more than a garden; at widest a /{widest}")
+    return str(network)
 
 
 def _domain(value: str) -> str:

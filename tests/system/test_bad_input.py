@@ -115,6 +115,8 @@ COMMANDS: dict[str, tuple[Any, str]] = {
     "unknown op": ({"op": "explode", "sub": "C-1001"}, "unknown_op"),
     "no op": ({"sub": "C-1001"}, "unknown_op"),
     "op is a list": ({"op": ["block"], "sub": "C-1001"}, "unknown_op"),
+    "a garden of everything": ({"op": "garden", "name": "all", "networks": ["0.0.0.0/0"]}, "malformed"),
+    "a garden of half of IPv6": ({"op": "garden", "name": "all", "networks": ["2000::/3"]}, "malformed"),
     "unknown field": (block("C-1001", amount="99.90"), "malformed"),
     "subscriber half a character": (block("\ud800"), "malformed"),
     "half a character": (block("C-1001", ref="\ud800"), "malformed"),
