@@ -149,7 +149,7 @@ class Core:
             loop.add_signal_handler(number, self._stopping.set)
         self.store.open()
         pipeline = Pipeline(pipeline_settings(self._cfg), self.store, self.enforcer, self.metrics, wall_clock)
-        watch = None if self.backend.claims() else Watch(self.backend.port_id)
+        watch = Watch(self.backend.port_id)
         self.keeper = Keeper(pipeline, self.store, self.enforcer, self.steering, self.metrics, watch=watch)
         self.keeper.alive = lambda: self._notifier.notify("WATCHDOG=1")
         garden = self._cfg.garden

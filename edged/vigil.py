@@ -26,7 +26,9 @@ class Vigil:
 
     async def run_watch(self) -> None:
         """Repair the table when somebody else changes it. Ends at once where the kernel forbids that anyway."""
-        if self._keeper.watch is None:
+        await self._keeper.in_sync.wait()
+        table = await self._keeper.do(self._keeper.enforcer.backend.table)
+        if self._keeper.watch is None or (table and table.owner):
             return
         loop, heard = asyncio.get_running_loop(), asyncio.Event()
         fd = self._keeper.watch.open()
