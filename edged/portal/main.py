@@ -28,7 +28,7 @@ import sdnotify
 
 from edged.config import Config
 from edged.portal import privileges, wire
-from edged.portal.client import connect
+from edged.portal.fetch import ask
 from edged.portal.sockets import BACKLOG, Listeners
 from edged.portal.worker import Worker
 
@@ -131,7 +131,7 @@ class _Parent:
         pause, said = FIRST_PAUSE, ""
         while not self._stopping:
             try:
-                return self._ask()
+                return ask(self._path, self._count)
             except (OSError, wire.WireError) as error:
                 if str(error) != said:
                     said = str(error)
@@ -139,34 +139,6 @@ class _Parent:
             self._rest(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         return None
-
-    def _ask(self) -> list[Listeners]:
-        found: list[Listeners] = []
-        with connect(self._path) as sock:
-            sock.settimeout(5.0)
-            sock.send(wire.encode(wire.Hello(self._count, need=True)))
-            try:
-                while len(found) < self._count:
-                    data, fds, _, _ = socket.recv_fds(sock, wire.LARGEST, 3)
-                    kept = [socket.socket(fileno=fd) for fd in fds]
-                    record = wire.decode(data) if data else None
-                    wanted = (record.ipv4, record.ipv6, record.site) if isinstance(record, wire.Sockets) else ()
-                    if sum(wanted) != len(kept) or not wanted or not wanted[0]:
-                        for one in kept:
-                            one.close()
-                        raise wire.WireError("the core could not make them; its log says why")
-                    rest = iter(kept)
-                    ipv4, ipv6, site = (next(rest) if there else None for there in wanted)
-                    assert ipv4 is not None  # noqa: S101  looked at just above
-                    found.append(Listeners(ipv4, ipv6, site))
-            except BaseException:
-                for group in found:
-                    group.close()
-                raise
-        for group in found:
-            for one in group.all():
-                one.setblocking(False)
-        return found
 
     # -- workers ------------------------------------------------------------------------------------------------------
 
