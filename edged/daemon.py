@@ -46,6 +46,7 @@ from edged.store.store import Store
 from edged.vigil import Vigil
 
 _log = logging.getLogger(__name__)
+LOCK = "core.pid"
 PORTAL_PAUSE = 1.0
 PORTAL_STOP_SECONDS = 5.0
 
@@ -109,20 +110,21 @@ def open_offline(cfg: Config) -> list[str]:
 
 
 @contextlib.contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
-    """Hold the lock that lets one core run. Raises EdgedError where another has it."""
+def _alone(key: str, directory: Path) -> Iterator[None]:
+    """Hold the lock that lets one core use ``directory``. Raises EdgedError where another has it."""
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        handle = os.open(run_dir / "core.pid", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        directory.mkdir(parents=True, exist_ok=True, mode=0o755 if key == "run_dir" else 0o750)
+        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as e:
-        raise EdgedError(f"run_dir {run_dir}: {e.strerror}; the daemon must be able to write there") from e
+        raise EdgedError(f"{key} {directory}: {e.strerror}; the daemon must be able to write there") from e
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise EdgedError(f"{run_dir}/core.pid: another edged runs here; stop it first") from None
-        os.ftruncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+            raise EdgedError(f"{directory}/{LOCK}: another edged uses this {key}; stop it first") from None
+        if key == "run_dir":  # a full disk under state_dir must not keep us from starting
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
         yield
     finally:
         os.close(handle)
@@ -273,7 +275,7 @@ def _run(cfg: Config, portal_command: list[str] | None) -> int:
     async def main() -> int:
         return await Core(cfg, portal_command=portal_command).run()
 
-    with _alone(cfg.run_dir):
+    with _alone("run_dir", cfg.run_dir), _alone("state_dir", cfg.state_dir):
         return asyncio.run(main())
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from edged import __version__
 from edged.domain.levels import Level
-from edged.domain.model import rfc3339
+from edged.domain.model import REASONS, rfc3339
 from edged.domain.rejection import Rejected
 from edged.errors import EdgedError, KernelError
 from edged.keeper import Keeper
@@ -204,6 +204,8 @@ class Desk:
         except KeyError:
             known = ", ".join(x.word for x in Level)
             raise EdgedError(f"level {word!r} is unknown; known are {known}") from None
+        if reason is not None and reason not in REASONS:
+            raise EdgedError(f"reason {reason!r} is unknown; known are {', '.join(REASONS)}")
         parts = self._keeper.pipeline.questions.listing(level, reason)
         while (rows := await self._keeper.do(next, parts, None)) is not None:
             for row in rows:

@@ -44,5 +44,9 @@ class KernelMismatch(KernelError):
     """ENOENT, EEXIST, ENFILE and the like: the kernel does not hold what we believed; only a resync heals it."""
 
 
+class SetFull(KernelMismatch):
+    """A set has no room for a change; a refill with larger sets brings it into force."""
+
+
 class NotRunning(EdgedError):
     """No daemon answers on the control socket; exit status 3."""

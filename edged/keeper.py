@@ -135,7 +135,10 @@ class Keeper:
         self.changed.set()
         self.told.set()
         if not enforced:
-            self.want("error")
+            self._unsynced()
+            if self.pipeline.doubt == "error":
+                self.note("kernel", self.pipeline.last_error)
+            self.want(self.pipeline.doubt)
             await self.in_sync.wait()
         elif await self.do(lambda: self.enforcer.crowded):
             self.want("growth")

@@ -17,10 +17,10 @@ from typing import Any
 
 from edged.domain import command as c
 from edged.domain import decide
-from edged.domain.address import Addressing
+from edged.domain.address import Addressing, check_name
 from edged.domain.model import Policy, rfc3339
 from edged.domain.rejection import Rejected
-from edged.errors import KernelError
+from edged.errors import KernelError, SetFull
 from edged.nft.enforcer import Enforcer
 from edged.observer import Observer
 from edged.plan import diff
@@ -79,6 +79,8 @@ class Pipeline:
         self.clock = clock
         self.questions = Questions(store, enforcer, settings.addressing, settings.policy, clock)
         self.last_error = ""
+        self.doubt = "error"
+        """Why the last change was not enforced: error or growth."""
         self.last_seconds = 0.0
         """What the last group of commands took."""
         self.last_batch = store_word(store, "last_batch")
@@ -128,7 +130,7 @@ class Pipeline:
         answers: list[Answer] = []
         for item in read:
             if isinstance(item, Rejected):
-                answers.append(self._refused(item, now))
+                answers.append(self._refused(item, now, item.batch))
             elif isinstance(item, c.Batch):
                 answer = self._known(known[item.id]) if item.id in known else self._batch(item, work, now)
                 known[item.id] = answer.document
@@ -172,6 +174,8 @@ class Pipeline:
         sub = named if isinstance(named, str) and named.isprintable() else None  # half a surrogate pair is no UTF-8
         try:
             cmd = c.read_command(raw)
+            if not isinstance(cmd, c.GardenList) and cmd.sub is not None:
+                check_name(cmd.sub)
             return {"sub": sub, **self._carry_out(cmd, work, now, issuer)}
         except Rejected as e:
             return {"sub": sub, "status": "rejected", "code": e.code, "detail": e.detail}
@@ -275,7 +279,11 @@ class Pipeline:
         before, after = work.transition(write)
         try:
             self.enforcer.apply(diff(before, after), self.clock())
+        except SetFull:
+            self.doubt = "growth"
+            return False
         except KernelError as e:
+            self.doubt = "error"
             self.last_error = str(e)
             self.observer.kernel_error(error_name(e))
             return False

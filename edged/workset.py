@@ -6,7 +6,7 @@ including all of its addresses: a policer must go with its last user.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edged.domain import command as c
@@ -35,6 +35,8 @@ class Workset:
         self._before: dict[bytes, Owned] = {}
         self._holder: dict[bytes, int] = {}
         """Who has an address by now, 0 for nobody; only of addresses that were looked at."""
+        self._claimed_inside: dict[bytes, set[bytes]] = {}
+        """IPv6 prefix -> longer prefixes inside it that this group has bound."""
         self._touched: set[int] = set()
         self._write = Write()
         self.forgotten: set[str] = set()
@@ -148,7 +150,7 @@ class Workset:
         if not literal(name) or self._known.get(name):
             return
         for key in self._addressing.keys(name):
-            if self._owner(key):
+            if self._owner(key) or any(self._owner(k) for k in (*self._addressing.covers(key), *self._inside(key))):
                 detail = f"{words(key)} is bound to another subscriber; name that one, or unbind the address first"
                 raise Rejected("bad_address", detail)
 
@@ -163,11 +165,45 @@ class Workset:
             if owner:
                 del owner.addresses[key]
                 self._touched.add(owner.id)
-                moved = {"event": "address.moved", "address": words(key), "from": owner.sub.sub, "to": known.sub.sub}
-                self._write.events.append(moved)
+                self._moved(key, owner, known)
+            self._take_inside(known, key)
             known.addresses[key] = EMPTY
             self._holder[key] = known.id
+            for cover in self._addressing.covers(key):
+                self._claimed_inside.setdefault(cover, set()).add(key)
         self._touched.add(known.id)
+
+    def _inside(self, key: bytes) -> list[bytes]:
+        """Longer prefixes inside an IPv6 prefix that somebody has."""
+        stored = (k for ends in self._addressing.insides(key) for k in self._store.between(*ends))
+        return [k for k in {*stored, *self._claimed_inside.get(key, ())} if self._owner(k)]
+
+    def _refuse_inside(self, known: Known | None, keys: Sequence[bytes]) -> None:
+        """Raise Rejected where a key lies inside a wider prefix of somebody else.
+
+        Rules of different prefix lengths would both match such an address, so no two subscribers may share one.
+        """
+        covers = {k: self._addressing.covers(k) for k in keys}
+        self._look_up([*keys, *(c for found in covers.values() for c in found)])
+        for key, found in covers.items():
+            for cover in found:
+                owner = self._owner(cover)
+                if owner and owner is not known:
+                    detail = f"{words(key)} lies inside {words(cover)}, which another subscriber has; unbind that first"
+                    raise Rejected("bad_address", detail)
+
+    def _take_inside(self, known: Known, key: bytes) -> None:
+        """Take longer prefixes inside ``key`` from others: they are this subscriber's now."""
+        for inner in self._inside(key):
+            owner = self._owner(inner)
+            if owner and owner is not known:
+                self._release(owner, [inner])
+                self._touched.add(owner.id)
+                self._moved(inner, owner, known)
+
+    def _moved(self, key: bytes, owner: Known, known: Known) -> None:
+        moved = {"event": "address.moved", "address": words(key), "from": owner.sub.sub, "to": known.sub.sub}
+        self._write.events.append(moved)
 
     def _release(self, known: Known, keys: Iterable[bytes]) -> None:
         for key in keys:
@@ -185,6 +221,7 @@ class Workset:
         """Carry out ``bind``; returns the status."""
         keys = [k for a in cmd.addresses for k in self._addressing.keys(a)]
         known = self.get(cmd.sub)
+        self._refuse_inside(known, keys)
         if known:
             self._revised(known, cmd.rev)
         fresh = known is None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ MULTICAST_V4 = 224
 """First byte from which on IPv4 is multicast or reserved."""
 MOST_KEYS = 256
 """A prefix is expanded to at most this many keys: an IPv4 /24, or eight bits of IPv6."""
+
+_WRITTEN = re.compile(r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?")
+_LIKE_AN_ADDRESS = re.compile(
+    r"[0-9]+(\.[0-9]+){3}(/.*)?|[0-9A-Fa-f:.]*::[0-9A-Fa-f:.]*(/.*)?|([0-9A-Fa-f]{1,4}:){7}.*"
+)
+"""Dotted quads and IPv6; a MAC address, which some use as a login, is neither."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -52,6 +59,25 @@ class Addressing:
         _refuse_special(network, text)
         self._refuse_protected(network, text)
         return self._v4(network, text) if isinstance(network, ipaddress.IPv4Network) else self._v6(network, text)
+
+    def covers(self, key: bytes) -> list[bytes]:
+        """The shorter configured prefixes that ``key`` lies in; none for IPv4, whose addresses are stored singly."""
+        if key[0] == V4_TAG:
+            return []
+        network = ipaddress.IPv6Network((key[1:], key[0]))
+        shorter = (n for n in self.prefix_lengths if n < key[0])
+        return [bytes([n]) + network.supernet(new_prefix=n).network_address.packed for n in shorter]
+
+    def insides(self, key: bytes) -> list[tuple[bytes, bytes]]:
+        """First and last key of each longer configured prefix length inside ``key``."""
+        if key[0] == V4_TAG:
+            return []
+        last = int.from_bytes(ipaddress.IPv6Network((key[1:], key[0])).broadcast_address.packed)
+        out: list[tuple[bytes, bytes]] = []
+        for n in (n for n in self.prefix_lengths if n > key[0]):
+            highest = (last >> (128 - n) << (128 - n)).to_bytes(16)
+            out.append((bytes([n]) + key[1:], bytes([n]) + highest))
+        return out
 
     def lookup(self, text: str) -> list[bytes]:
         """The keys under which a single address (or an exact prefix) may be stored, most specific first."""
@@ -95,6 +121,8 @@ class Addressing:
 def parse(text: str) -> Network:
     """An address or prefix without host bits. Raises Rejected ``bad_address``."""
     try:
+        if not _WRITTEN.fullmatch(text):
+            raise ValueError("not an address or a prefix with its length in bits")
         return ipaddress.ip_network(text)
     except ValueError as e:
         raise Rejected("bad_address", f"{text!r:.80}: {e}; write 100.64.0.10 or 2001:db8:0:100::/56") from None
@@ -108,6 +136,13 @@ def _refuse_special(network: Network, text: str) -> None:
 
 def _special(text: str) -> Rejected:
     return Rejected("bad_address", f"{text} is not an address that a subscriber can have")
+
+
+def check_name(sub: str) -> None:
+    """Raise Rejected ``bad_address`` for a subscriber's name that was meant to be an address and is not one."""
+    if literal(sub) is None and _LIKE_AN_ADDRESS.fullmatch(sub):
+        parse(sub)
+        raise Rejected("bad_address", f"{sub!r:.80} looks like an address and is none")
 
 
 @functools.lru_cache(maxsize=8192)

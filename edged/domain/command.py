@@ -28,6 +28,7 @@ from edged.domain.model import REASONS
 from edged.domain.rejection import Rejected
 
 MOST_COMMANDS = 5000
+MOST_ID = 64
 MOST_INTEGER = (1 << 63) - 1
 """The largest number that every JSON reader and the store keep exactly."""
 WIDEST_GARDEN = {4: 8, 6: 16}
@@ -91,7 +92,7 @@ Invoices = Annotated[list[Annotated[InvoiceIn, BeforeValidator(_invoice)]], Fiel
 
 class _OnSubscriber(_Model):
     sub: Sub
-    rev: int | None = Field(default=None, ge=0, le=MOST_INTEGER)
+    rev: int | None = Field(default=None, strict=True, ge=0, le=MOST_INTEGER)
     ref: Opaque | None = None
 
 
@@ -121,7 +122,7 @@ class Block(_OnSubscriber):
     not_before: Moment | None = None
     deadline: Moment | None = None
     level: LevelName | None = None
-    rate: int | None = Field(default=None, ge=8, le=100_000_000)
+    rate: int | None = Field(default=None, strict=True, ge=8, le=100_000_000)
     page: Opaque | None = None
 
 
@@ -137,7 +138,7 @@ class Paid(_OnSubscriber):
     """These invoices, or all, are settled."""
 
     op: Literal["paid"]
-    invoices: Invoices | None = None
+    invoices: Annotated[Invoices, Field(min_length=1)] | None = None
 
 
 class Trust(_OnSubscriber):
@@ -235,6 +236,12 @@ class GardenList(_Model):
     ports: Annotated[list[Annotated[Port, BeforeValidator(_port)]], Field(max_length=100)] = []
     ref: Opaque | None = None
 
+    @model_validator(mode="after")
+    def _ports_of_something(self) -> GardenList:
+        if self.ports and not self.networks and not self.domains:
+            raise ValueError("ports: say whose, in networks or domains")
+        return self
+
 
 OnSubscriber = Bind | Unbind | Block | Unblock | Paid | Trust | Untrust | Forget
 Command = OnSubscriber | Query | GardenList
@@ -246,12 +253,12 @@ class Batch(_Model):
     """The envelope of contract §1; its commands are read one by one, so that each stands or falls alone."""
 
     v: Literal[1]
-    id: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_printable)]
+    id: Annotated[str, Field(min_length=1, max_length=MOST_ID), AfterValidator(_printable)]
     issuer: Opaque | None = None
     ts: Moment | None = None
     expires: Moment | None = None
     epoch: Opaque | None = None
-    seq: int | None = Field(default=None, ge=0, le=MOST_INTEGER)
+    seq: int | None = Field(default=None, strict=True, ge=0, le=MOST_INTEGER)
     aud: list[Opaque] | Opaque | None = None
     commands: Annotated[list[Any], Field(min_length=1, max_length=MOST_COMMANDS)]
 
@@ -271,7 +278,7 @@ def read_payload(payload: bytes, limit: int) -> Batch | dict[str, Any]:
         detail = f"payload of {len(payload)} bytes is over the limit of {limit}; send smaller batches"
         raise Rejected("malformed", detail)
     try:
-        document = json.loads(payload)
+        document = json.loads(payload.decode())
     except (ValueError, RecursionError) as e:
         what = "nested too deeply" if isinstance(e, RecursionError) else str(e)[:120]
         raise Rejected("malformed", f"payload is not UTF-8 JSON: {what}") from None
@@ -283,7 +290,13 @@ def read_payload(payload: bytes, limit: int) -> Batch | dict[str, Any]:
     try:
         return Batch.model_validate(document)
     except ValidationError as e:
-        raise Rejected("malformed", f"batch: {explain(e)}") from None
+        raise Rejected("malformed", f"batch: {explain(e)}", _id_of(document)) from None
+
+
+def _id_of(document: dict[str, Any]) -> str | None:
+    """The id of a batch that cannot be read otherwise, so that its sender recognises the answer."""
+    name = document.get("id")
+    return name if isinstance(name, str) and 0 < len(name) <= MOST_ID and name.isprintable() else None
 
 
 def read_command(document: Any) -> Command:

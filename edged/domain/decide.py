@@ -116,8 +116,8 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
         return Decision(sub, "unchanged", "every invoice named is settled already")
     had = sub.reasons.get(cmd.reason)
     onset, why = _onset(cmd, now, policy)
-    if had and not why:
-        onset = min(had.onset, now)
+    if had and (not why or had.onset <= now):
+        onset, why = min(had.onset, now), ""  # what is in force is not put off by sending it again
     reason = Reason(
         level=int(level),
         since=had.since if had else now,
@@ -173,7 +173,8 @@ def _without(sub: Subscriber, names: set[str], outcome: str) -> tuple[Subscriber
     if any(n in DEBT for n in reasons):
         return after, ()
     events = (_promise_event(sub.sub, sub.promise, outcome),) if sub.promise else ()
-    return replace(after, promise=None, breached=False), events
+    # Only payment wipes out a breach: a block sent anew must not bring a new promise.
+    return replace(after, promise=None, breached=sub.breached and outcome != "fulfilled"), events
 
 
 def _promise_event(sub: str, promise: Promise, outcome: str) -> dict[str, Any]:
@@ -241,7 +242,10 @@ def _trust(cmd: c.Trust, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
     promise = Promise(cmd.basis, now, until, named, cmd.channel or "", cmd.ref or "", issuer)
     changed = {i: facts.get(i, NOTHING)._replace(spent=facts.get(i, NOTHING).spent + 1) for i in covered}
     events = (_promise_event(sub.sub, running, "replaced"),) if running else ()
-    return Decision(replace(sub, promise=promise), until=until, facts=changed, events=events)
+    after = replace(sub, promise=promise)
+    still = effect.level(after, now)
+    detail = f"still {still.word}: another debt is not covered" if still else ""
+    return Decision(after, detail=detail, until=until, facts=changed, events=events)
 
 
 def _trust_end(cmd: c.Trust, now: int) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edged import plan
-from edged.errors import KernelMismatch
+from edged.errors import KernelMismatch, SetFull
 from edged.nft import garden, schema, sets
 from edged.nft.schema import Settings
 from edged.nft.sets import SetSpec
@@ -86,7 +86,7 @@ class Generation:
         for (role, tag), group in _grouped(change.add).items():
             spec = self.spec(role, tag)
             if spec.size and self.counts[role, tag] + len(group) > spec.size:
-                raise KernelMismatch(f"set {spec.name} is full ({spec.size}); growing it")
+                raise SetFull(f"set {spec.name} is full ({spec.size}); growing it")
             lasting = [e for e in group if not 0 < e.expiry <= now]
             timeouts = tuple(e.expiry - now for e in lasting) if role in plan.TIMED else ()
             objects = tuple(f"{e.policer}_g{self.number}" for e in lasting) if role in plan.POLICED else ()

@@ -41,7 +41,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
            ) STRICT, WITHOUT ROWID""",
         "CREATE TABLE batch (id TEXT PRIMARY KEY, at INTEGER NOT NULL, answer TEXT NOT NULL) STRICT, WITHOUT ROWID",
         "CREATE INDEX batch_at ON batch(at)",
-        "CREATE TABLE outbox (id INTEGER PRIMARY KEY, event TEXT NOT NULL) STRICT",
+        "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL) STRICT",
         "CREATE TABLE garden (name TEXT PRIMARY KEY, list TEXT NOT NULL) STRICT, WITHOUT ROWID",
         "CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     ),

@@ -7,6 +7,7 @@ rows are read in chunks by key order, timers come from an index.
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -46,10 +47,17 @@ class Store:
     def open(self) -> None:
         """Open, migrate and count. Raises StoreError with the remedy."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))  # SQLite's other files follow it
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
             self._db = db
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-32768", "wal_autocheckpoint=4000"):
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                "cache_size=-32768",
+                "wal_autocheckpoint=4000",
+                "secure_delete=ON",
+            ):
                 db.execute(f"PRAGMA {pragma}")
             self._migrate(db)
             self.levels = [0] * 5
@@ -137,6 +145,11 @@ class Store:
 
         return self._read(work)
 
+    def between(self, first: bytes, last: bytes) -> list[bytes]:
+        """The bound addresses from one key to another, both included."""
+        query = "SELECT key FROM address WHERE key BETWEEN ? AND ?"
+        return self._read(lambda db: [k for (k,) in db.execute(query, (first, last))])
+
     def facts(self, ids: Iterable[int]) -> dict[int, dict[str, Fact]]:
         """What is remembered of invoices, by subscriber number."""
 
@@ -212,6 +225,9 @@ class Store:
     def commit(self, write: Write, now: int, notes: Mapping[str, str] = {}) -> None:
         """Write everything and fsync, or raise StoreError with nothing written."""
         self._commit(lambda db: self._write(db, write, now, notes))
+        if write.forgotten:
+            # Really forgotten: not even in the log of earlier pages.
+            self._read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
 
     def forget_events(self, up_to: int) -> None:
         """Remove published events up to this number."""
