@@ -138,6 +138,8 @@ class Core:
         self._portal_command = portal_command
         self._stopping: asyncio.Event = asyncio.Event()
         self._notifier = sdnotify.SystemdNotifier()
+        if self._notifier.socket:
+            self._notifier.socket.setblocking(False)  # a manager that hangs must not hang us
         self.backend = KernelBackend(owner=owner)
         self.metrics = Metrics(self._snapshot)
         self.store = Store(cfg.state_dir)
@@ -172,6 +174,8 @@ class Core:
         link = PortalLink(self._cfg, self._who, self.keeper.seen, self.metrics)
         desk.portal = link
         control = ControlServer(self._cfg.run_dir / "control.sock", desk.handlers())
+        for hindrance in self.steering.hindrances():
+            self.keeper.note("routing", hindrance)
         try:
             await control.start()
             if self._cfg.metrics.listen:

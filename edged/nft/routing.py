@@ -12,6 +12,7 @@ import errno
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -66,6 +67,20 @@ class Steering:
                 gone += [f"rule v{name}"] if not any(self._rules(ipr, family)) else []
                 gone += [f"route v{name}"] if not any(self._routes(ipr, family)) else []
         return gone
+
+    @staticmethod
+    def hindrances() -> list[str]:
+        """Settings of this machine with which no restricted browser reaches the portal, each with its remedy."""
+        try:
+            marked = Path("/proc/sys/net/ipv4/conf/all/src_valid_mark").read_text("ascii").strip()
+        except OSError:
+            return []
+        if marked != "1":
+            return []
+        return [
+            "net.ipv4.conf.all.src_valid_mark is 1 (wg-quick sets it): packets on their way to the portal are dropped as "
+            "martians; set it to 0, see docs/kernel.md"
+        ]
 
     def remove(self) -> list[str]:
         """Take everything away that is ours; returns what that was. Raises KernelError."""
