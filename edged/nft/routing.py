@@ -77,10 +77,8 @@ class Steering:
             return []
         if marked != "1":
             return []
-        return [
-            "net.ipv4.conf.all.src_valid_mark is 1 (wg-quick sets it): packets on their way to the portal are dropped as "
-            "martians; set it to 0, see docs/kernel.md"
-        ]
+        why = "packets on their way to the portal are dropped as martians; set it to 0, see docs/kernel.md"
+        return [f"net.ipv4.conf.all.src_valid_mark is 1 (wg-quick sets it): {why}"]
 
     def remove(self) -> list[str]:
         """Take everything away that is ours; returns what that was. Raises KernelError."""

@@ -1,0 +1,130 @@
+"""The keeper over a kernel that refuses: retried, reported, never swallowed; no answer before it is in force."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from edged.errors import StoreError
+from edged.keeper import Keeper
+from edged.nft.routing import Steering
+from edged.vigil import Vigil
+from tests.unit.core import Core
+
+BLOCK = json.dumps({"op": "block", "sub": "100.64.0.10", "reason": "debt"}).encode()
+KEY = b"\x04\x64\x40\x00\x0a"
+
+
+class Straight(Steering):
+    """Routes that are always there."""
+
+    def ensure(self) -> list[str]:
+        return []
+
+
+@asynccontextmanager
+async def keeping(core: Core) -> AsyncIterator[Keeper]:
+    keeper = Keeper(
+        core.pipeline,
+        core.store,
+        core.enforcer,
+        Straight(1, 1, 1),
+        core.observer,
+        watch=None,
+    )
+    task = asyncio.create_task(keeper.run_sync())
+    try:
+        async with asyncio.timeout(20):
+            yield keeper
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        keeper.close()
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> Core:
+    return Core(tmp_path)
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.ENOBUFS, errno.EPERM, errno.ENOENT, errno.EINVAL])
+async def test_a_refused_change_is_answered_only_once_it_is_in_force(core: Core, number: int) -> None:
+    async with keeping(core) as keeper:
+        await keeper.in_sync.wait()
+        core.kernel.failures = [number, number, 0, number]  # the change, a refill's begin, and a later step of the next
+        outcome = await keeper.process([BLOCK])
+        assert outcome.answers[0].document["summary"]["applied"] == 1
+        assert core.enforcer.truth(KEY) == {"restricted": 0}
+        assert core.enforcer.synced
+        assert keeper.in_sync.is_set()
+        assert core.kernel.failures == []
+    name = errno.errorcode[number]
+    assert name in core.observer.kernel_errors
+    assert any(e["where"] == "kernel" and name in e["text"] for e in keeper.errors)
+
+
+async def test_an_answer_waits_as_long_as_the_kernel_refuses(core: Core) -> None:
+    async with keeping(core) as keeper:
+        await keeper.in_sync.wait()
+        core.kernel.failures = [errno.EPERM] * 5
+        waiting = asyncio.create_task(keeper.process([BLOCK]))
+        while core.kernel.failures:
+            assert not waiting.done()
+            await asyncio.sleep(0.005)
+        await waiting
+        assert core.enforcer.truth(KEY) == {"restricted": 0}
+
+
+async def test_a_store_that_refuses_holds_the_command_until_it_takes_it(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, refusals = core.store.commit, iter([StoreError("disk full")] * 2)
+
+    def refuse(*args: object) -> None:
+        for e in refusals:
+            raise e
+        commit(*args)  # type: ignore[arg-type]
+
+    async with keeping(core) as keeper:
+        await keeper.in_sync.wait()
+        monkeypatch.setattr(core.store, "commit", refuse)
+        outcome = await keeper.process([BLOCK])
+    assert outcome.enforced
+    assert [e["text"] for e in keeper.errors] == ["disk full"]
+
+
+async def test_a_payload_that_meets_a_fault_of_ours_is_refused_alone(
+    core: Core, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = core.pipeline.process
+
+    def faulty(payloads: list[bytes]) -> object:
+        if b"poison" in payloads:
+            raise ZeroDivisionError
+        return process(payloads)
+
+    async with keeping(core) as keeper:
+        await keeper.in_sync.wait()
+        monkeypatch.setattr(core.pipeline, "process", faulty)
+        outcome = await keeper.process([BLOCK, b"poison", BLOCK])
+    assert [a.document["results"][0]["status"] for a in outcome.answers] == ["applied", "rejected", "unchanged"]
+    assert keeper.errors[-1]["where"] == "pipeline"
+
+
+async def test_what_somebody_took_out_of_the_kernel_is_missed_and_put_back(core: Core) -> None:
+    async with keeping(core) as keeper:
+        await keeper.in_sync.wait()
+        await keeper.process([BLOCK])
+        assert core.kernel.state is not None
+        core.kernel.state.sets.clear()
+        before = keeper.resyncs
+        await Vigil(keeper)._read_back()
+        await keeper.synced_after(before)
+        assert core.enforcer.truth(KEY) == {"restricted": 0}
+    assert [e["event"] for e in core.events()] == ["drift"]
