@@ -19,10 +19,11 @@ _WHY = """
 
 `python -m bench forward` also measures our table with nobody restricted (`nobody_restricted_to_bare`): what that
 costs is two hooks and a dozen expressions a packet. The rest, up to the figure with a million, is the lookup itself:
-65536 open sources hit random buckets of a hash table of 32 MB, so each packet waits for memory. One-off trials, which are
-not part of the bench, moved the share by hundredths only: an interface index instead of its name (and a rule by index is
-dead once the interface was made anew, which would open everybody on it), tables for one family, a smaller hash table
-(slower: longer chains), hooks of the netdev family. The bare path here is little more than a microsecond a packet.
+65536 open sources hit random buckets of a hash table of 32 MB, so each packet waits for memory. One-off trials,
+which are not part of the bench, moved the share by hundredths only: an interface index instead of its name (and a
+rule by index is dead once the interface was made anew, which would open everybody on it), tables for one family, a
+smaller hash table (slower: longer chains), hooks of the netdev family. The bare path here is little more than a
+microsecond a packet.
 The usual way (ipset, connection tracking) pays more for the same, see the rows beside it.
 """
 
