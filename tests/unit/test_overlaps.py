@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -58,3 +61,51 @@ def test_a_mistyped_address_is_no_name(core: Core, name: str) -> None:
 @pytest.mark.parametrize("name", ["aa:bb:cc:dd:ee:ff", "1.2.3", "contract/7", "user@isp", "12:34"])
 def test_what_only_resembles_an_address_is_a_name(core: Core, name: str) -> None:
     assert told(core, {"op": "block", "sub": name, "reason": "operator"}) == [("applied", None)]
+
+
+SUBS = [*(f"C{i}" for i in range(5)), "2001:db8:0:101::/64", "2001:db8:0:200::/56", "100.64.0.3"]
+ADDRESSES = [
+    *(f"2001:db8:0:{n:x}::/64" for n in (0x100, 0x101, 0x1FF, 0x200, 0x201)),
+    WIDE,
+    "2001:db8:0:200::/56",
+    *(f"100.64.0.{i}" for i in range(1, 6)),
+    "100.64.0.0/29",
+]
+
+
+def any_command(r: random.Random) -> dict[str, Any]:
+    sub = r.choice(SUBS)
+    reason = r.choice(["debt", "debt_partial", "notice", "operator"])
+    return r.choice(
+        [
+            bind(r.choice(SUBS[:5]), *r.sample(ADDRESSES, r.randint(0, 3)), replace=r.random() < 0.5),
+            bind(r.choice(SUBS[:5]), *r.sample(ADDRESSES, 2), replace=False),
+            {"op": "unbind", "sub": sub, "addresses": r.sample(ADDRESSES, 2)},
+            {"op": "block", "sub": sub, "reason": reason, "invoices": r.sample(["A", "B", "C"], r.randint(0, 2))},
+            {"op": "paid", "sub": sub},
+            {"op": "unblock", "sub": sub, "reason": "operator"},
+            {"op": "trust", "sub": sub, "hours": r.randint(1, 3)},
+            {"op": "forget", "sub": sub} if r.random() < 0.2 else {"op": "unbind", "sub": sub},
+        ]
+    )
+
+
+def networks(core: Core) -> list[tuple[Any, int]]:
+    rows = core.store.db.execute("SELECT key, owner FROM address").fetchall()
+    return [(ip_network((key[1:], 32 if key[0] == 4 else key[0])), owner) for key, owner in rows]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_in_random_lives_no_address_is_ever_two_subscribers(core: Core, seed: int) -> None:
+    r = random.Random(seed)
+    for step in range(250):
+        core.status(*(any_command(r) for _ in range(r.randint(1, 4))))
+        if r.random() < 0.2:
+            core.wait(r.randint(0, 2) * 3_600_000)
+        if r.random() < 0.05:
+            core.restart()
+        found = networks(core)
+        for (a, one), (b, other) in itertools.combinations(found, 2):
+            assert one == other or a.version != b.version or not a.overlaps(b), (step, a, b)
+        assert {owner for _, owner in found} <= {i for (i,) in core.store.db.execute("SELECT id FROM subscriber")}
+        assert step % 5 or core.agrees(), step
