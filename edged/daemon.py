@@ -102,11 +102,16 @@ def open_offline(cfg: Config) -> list[str]:
     """Remove table, rule and route while no daemon runs; returns what was removed. Raises KernelError."""
     backend = KernelBackend()
     try:
-        removed = ["table inet edged"] if backend.table() else []
-        Enforcer(backend, rule_settings(cfg)).clear()
+        return _remove_all(Enforcer(backend, rule_settings(cfg)), steering(cfg))
     finally:
         backend.close()
-    return removed + steering(cfg).remove()
+
+
+def _remove_all(enforcer: Enforcer, routes: Steering) -> list[str]:
+    """Take table, rule and route away; returns what there was. Raises KernelError."""
+    removed = ["table inet edged"] if enforcer.backend.table() else []
+    enforcer.clear()
+    return removed + routes.remove()
 
 
 @contextlib.contextmanager
@@ -231,17 +236,12 @@ class Core:
         if mode == "open":
             self.keeper.frozen = True
             try:
-                removed = await self.keeper.do(self._clear)
+                removed = await self.keeper.do(_remove_all, self.enforcer, self.steering)
             except EdgedError:
                 self.keeper.frozen = False
                 raise
         self._stopping.set()
         return removed
-
-    def _clear(self) -> list[str]:
-        removed = ["table inet edged"] if self.backend.table() else []
-        self.enforcer.clear()
-        return removed + self.steering.remove()
 
     def _snapshot(self) -> Mapping[str, Mapping[Any, float]]:
         """What Prometheus reads at a scrape, in its own thread; the kernel is asked in the keeper's."""

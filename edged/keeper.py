@@ -191,7 +191,7 @@ class Keeper:
                 if isinstance(e, KernelError):
                     self.observer.kernel_error(error_name(e))
                 self._unsynced()
-                self.note("kernel", e)
+                self.note("store" if isinstance(e, StoreError) else "kernel", e)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LAST_PAUSE)
                 self._wanted.set()
@@ -210,9 +210,7 @@ class Keeper:
             _log.info("resync (%s) took %.3f s", cause, time.monotonic() - began)
 
     async def _refill(self) -> None:
-        if self.gardens:
-            self.gardens.put(await self.do(self.store.gardens))
-            await self.do(self.enforcer.set_gardens, self.gardens.openings())
+        await self._put_gardens()
         if self.watch:
             self.watch.pause()
         try:
@@ -246,14 +244,16 @@ class Keeper:
 
     async def refresh_gardens(self) -> None:
         """Bring changed gardens into force."""
-        if not self.gardens:
-            return
         try:
-            self.gardens.put(await self.do(self.store.gardens))
-            await self.do(self.enforcer.set_gardens, self.gardens.openings())
+            await self._put_gardens()
         except EdgedError as e:
             self.note("gardens", e)
             self.want("error")
+
+    async def _put_gardens(self) -> None:
+        if self.gardens:
+            self.gardens.put(await self.do(self.store.gardens))
+            await self.do(self.enforcer.set_gardens, self.gardens.openings())
 
     # -- timers and questions --------------------------------------------------------------------------------
 

@@ -83,7 +83,7 @@ class Pipeline:
         """Why the last change was not enforced: error or growth."""
         self.last_seconds = 0.0
         """What the last group of commands took."""
-        self.last_batch = store_word(store, "last_batch")
+        self.last_batch = store.note("last_batch")
 
     # -- commands --------------------------------------------------------------------------------------------
 
@@ -100,7 +100,6 @@ class Pipeline:
             name = answer.document["id"]
             if answer.fresh and name is not None:
                 write.answers[name] = _without(answer.document, work.forgotten)
-        write.events = [{**e, "at": rfc3339(now)} for e in write.events]
         last = next((a.document["id"] for a in reversed(answers) if a.fresh), "")
         self._commit(write, now, {"last_batch": last} if last else {})
         self.last_batch = last or self.last_batch
@@ -198,7 +197,7 @@ class Pipeline:
                 return {"status": work.garden(cmd)}
             case c.Query():
                 found = work.find(cmd.sub, cmd.address)
-                told = self.questions.describe(found.sub, found.addresses, now)
+                told = self.questions.describe(found.sub, found.addresses, work.facts(found), now)
                 return {"sub": found.sub.sub, "status": "applied", "record": told}
             case _:
                 known = work.get(cmd.sub)
@@ -264,7 +263,6 @@ class Pipeline:
     def _finish(self, work: Workset, now: int) -> bool:
         """Commit and enforce what nobody waits to be answered for."""
         write = work.written(now, self.settings.policy)
-        write.events = [{**e, "at": rfc3339(now)} for e in write.events]
         self._commit(write, now, {})
         return self._enforce(work, write)
 
@@ -311,8 +309,3 @@ def _without(document: dict[str, Any], forgotten: set[str]) -> dict[str, Any]:
 def error_name(e: KernelError) -> str:
     """The errno's name for metrics."""
     return errno.errorcode.get(e.errno, "unanswered")
-
-
-def store_word(store: Store, name: str) -> str:
-    """A remembered word of an open store."""
-    return store.note(name)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from edged.domain import effect
 from edged.domain.address import Addressing
-from edged.domain.model import Policy, Subscriber, rfc3339
+from edged.domain.model import Fact, Policy, Subscriber, rfc3339
 from edged.domain.rejection import Rejected
 from edged.domain.standing import Standing
 from edged.errors import KernelError
@@ -39,14 +39,14 @@ class Questions:
                 found = work.find(None, target)
             except Rejected:
                 raise first from None
-        return self.describe(found.sub, found.addresses, self._clock())
+        return self.describe(found.sub, found.addresses, work.facts(found), self._clock())
 
-    def describe(self, sub: Subscriber, addresses: Iterable[bytes], now: int) -> dict[str, Any]:
-        """The record with the kernel's truth in it."""
-        facts = self._store.facts(k.id for k in self._store.load([sub.sub]).values())
-        history = next(iter(facts.values()), {})
+    def describe(
+        self, sub: Subscriber, addresses: Iterable[bytes], facts: Mapping[str, Fact], now: int
+    ) -> dict[str, Any]:
+        """The record with the kernel's truth in it; ``facts`` are those of its invoices."""
         truth = {key: self._truth(key) for key in sorted(addresses)}
-        return record(sub, addresses, truth, history, now, self._policy)
+        return record(sub, addresses, truth, facts, now, self._policy)
 
     def _truth(self, key: bytes) -> dict[str, int] | None:
         try:

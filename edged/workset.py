@@ -6,7 +6,7 @@ including all of its addresses: a policer must go with its last user.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edged.domain import command as c
@@ -14,7 +14,7 @@ from edged.domain import effect
 from edged.domain.address import Addressing, literal, words
 from edged.domain.decide import Decision, check_rev
 from edged.domain.entry import Entry
-from edged.domain.model import Fact, Policy, Subscriber
+from edged.domain.model import Fact, Policy, Subscriber, rfc3339
 from edged.domain.rejection import Rejected
 from edged.plan import Owned
 from edged.store.rows import Known, Write
@@ -47,7 +47,7 @@ class Workset:
     def load(self, subs: Iterable[str]) -> None:
         """Fetch subscribers in bulk; literal addresses under their canonical name."""
         wanted = [s for s in dict.fromkeys(literal(s) or s for s in subs) if s not in self._known]
-        self._take(self._store.load(wanted))
+        self._meet(self._store.load(wanted))
         for s in wanted:
             self._known.setdefault(s, None)
         self._look_up(k for s in wanted if self._known[s] is None and literal(s) for k in self._keys_or_none(s))
@@ -57,10 +57,10 @@ class Workset:
     def load_ids(self, ids: Iterable[int]) -> None:
         """Fetch subscribers by number."""
         wanted = [i for i in ids if i not in self._names]
-        self._take(self._store.load_ids(wanted))
+        self._meet(self._store.load_ids(wanted))
         self._facts.update({i: {} for i in wanted} | self._store.facts(wanted))
 
-    def _take(self, found: Mapping[str, Known]) -> None:
+    def _meet(self, found: Mapping[str, Known]) -> None:
         for name, known in found.items():
             self._known[name] = known
             self._names[known.id] = name
@@ -161,12 +161,8 @@ class Workset:
         for key in keys:
             if key in known.addresses:
                 continue
-            owner = self._owner(key)
-            if owner:
-                del owner.addresses[key]
-                self._touched.add(owner.id)
-                self._moved(key, owner, known)
-            self._take_inside(known, key)
+            for held in (key, *self._inside(key)):  # longer prefixes inside it are this subscriber's now, too
+                self._take(known, held)
             known.addresses[key] = EMPTY
             self._holder[key] = known.id
             for cover in self._addressing.covers(key):
@@ -192,18 +188,14 @@ class Workset:
                     detail = f"{words(key)} lies inside {words(cover)}, which another subscriber has; unbind that first"
                     raise Rejected("bad_address", detail)
 
-    def _take_inside(self, known: Known, key: bytes) -> None:
-        """Take longer prefixes inside ``key`` from others: they are this subscriber's now."""
-        for inner in self._inside(key):
-            owner = self._owner(inner)
-            if owner and owner is not known:
-                self._release(owner, [inner])
-                self._touched.add(owner.id)
-                self._moved(inner, owner, known)
-
-    def _moved(self, key: bytes, owner: Known, known: Known) -> None:
-        moved = {"event": "address.moved", "address": words(key), "from": owner.sub.sub, "to": known.sub.sub}
-        self._write.events.append(moved)
+    def _take(self, known: Known, key: bytes) -> None:
+        """Take an address away from whoever else has it."""
+        owner = self._owner(key)
+        if owner and owner is not known:
+            self._release(owner, [key])
+            self._touched.add(owner.id)
+            moved = {"event": "address.moved", "address": words(key), "from": owner.sub.sub, "to": known.sub.sub}
+            self._write.events.append(moved)
 
     def _release(self, known: Known, keys: Iterable[bytes]) -> None:
         for key in keys:
@@ -236,8 +228,8 @@ class Workset:
     def unbind(self, cmd: c.Unbind) -> str:
         """Carry out ``unbind``; returns the status."""
         known = self.find(cmd.sub, None)
-        self._revised(known, cmd.rev)
         wanted = {k for a in cmd.addresses for k in self._addressing.keys(a)} if cmd.addresses is not None else None
+        self._revised(known, cmd.rev)
         lost = set(known.addresses) if wanted is None else wanted & set(known.addresses)
         self._release(known, lost)
         if not lost:
@@ -261,9 +253,9 @@ class Workset:
 
     def garden(self, cmd: c.GardenList) -> str:
         """Carry out ``garden``; returns the status."""
-        value = cmd.model_dump(include={"networks", "domains", "ports"})
+        value = cmd.model_dump(mode="json", include={"networks", "domains", "ports"})
         have = self._write.gardens.get(cmd.name) or self._store.gardens().get(cmd.name)
-        if have is not None and _plain(have) == _plain(value):
+        if have == value:
             return "unchanged"
         self._write.gardens[cmd.name] = value
         return "applied"
@@ -273,6 +265,7 @@ class Workset:
     def written(self, now: int, policy: Policy) -> Write:
         """Everything to commit, with each touched address's entry worked out."""
         w = self._write
+        w.events = [{**e, "at": rfc3339(now)} for e in w.events]
         held: set[bytes] = set()
         for name in (self._names[i] for i in sorted(self._touched)):
             known = self._known[name]
@@ -296,12 +289,3 @@ class Workset:
         before = {k: o for k, o in self._before.items() if o.owner in changed}
         after = {k: Owned(n.id, e) for n in self.all() if n.id in changed for k, e in n.addresses.items()}
         return before, after
-
-
-def _plain(value: Any) -> Any:
-    """Tuples as lists, for comparing with what JSON gave back."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | Iterator):
-        return [_plain(v) for v in value]
-    return value

@@ -40,7 +40,7 @@ from edged.nft.transaction import (
 from edged.plan import Change, Owned
 
 CHUNK = 16_384
-"""Keys in one transaction of a refill: some 8 ms of kernel work, so that a command beside it waits no longer."""
+"""Keys in one transaction of a refill: few enough that a command beside it waits for milliseconds."""
 
 _GENERATION = re.compile(r"_g(\d+)$")
 

@@ -1,6 +1,6 @@
 """The hot path: every http connection of a restricted subscriber ends here and gets a 302 to the notice page.
 
-No asyncio Protocol and no transport: with them half of the time of a connection goes into objects that live for 50 µs.
+No asyncio Protocol and no transport: they would be made and thrown away for every connection, which lives no longer.
 Nearly every client sends its whole request in one segment, so the listening socket itself is the only thing the event
 loop watches. A wake-up accepts what waits, and for each connection does four system calls beside accept: make it
 non-blocking, read, write, close. What does not fit this (a head in pieces, a body, noise) becomes a :class:`_Waiting`.
@@ -98,7 +98,7 @@ class Redirector:
 
     def open(self, listener: socket.socket, tally: Tally | None = None) -> None:
         """Serve ``listener``, which listens already and does not block; count in ``tally``, or in the one of all."""
-        # socket.accept() wraps each descriptor into an object that we would only take apart again: 6 of 25 µs
+        # socket.accept() wraps each descriptor into an object that we would only take apart again
         accept = listener._accept  # type: ignore[attr-defined]  # noqa: SLF001
         counts = tally or self._tally
         self._listeners[listener] = lambda: self._ready(accept, counts)

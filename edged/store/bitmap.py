@@ -1,7 +1,7 @@
 """Restricted IPv4 addresses as bitmaps, one of 256 bits for each /24: pure.
 
 Subscribers' addresses come in dense pools, so a million of them fit some thousand rows, and reading them for a refill
-costs a hundredth of reading a million keys. Bit ``i`` of a bitmap (byte ``i // 8``, most significant bit first) is the
+costs little beside reading a million keys. Bit ``i`` of a bitmap (byte ``i // 8``, most significant bit first) is the
 address ending in ``i``.
 """
 

@@ -109,3 +109,10 @@ def test_what_is_forgotten_is_in_no_file(core: Core) -> None:
     written = b"".join(f.read_bytes() for f in core.directory.iterdir())
     assert b"FORGET-ME" not in written
     assert b"TICKET-X" not in written
+
+
+def test_an_unbind_that_is_refused_does_not_raise_the_revision(core: Core) -> None:
+    """A command is applied whole or refused whole."""
+    core.status({"op": "bind", "sub": "C-1", "addresses": ["100.64.0.10"], "rev": 1})
+    assert core.status({"op": "unbind", "sub": "C-1", "addresses": ["nonsense"], "rev": 9}) == ["bad_address"]
+    assert core.status({"op": "unbind", "sub": "C-1", "rev": 2}) == ["applied"]
