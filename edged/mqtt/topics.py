@@ -3,6 +3,7 @@
 Pure text: nothing here knows a client or a broker. A *channel* is the last level of a topic:
 
     edged/v1/gw/<gateway>/cmd      in    batches for one gateway
+    edged/v1/gw/<gateway>/sync     in    chunks of a full snapshot
     edged/v1/group/<group>/cmd     in    batches for every gateway of a group
     edged/v1/gw/<gateway>/ack      out   answers
     edged/v1/gw/<gateway>/event    out   what happened without being asked
@@ -50,10 +51,23 @@ class Topics:
         return self._own("cmd")
 
     @property
+    def sync(self) -> str:
+        """Chunks of a full snapshot for this gateway."""
+        return self._own("sync")
+
+    @property
     def subscriptions(self) -> tuple[str, ...]:
-        """Every topic this gateway listens to: its own and its groups', in that order, each once."""
+        """Every topic this gateway listens to: its own two and its groups', in that order, each once."""
         groups = (f"{ROOT}group/{group}/cmd" for group in self.groups)
-        return tuple(dict.fromkeys((self.command, *groups)))
+        return tuple(dict.fromkeys((self.command, self.sync, *groups)))
+
+    @staticmethod
+    def source(topic: str) -> str:
+        """The channel part of a topic: ``gw/<gateway>/cmd``, ``gw/<gateway>/sync``, ``group/<group>/cmd``.
+
+        Any other topic comes back whole, and never empty: an empty source means the local socket, which is trusted.
+        """
+        return topic.removeprefix(ROOT) or "?"
 
     @property
     def ack(self) -> str:

@@ -17,6 +17,7 @@ def test_topics_are_those_of_the_contract() -> None:
     assert topics.command == "edged/v1/gw/gw1/cmd"
     assert topics.subscriptions == (
         "edged/v1/gw/gw1/cmd",
+        "edged/v1/gw/gw1/sync",
         "edged/v1/group/all/cmd",
         "edged/v1/group/pop-sul/cmd",
     )
@@ -29,7 +30,14 @@ def test_topics_are_those_of_the_contract() -> None:
 
 
 def test_a_group_named_twice_is_subscribed_once() -> None:
-    assert len(Topics("gw1", ("all", "all")).subscriptions) == 2
+    assert len(Topics("gw1", ("all", "all")).subscriptions) == 3
+
+
+def test_a_source_is_the_channel_part_of_a_topic_and_never_empty() -> None:
+    topics = Topics("gw1", ("all",))
+    assert [topics.source(topic) for topic in topics.subscriptions] == ["gw/gw1/cmd", "gw/gw1/sync", "group/all/cmd"]
+    assert topics.source("elsewhere") == "elsewhere"
+    assert topics.source("") == topics.source("edged/v1/") == "?"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "+", "gw#", "a\0b", "a\nb", "\ud800"])
