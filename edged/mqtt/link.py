@@ -58,7 +58,8 @@ class Link:
     """``open`` once, then ``subscribe``, ``publish``, ``take`` and ``ack``; at the end ``close`` or ``abort``.
 
     Every method that waits raises :class:`LinkLost` as soon as the connection is gone; ``lost`` then holds the reason.
-    ``complain`` is told what the broker refused without closing the connection.
+    ``complain`` is told what the broker refused without closing the connection. ``keep``: the broker keeps the session
+    while we are away. ``retained``: retained messages are wanted, too.
     """
 
     def __init__(
@@ -67,21 +68,28 @@ class Link:
         cfg: MqttSettings,
         *,
         client_id: str,
-        will: Outbound,
+        will: Outbound | None,
         version5: bool,
+        keep: bool = True,
+        retained: bool = False,
         complain: Callable[[str], None],
     ) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._version5 = version5
+        self._retained = retained
         self._complain = complain
         self.inbox = Inbox(cfg.receive_maximum)
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._largest: int | None = None  # bytes of a packet the broker takes
         self._version_refused = False
         options: dict[str, Any] = (
-            {"protocol": aiomqtt.ProtocolVersion.V5, "clean_start": False, "properties": packet.connect_properties(cfg)}
+            {
+                "protocol": aiomqtt.ProtocolVersion.V5,
+                "clean_start": not keep,
+                "properties": packet.connect_properties(cfg, keep=keep),
+            }
             if version5
-            else {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": False}
+            else {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": not keep}
         )
         self._client = _Client(
             broker.host,
@@ -89,7 +97,7 @@ class Link:
             identifier=client_id,
             username=cfg.username or None,
             password=password(cfg),
-            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain),
+            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain) if will else None,
             keepalive=cfg.keepalive,
             timeout=ANSWER_SECONDS,
             tls_context=tls_context(cfg) if broker.tls else None,
@@ -135,7 +143,7 @@ class Link:
 
     async def subscribe(self, topics: Sequence[str]) -> list[str]:
         """Subscribe with QoS 1, without old retained messages. Returns the topics that the broker refused."""
-        wanted: Any = [packet.subscription(topic, version5=self._version5) for topic in topics]
+        wanted: Any = [packet.subscription(t, version5=self._version5, retained=self._retained) for t in topics]
         codes = await self._until(self._client.subscribe(wanted))
         return [topic for topic, code in zip(topics, codes, strict=False) if packet.failed(code)]
 
@@ -213,7 +221,7 @@ class Link:
             # Sent, it would end the connection; not acknowledged, its cause would come again, for ever.
             self._complain(f"a message of {len(message.payload)} bytes was dropped: the broker takes {self._largest}")
             return
-        properties = packet.publish_properties(message.correlation) if self._version5 else None
+        properties = packet.publish_properties(message) if self._version5 else None
         async with self._slots:
             await self._client.publish(message.topic, message.payload, 1, message.retain, properties)
 
@@ -229,7 +237,7 @@ class Link:
     # Called by paho inside the event loop.
 
     def _on_message(self, _client: Any, _userdata: Any, message: MQTTMessage) -> None:
-        if message.retain:
+        if message.retain and not self._retained:
             # Only 3.1.1 cannot ask to be spared. A retained command would come again at every reconnect.
             log.warning("a retained message on a command topic was ignored: commands must not be retained")
             self._paho.ack(message.mid, message.qos)

@@ -24,12 +24,13 @@ class Inbound:
 
 @dataclass(frozen=True)
 class Outbound:
-    """A message to publish, always with QoS 1. ``correlation`` is left out towards a 3.1.1 broker."""
+    """A message to publish, always with QoS 1. The last two are left out towards a 3.1.1 broker."""
 
     topic: str
     payload: bytes
     retain: bool = False
     correlation: bytes | None = None
+    response_topic: str | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edged.mqtt.endpoint import MqttSettings
-from edged.mqtt.message import Delivery, Inbound
+from edged.mqtt.message import Delivery, Inbound, Outbound
 from edged.mqtt.topics import response_topic
 
 SESSION_EXPIRY = 7 * 86_400  # s, contract
@@ -21,28 +21,31 @@ UNSUPPORTED_VERSION, TAKEN_OVER = 0x84, 0x8E  # MQTT 5, 2.4 Reason Code
 _NO_RETAINED = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
 
 
-def connect_properties(cfg: MqttSettings) -> Properties:
-    """What CONNECT asks of a broker: keep the session, do not send more than we want to hold."""
+def connect_properties(cfg: MqttSettings, *, keep: bool) -> Properties:
+    """What CONNECT asks of a broker: ``keep`` the session, do not send more than we want to hold."""
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.SessionExpiryInterval = SESSION_EXPIRY
+    properties.SessionExpiryInterval = SESSION_EXPIRY if keep else 0
     properties.ReceiveMaximum = cfg.receive_maximum
     # A broker silently drops what is larger, so leave room for the pipeline to answer "too large".
     properties.MaximumPacketSize = max(4 * cfg.max_payload, 16 << 20)
     return properties
 
 
-def publish_properties(correlation: bytes | None) -> Properties | None:
-    """Correlation Data, if there is any."""
-    if correlation is None:
+def publish_properties(message: Outbound) -> Properties | None:
+    """Correlation Data and Response Topic, if there are any."""
+    if message.correlation is None and message.response_topic is None:
         return None
     properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.CorrelationData = correlation
+    if message.correlation is not None:
+        properties.CorrelationData = message.correlation
+    if message.response_topic is not None:
+        properties.ResponseTopic = message.response_topic
     return properties
 
 
-def subscription(topic: str, *, version5: bool) -> Any:
-    """``topic`` with QoS 1 and, where MQTT 5 allows to say so, without old retained messages."""
-    return (topic, _NO_RETAINED if version5 else 1)
+def subscription(topic: str, *, version5: bool, retained: bool) -> Any:
+    """``topic`` with QoS 1; without old retained messages unless wanted, where MQTT 5 allows to say so."""
+    return (topic, _NO_RETAINED if version5 and not retained else 1)
 
 
 def delivery(message: MQTTMessage) -> Delivery:

@@ -50,7 +50,8 @@ class Session:
 
     ``on_connect`` gives what to publish right after (re)subscribing, such as the retained state. ``handle`` gets all
     waiting messages, at most 64, and returns the answers once everything is committed and enforced. ``will`` is
-    published by the broker when the daemon vanishes and by the session itself when it is stopped.
+    published by the broker when the daemon vanishes and by the session itself when it is stopped. ``keep`` and
+    ``retained`` are those of :class:`~edged.mqtt.link.Link`: a console that only looks wants the opposite of a gateway.
     The constructor raises :class:`~edged.errors.ConfigError` for a broker address that cannot be read.
     """
 
@@ -60,10 +61,12 @@ class Session:
         *,
         client_id: str,
         subscriptions: Sequence[str],
-        will: Outbound,
+        will: Outbound | None,
         on_connect: Callable[[], Awaitable[Sequence[Outbound]]],
         handle: Callable[[Sequence[Inbound]], Awaitable[Sequence[Outbound]]],
         observer: Observer,
+        keep: bool = True,
+        retained: bool = False,
     ) -> None:
         self._cfg = cfg
         self._brokers = [Endpoint.parse(url) for url in cfg.brokers]
@@ -73,6 +76,7 @@ class Session:
         self._on_connect = on_connect
         self._handle = handle
         self._observer = observer
+        self._keep, self._retained = keep, retained
         self._link: Link | None = None
         self._broker: str | None = None
         self._job: _Job | None = None
@@ -143,7 +147,15 @@ class Session:
         return steady is not None
 
     async def _open(self, broker: Endpoint) -> Link:
-        new = partial(Link, broker, self._cfg, client_id=self._client_id, will=self._will)
+        new = partial(
+            Link,
+            broker,
+            self._cfg,
+            client_id=self._client_id,
+            will=self._will,
+            keep=self._keep,
+            retained=self._retained,
+        )
         complain = partial(self._trouble.complain, str(broker))
         try:
             link = new(version5=True, complain=complain)
@@ -203,7 +215,7 @@ class Session:
             async with asyncio.timeout(STOP_SECONDS):
                 if self._job is not None and self._job.link is link:
                     await self._finish(self._job)
-                await link.publish([self._will])
+                await link.publish([self._will] if self._will else [])
                 await link.close()
         except (TimeoutError, EdgedError) as exc:
             log.warning(
