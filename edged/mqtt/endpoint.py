@@ -99,15 +99,38 @@ def password(cfg: MqttSettings) -> str | None:
 
 
 def tls_context(cfg: MqttSettings) -> ssl.SSLContext:
-    """TLS 1.2 or later, the broker's certificate and name checked. Raises ``ConfigError`` if a file is not usable."""
-    key = "ca_file"
+    """TLS 1.2 or later, the broker's certificate and name checked. Raises ``ConfigError`` naming the unusable file."""
+    for each in ("ca_file", "cert_file", "key_file"):
+        _readable(each, getattr(cfg, each))
+    key, file = "ca_file", cfg.ca_file
     try:
         context = ssl.create_default_context(cafile=cfg.ca_file or None)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        key = "cert_file/key_file"
         if cfg.cert_file:
+            key, file = "cert_file/key_file", cfg.cert_file
             # An encrypted key would make OpenSSL ask on the terminal and hang a daemon: an empty answer is an error.
             context.load_cert_chain(cfg.cert_file, cfg.key_file or None, password=lambda: "")
-    except (OSError, ValueError) as exc:  # ssl.SSLError is an OSError
+    except ssl.SSLError as exc:
+        raise ConfigError(f"mqtt.{key}: {file} cannot be used: {_unusable(exc)}") from None
+    except (OSError, ValueError) as exc:
         raise ConfigError(f"mqtt.{key}: cannot be used: {exc}") from None
     return context
+
+
+def _readable(key: str, file: str | Path | None) -> None:
+    """OpenSSL's own complaint would name no file."""
+    try:
+        if file:
+            Path(file).open("rb").close()
+    except PermissionError as exc:
+        raise ConfigError(f"mqtt.{key}: {exc}; the daemon's user or group must be able to read it") from None
+    except OSError as exc:
+        raise ConfigError(f"mqtt.{key}: cannot be used: {exc}") from None
+
+
+def _unusable(exc: ssl.SSLError) -> str:
+    if exc.reason == "KEY_VALUES_MISMATCH":
+        return f"the key in mqtt.key_file does not belong to the certificate ({exc})"
+    if "PEM" in str(exc) or "NO_START_LINE" in str(exc) or "NO_CERTIFICATE" in str(exc):
+        return f"it is no PEM file of that kind, or its key is encrypted (store it without a passphrase) ({exc})"
+    return str(exc)

@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 
-from edged.mqtt.message import Delivery, Overrun
+from edged.mqtt.message import Delivery, Overrun, Relieved
 
 SPARE_BYTES = 64 << 20
 MESSAGE_BYTES = 2048  # what a message costs in memory beside its payload
@@ -25,7 +25,7 @@ class Inbox:
         self.held = 0
         self._receive_maximum = receive_maximum
         self._unreleased = 0
-        self._overrun = False
+        self._overrun = self._relieved = False
         self._waiting: deque[Delivery] = deque()
         self._wake = asyncio.Event()
 
@@ -43,9 +43,16 @@ class Inbox:
         """Let ``wait`` return although nothing came: the connection is gone."""
         self._wake.set()
 
+    def relieve(self) -> None:
+        """Let ``wait`` raise :class:`~edged.mqtt.message.Relieved` once all that came has been taken."""
+        self._relieved = True
+        self._wake.set()
+
     async def wait(self) -> None:
         """Return when a message waits or somebody called ``wake``."""
         if not self._waiting:
+            if self._relieved:
+                raise Relieved("another connection takes over")
             if self._overrun:
                 raise Overrun("the broker sent more than our receive maximum allows")
             self._wake.clear()

@@ -3,7 +3,7 @@
 aiomqtt 2 acknowledges a message when it queues it, so a crash would lose it. paho, which it drives, can leave the
 acknowledgement to us (``manual_ack``), and its public callbacks let us take messages before aiomqtt's queue sees
 them: nothing is converted twice and nothing can be dropped by a full queue. See docs/decisions/0004-mqtt-client.md;
-every private name that is used stands in this module.
+every private name that is used stands in this module and in client.py.
 
 A Link lives for one connection and is never reused: a message id means nothing on the next one.
 """
@@ -23,14 +23,13 @@ from paho.mqtt.client import MQTTMessage
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edged.mqtt import packet
+from edged.mqtt.client import Client
 from edged.mqtt.endpoint import Endpoint, MqttSettings, password, tls_context
+from edged.mqtt.explain import explain
 from edged.mqtt.inbox import Inbox
 from edged.mqtt.message import Delivery, LinkLost, Outbound, VersionRefused
 
 log = logging.getLogger(__name__)
-# Each failure is logged once, by the session. Set this logger to DEBUG to see packets.
-_wire = logging.getLogger(f"{__name__}.wire")
-_wire.setLevel(logging.CRITICAL)
 
 ANSWER_SECONDS = 10.0  # a broker that takes longer to answer CONNECT, SUBSCRIBE or PUBLISH is treated as gone
 _GOODBYE_SECONDS = 2.0
@@ -40,26 +39,13 @@ _IN_FLIGHT = 64  # of our own publications, if the broker allows as many
 T = TypeVar("T")
 
 
-class _Client(aiomqtt.Client):
-    """aiomqtt's client, telling when the thread in which it connects has ended."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.dialled = asyncio.Event()
-
-    def _client_connect(self) -> None:
-        try:
-            super()._client_connect()
-        finally:
-            self._loop.call_soon_threadsafe(self.dialled.set)
-
-
 class Link:
     """``open`` once, then ``subscribe``, ``publish``, ``take`` and ``ack``; at the end ``close`` or ``abort``.
 
     Every method that waits raises :class:`LinkLost` as soon as the connection is gone; ``lost`` then holds the reason.
     ``complain`` is told what the broker refused without closing the connection. ``keep``: the broker keeps the session
-    while we are away. ``retained``: retained messages are wanted, too.
+    while we are away. ``retained``: retained messages are wanted, too. ``contradicted`` is called when the broker
+    publishes our own will while we are connected.
     """
 
     def __init__(
@@ -68,16 +54,20 @@ class Link:
         cfg: MqttSettings,
         *,
         client_id: str,
+        topics: Sequence[str],
         will: Outbound | None,
         version5: bool,
         keep: bool = True,
         retained: bool = False,
         complain: Callable[[str], None],
+        contradicted: Callable[[], None] = lambda: None,
     ) -> None:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._broker, self._cfg = broker, cfg
+        self._topics, self._will = tuple(topics), will
         self._version5 = version5
         self._retained = retained
-        self._complain = complain
+        self._complain, self._contradicted = complain, contradicted
         self.inbox = Inbox(cfg.receive_maximum)
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._largest: int | None = None  # bytes of a packet the broker takes
@@ -91,7 +81,7 @@ class Link:
             if version5
             else {"protocol": aiomqtt.ProtocolVersion.V311, "clean_session": not keep}
         )
-        self._client = _Client(
+        self._client = Client(
             broker.host,
             broker.port,
             identifier=client_id,
@@ -101,7 +91,6 @@ class Link:
             keepalive=cfg.keepalive,
             timeout=ANSWER_SECONDS,
             tls_context=tls_context(cfg) if broker.tls else None,
-            logger=_wire,
             **options,
         )
         self._client.pending_calls_threshold = _IN_FLIGHT
@@ -124,7 +113,8 @@ class Link:
             entering.result()
         except BaseException as exc:
             if isinstance(exc, aiomqtt.MqttError):
-                self._lose(f"cannot connect: {exc}")
+                fault = self._client.fault
+                self._lose(f"cannot connect: {explain(fault, self._broker, self._cfg) if fault else self._silent(exc)}")
             # The thread that connects cannot be interrupted: let it end, or its socket would be left behind.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(2 * _DIAL_SECONDS):
@@ -141,11 +131,13 @@ class Link:
         # A read error that paho raises instead of reporting ends here.
         self._client._disconnected.add_done_callback(self._on_failure)  # noqa: SLF001
 
-    async def subscribe(self, topics: Sequence[str]) -> list[str]:
+    async def subscribe(self) -> list[str]:
         """Subscribe with QoS 1, without old retained messages. Returns the topics that the broker refused."""
-        wanted: Any = [packet.subscription(t, version5=self._version5, retained=self._retained) for t in topics]
+        wanted: Any = [packet.subscription(t, version5=self._version5, retained=self._retained) for t in self._topics]
+        if self._will is not None:  # that we may not read it is no fault: the state is published every minute as well
+            wanted.append(packet.echo(self._will.topic, version5=self._version5))
         codes = await self._until(self._client.subscribe(wanted))
-        return [topic for topic, code in zip(topics, codes, strict=False) if packet.failed(code)]
+        return [topic for topic, code in zip(self._topics, codes, strict=False) if packet.failed(code)]
 
     async def take(self, limit: int) -> list[Delivery]:
         """Wait for a message, then return all that are waiting, oldest first, at most ``limit``.
@@ -154,11 +146,15 @@ class Link:
         """
         taken: list[Delivery] = []
         while not taken:
-            self._check()  # what is left of a lost connection comes again on the next
-            await self.inbox.wait()
-            self._check()
+            await self.arrived()
             taken = self.inbox.take(limit)
         return taken
+
+    async def arrived(self) -> None:
+        """Wait until :meth:`take` would find something or has something to raise."""
+        self.check()  # what is left of a lost connection comes again on the next
+        await self.inbox.wait()
+        self.check()
 
     def ack(self, deliveries: Sequence[Delivery]) -> None:
         """Queue the PUBACK of each, behind everything published so far."""
@@ -199,7 +195,7 @@ class Link:
         """Wait until ``work`` is done. It is not cancelled when this raises :class:`LinkLost` or is cancelled."""
         await asyncio.wait((work, self.lost), return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
-            self._check()
+            self.check()
 
     async def _until(self, work: Coroutine[Any, Any, T]) -> T:
         # aiomqtt would wait for its timeout when the connection is lost meanwhile.
@@ -225,7 +221,13 @@ class Link:
         async with self._slots:
             await self._client.publish(message.topic, message.payload, 1, message.retain, properties)
 
-    def _check(self) -> None:
+    def _silent(self, exc: aiomqtt.MqttError) -> str:
+        if "timed out" in str(exc):
+            return f"it accepted the connection and said nothing for {ANSWER_SECONDS:.0f} s: is that an MQTT port?"
+        return str(exc)
+
+    def check(self) -> None:
+        """Raise :class:`LinkLost` when the connection is gone."""
         if self.lost.done():
             raise LinkLost(self.lost.result())
 
@@ -237,7 +239,16 @@ class Link:
     # Called by paho inside the event loop.
 
     def _on_message(self, _client: Any, _userdata: Any, message: MQTTMessage) -> None:
-        if message.retain and not self._retained:
+        if self._will is not None and message.topic == self._will.topic:
+            self._paho.ack(message.mid, message.qos)
+            if message.payload == self._will.payload and not message.retain:
+                self._contradicted()
+        elif not packet.matches(self._topics, message.topic):
+            # The broker keeps what an earlier configuration subscribed to: a group that this gateway has left.
+            log.info("a message on %s was ignored: that topic is no longer ours", message.topic)
+            self._paho.ack(message.mid, message.qos)
+            self._paho.unsubscribe(message.topic)
+        elif message.retain and not self._retained:
             # Only 3.1.1 cannot ask to be spared. A retained command would come again at every reconnect.
             log.warning("a retained message on a command topic was ignored: commands must not be retained")
             self._paho.ack(message.mid, message.qos)
@@ -259,7 +270,8 @@ class Link:
         elif flags.is_disconnect_packet_from_server:
             self._lose(f"the broker closed the connection: {packet.words(code)}")
         else:
-            self._lose("connection lost")
+            fault = self._client.fault
+            self._lose(f"connection lost: {explain(fault, self._broker, self._cfg)}" if fault else "connection lost")
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, code: ReasonCode, properties: Any) -> None:
         if packet.failed(code):

@@ -54,3 +54,7 @@ class VersionRefused(LinkLost):
 
 class Overrun(LinkLost):
     """The broker sent far more than our Receive Maximum allows; what was not kept comes again on a new connection."""
+
+
+class Relieved(LinkLost):
+    """Another connection takes over from this one, on which everything that came has been handled."""

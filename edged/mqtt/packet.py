@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
-from paho.mqtt.client import MQTTMessage
+from paho.mqtt.client import MQTTMessage, topic_matches_sub
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -18,6 +19,7 @@ from edged.mqtt.topics import response_topic
 SESSION_EXPIRY = 7 * 86_400  # s, contract
 UNSUPPORTED_VERSION, TAKEN_OVER = 0x84, 0x8E  # MQTT 5, 2.4 Reason Code
 
+_OTHERS_ONLY = SubscribeOptions(qos=0, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
 _NO_RETAINED = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
 
 
@@ -46,6 +48,16 @@ def publish_properties(message: Outbound) -> Properties | None:
 def subscription(topic: str, *, version5: bool, retained: bool) -> Any:
     """``topic`` with QoS 1; without old retained messages unless wanted, where MQTT 5 allows to say so."""
     return (topic, _NO_RETAINED if version5 and not retained else 1)
+
+
+def echo(topic: str, *, version5: bool) -> Any:
+    """``topic`` with QoS 0, so that nothing is kept for us, and where MQTT 5 allows it without what we publish."""
+    return (topic, _OTHERS_ONLY if version5 else 0)
+
+
+def matches(subscriptions: Sequence[str], topic: str) -> bool:
+    """Whether a message on ``topic`` belongs to one of the subscriptions."""
+    return topic in subscriptions or any(topic_matches_sub(each, topic) for each in subscriptions)
 
 
 def delivery(message: MQTTMessage) -> Delivery:

@@ -1,5 +1,7 @@
 """The MQTT session: always connected to one of the brokers, or trying to be.
 
+It returns to the preferred broker when that is back, and keeps a session at the others: see rounds.py.
+
 Laws:
 
 1. A message is acknowledged (PUBACK) only after ``handle`` returned, which means committed and enforced, and after
@@ -17,32 +19,23 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from edged.errors import EdgedError
 from edged.mqtt.endpoint import Endpoint, MqttSettings
 from edged.mqtt.link import Link
-from edged.mqtt.message import Delivery, Inbound, LinkLost, Outbound, Overrun, VersionRefused
+from edged.mqtt.message import Inbound, LinkLost, Outbound, Overrun, Relieved, VersionRefused
+from edged.mqtt.rounds import Rounds
 from edged.mqtt.trouble import HandlerFault, Trouble
+from edged.mqtt.worker import Worker
 from edged.observer import Observer
 
 __all__ = ["Inbound", "Outbound", "Session"]
 
 log = logging.getLogger(__name__)
 
-GATHER = 64  # messages in one call of handle, at most
 STEADY_SECONDS = 60.0  # longer than the longest back-off, else two clients of one id would never slow down
 STOP_SECONDS = 5.0  # for a batch in hand and the goodbye
-
-
-@dataclass(frozen=True)
-class _Job:
-    """One call of ``handle`` and the connection on which its messages came."""
-
-    link: Link
-    batch: Sequence[Delivery]
-    task: asyncio.Task[Sequence[Outbound]]
 
 
 class Session:
@@ -74,13 +67,14 @@ class Session:
         self._subscriptions = tuple(subscriptions)
         self._will = will
         self._on_connect = on_connect
-        self._handle = handle
         self._observer = observer
         self._keep, self._retained = keep, retained
         self._link: Link | None = None
         self._broker: str | None = None
-        self._job: _Job | None = None
         self._trouble = Trouble(client_id)
+        self._worker = Worker(handle, self._trouble)
+        self._rounds = Rounds(self._brokers, self._reach, self._worker.work, self._trouble, look=keep)
+        self._again: asyncio.Task[None] | None = None
 
     @property
     def connected(self) -> str | None:
@@ -113,65 +107,87 @@ class Session:
                         break  # it had worked: begin again with the preferred one
                 await asyncio.sleep(self._trouble.delay())
         finally:
-            await self._abandon()
+            if self._rounds.ready is not None:
+                self._rounds.ready[1].abort()
+            await _ended(self._again)
+            await self._worker.abandon(STOP_SECONDS)
 
-    async def _visit(self, broker: Endpoint) -> bool:
-        """Use one broker as long as it lasts. False when it never came to work."""
+    async def _visit(self, broker: Endpoint, link: Link | None = None) -> bool:
+        """Use one broker as long as it lasts, then the one that it was left for. False when it never came to work."""
         self._trouble.complaint = None
-        link: Link | None = None
         steady: asyncio.TimerHandle | None = None
+        rounds: asyncio.Task[None] | None = None
         try:
-            link = await self._open(broker)
-            await self._subscribe(link, broker)
+            link = link or await self._reach(broker)
             self._up(link, broker)
             steady = asyncio.get_running_loop().call_later(STEADY_SECONDS, self._trouble.settled)
             await self._greet(link)
-            try:
-                await self._serve(link)
-            except Overrun as exc:  # no trouble: all that was kept has been handled, the rest comes again
-                log.info("%s: %s, connecting anew", broker, exc)
-                self._trouble.failures = 0
-                await link.close()
+            rounds = asyncio.create_task(self._rounds.run(broker, link), name="mqtt-rounds")
+            await self._serve(link, broker)
         except asyncio.CancelledError:
+            await _ended(rounds)
             if link is not None:
                 await self._farewell(link)
             raise
         except Exception as exc:  # noqa: BLE001 - law 3
-            self._trouble.failed(str(broker), exc, worked=steady is not None)
+            if self._rounds.away and isinstance(exc, LinkLost):
+                self._rounds.shared()
+            else:
+                self._trouble.failed(str(broker), exc, worked=steady is not None)
         finally:
             if steady is not None:
                 steady.cancel()
+            await _ended(rounds)
             if link is not None:
                 link.abort()
                 self._down(broker)
+        ready, self._rounds.ready = self._rounds.ready, None
+        if ready is not None:
+            log.info("%s is back: going on there", ready[0])
+            return await self._visit(*ready)
         return steady is not None
 
-    async def _open(self, broker: Endpoint) -> Link:
+    async def _reach(self, broker: Endpoint, look: bool = False) -> Link:
+        """Connect and subscribe. ``look``: to see what it kept, without a will and without speaking up."""
+        complain = partial(log.debug, "%s: %s") if look else self._trouble.complain
         new = partial(
             Link,
             broker,
             self._cfg,
             client_id=self._client_id,
-            will=self._will,
+            topics=self._subscriptions,
+            will=None if look else self._will,
             keep=self._keep,
             retained=self._retained,
+            complain=partial(complain, str(broker)),
+            contradicted=self._contradicted,
         )
-        complain = partial(self._trouble.complain, str(broker))
         try:
-            link = new(version5=True, complain=complain)
+            link = new(version5=True)
             await link.open()
         except VersionRefused:
             log.info("%s does not speak MQTT 5, trying 3.1.1", broker)
-            link = new(version5=False, complain=complain)
+            link = new(version5=False)
             await link.open()
+        try:
+            if refused := await link.subscribe():
+                text = f"the broker refuses to let us read {', '.join(refused)}"
+                if len(refused) == len(self._subscriptions):
+                    raise LinkLost(text)
+                complain(str(broker), text)  # some commands are better than none
+        except BaseException:
+            link.abort()
+            raise
         return link
 
-    async def _subscribe(self, link: Link, broker: Endpoint) -> None:
-        if refused := await link.subscribe(self._subscriptions):
-            text = f"the broker refuses to let us read {', '.join(refused)}"
-            if len(refused) == len(self._subscriptions):
-                raise LinkLost(text)
-            self._trouble.complain(str(broker), text)  # some commands are better than none
+    def _contradicted(self) -> None:
+        """A broker we left without a goodbye has published our will after all: say again that we are here."""
+        if self._link is not None and (self._again is None or self._again.done()):
+            self._again = asyncio.create_task(self._repeat(self._link), name="mqtt-again")
+
+    async def _repeat(self, link: Link) -> None:
+        with contextlib.suppress(LinkLost, HandlerFault):
+            await self._greet(link)
 
     async def _greet(self, link: Link) -> None:
         try:
@@ -180,55 +196,29 @@ class Session:
             raise HandlerFault(exc) from exc
         await link.publish(messages)
 
-    async def _serve(self, link: Link) -> None:
-        if self._job is not None:
-            # Begun on a connection that is gone. Its messages come again; the first call must end before the second.
-            await link.wait(self._job.task)
-            task, self._job = self._job.task, None
-            task.result()
-        while True:
-            batch = await link.take(1 if self._trouble.careful else GATHER)
-            call = self._call([delivery.inbound for delivery in batch])
-            self._job = _Job(link, batch, asyncio.create_task(call, name="mqtt-handle"))
-            await self._finish(self._job)
-
-    async def _call(self, messages: Sequence[Inbound]) -> Sequence[Outbound]:
+    async def _serve(self, link: Link, broker: Endpoint) -> None:
+        """Until the connection is lost, or for another one left with a goodbye."""
         try:
-            return await self._handle(messages)
-        except (Exception, asyncio.CancelledError) as exc:
-            raise HandlerFault(exc) from exc
-
-    async def _finish(self, job: _Job) -> None:
-        """Law 1: decided, answered, acknowledged, in this order."""
-        await job.link.wait(job.task)
-        try:
-            answers = job.task.result()
-        except HandlerFault:
-            self._job = None
-            raise
-        await job.link.publish(answers)
-        job.link.ack(job.batch)
-        self._job = None
+            while True:
+                await link.arrived()
+                await self._worker.work(link)
+        except Overrun as exc:  # no trouble: all that was kept has been handled, the rest comes again
+            log.info("%s: %s, connecting anew", broker, exc)
+            self._trouble.failures = 0
+        except Relieved:
+            pass
+        await link.close()
 
     async def _farewell(self, link: Link) -> None:
         try:
             async with asyncio.timeout(STOP_SECONDS):
-                if self._job is not None and self._job.link is link:
-                    await self._finish(self._job)
+                await self._worker.finish(link)
                 await link.publish([self._will] if self._will else [])
                 await link.close()
         except (TimeoutError, EdgedError) as exc:
             log.warning(
                 "stopped without a goodbye, the broker will publish the last will: %s", str(exc) or "no time left"
             )
-
-    async def _abandon(self) -> None:
-        """Let a call of ``handle`` that nobody waits for any more end, then end it."""
-        if self._job is not None:
-            await asyncio.wait((self._job.task,), timeout=STOP_SECONDS)
-            self._job.task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, HandlerFault):
-                await self._job.task
 
     def _up(self, link: Link, broker: Endpoint) -> None:
         self._link, self._broker = link, str(broker)
@@ -240,3 +230,10 @@ class Session:
         if self._broker is not None:
             self._observer.mqtt_connected(str(broker), value=False)
         self._link = self._broker = None
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    """Cancel and wait."""
+    if task is not None:
+        task.cancel()
+        await asyncio.wait((task,))

@@ -64,6 +64,15 @@ class Trouble:
         log.debug("in detail", exc_info=exc)
         self._errors[broker] = text
 
+    def elsewhere(self, broker: str, exc: Exception | None) -> None:
+        """A broker that is not in use could not be reached, or (``None``) it is well."""
+        if exc is None:
+            self._errors.pop(broker, None)
+            return
+        text = f"{broker}: {exc if isinstance(exc, EdgedError) else _where(exc)}"
+        log.log(logging.DEBUG if self._errors.get(broker) == text else logging.WARNING, "%s (another is in use)", text)
+        self._errors[broker] = text
+
     def settled(self) -> None:
         """A connection has held long enough to forget what was before."""
         self.failures, self.careful = 0, False

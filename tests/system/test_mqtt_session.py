@@ -428,7 +428,7 @@ async def test_a_broker_without_mqtt_5_is_spoken_to_in_3_1_1(broker: Broker, erp
         )
         assert await asyncio.to_thread(erp.wait_for, TOPICS.ack) == [b"plain"]
         assert [(m.payload, m.response_topic, m.correlation) for m in rig.got] == [(b"plain", None, None)]
-        await until(lambda: rig.session._job is None, "the acknowledgement")
+        await until(lambda: not rig.session._worker.busy, "the acknowledgement")
         await rig.stop()
         # The session survives: what comes meanwhile is delivered on the next connection.
         await asyncio.to_thread(erp.publish, TOPICS.command, b"meanwhile")
