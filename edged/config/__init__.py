@@ -1,8 +1,8 @@
 """What the operator wrote: ``/etc/edged/edged.toml``, each key also as ``EDGED_<SECTION>__<KEY>``.
 
-``models`` holds the keys with their meaning, ``checks`` what makes a value possible, ``loading`` reads the file and the
-environment, ``mistakes`` says what is wrong in sentences, ``explain`` lists what is in force, where it came from, and
-what is legal but unwise.
+``models`` and ``security`` hold the keys with their meaning, ``checks`` what makes a value possible, ``loading`` reads
+the file and the environment, ``mistakes`` says what is wrong in sentences, ``explain`` lists what is in force, where it
+came from, and what is legal but unwise.
 """
 
 from edged.config.checks import Broker, Listen, broker, is_loopback, listen
@@ -17,14 +17,15 @@ from edged.config.models import (
     PolicySection,
     PortalSection,
     Provider,
-    SecuritySection,
 )
+from edged.config.security import IssuerSection, SecuritySection
 
 __all__ = [
     "DEFAULT_PATH",
     "Broker",
     "Config",
     "GardenSection",
+    "IssuerSection",
     "Listen",
     "Loaded",
     "MetricsSection",

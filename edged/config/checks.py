@@ -49,6 +49,13 @@ def name(value: str) -> str:
     return value
 
 
+def issuer(value: str) -> str:
+    """An issuer: the ``kid`` of signatures."""
+    if not _NAME.fullmatch(value):
+        raise ValueError('use 1 to 63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, such as "erp"')
+    return value
+
+
 def interface(value: str) -> str:
     """A Linux interface name (at most 15 characters) or a prefix of one with a star at the end."""
     if value == "lo":

@@ -41,7 +41,13 @@ def settings(loaded: Loaded) -> list[Setting]:
 
 
 def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
+    match value:
+        case Path():
+            return str(value)
+        case [BaseModel(), *_]:
+            return [table.model_dump(exclude_none=True) for table in value]
+        case _:
+            return value
 
 
 def warnings(config: Config) -> list[str]:
@@ -53,7 +59,8 @@ def _mqtt(config: Config) -> Iterator[str]:
     mqtt = config.mqtt
     brokers = [broker(url) for url in mqtt.brokers]
     if any(not b.tls and not is_loopback(b.host) for b in brokers):
-        yield "mqtt.brokers: a broker beyond this machine without TLS lets anybody on the way read and change commands"
+        able = "read commands and hold them back" if config.security.required else "read and change commands"
+        yield f"mqtt.brokers: a broker beyond this machine without TLS lets anybody on the way {able}"
     if not any(b.tls for b in brokers) and (mqtt.ca_file or mqtt.cert_file):
         yield "mqtt.ca_file, mqtt.cert_file: have no effect, because no broker is mqtts://"
     for key in ("password_file", "ca_file", "cert_file", "key_file"):
@@ -70,13 +77,22 @@ def _mqtt(config: Config) -> Iterator[str]:
 
 
 def _security(config: Config) -> Iterator[str]:
-    if config.security.require_signature:
+    security = config.security
+    if security.issuers and not security.require_signature:
         yield (
-            "security.require_signature: signatures are not in this version; commands from the broker on loopback "
-            "are obeyed unsigned, so whoever may publish there may block subscribers"
+            "security.require_signature = false: unsigned commands are obeyed beside those of security.issuers, so "
+            "their keys protect nothing"
         )
-    else:
+    elif not security.require_signature:
         yield "security.require_signature = false: whoever may publish to the command topics may block subscribers"
+    elif not security.issuers:
+        yield (
+            "security.issuers is empty: commands from the broker on loopback are obeyed unsigned, so whoever may "
+            "publish there may block subscribers"
+        )
+    for issuer in security.issuers:
+        if issuer.other_key is not None:
+            yield f"security.issuers: {issuer.name} has two keys; take the old one out once nothing signs with it"
 
 
 def _garden(config: Config) -> Iterator[str]:

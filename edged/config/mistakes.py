@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -17,7 +17,7 @@ ENVIRONMENT_PREFIX = "EDGED_"
 
 # Keys of the contract that this version does not know yet: who copies a newer file must not search for a typing error.
 _LATER = frozenset({
-    "brake", "xdp", "policy.cut_calendar", "policy.guard_reblock", "policy.local_trust", "security.issuers",
+    "brake", "xdp", "policy.cut_calendar", "policy.guard_reblock", "policy.local_trust",
 })  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def sentence(detail: ErrorDetails, origins: Mapping[str, str], merged: Mapping[s
     origin = _origin(names, origins)
     if detail["type"] == "missing":
         return f"{key}: is required; {_example(names)}"
-    equals = "" if value is None or isinstance(value, dict) else f" = {_shown(value)}"
+    equals = "" if value is None or _is_table(value) else f" = {_shown(_masked(value, names))}"
     return f"{key}{equals} ({origin}): {_remedy(detail, names, origin)}"
 
 
@@ -61,10 +61,8 @@ def _remedy(detail: ErrorDetails, names: tuple[str, ...], origin: str) -> str:
             return _unknown(names)
         case "too_short" | "string_too_short":
             return f"must not be empty; {_example(names)}"
-        case "list_type" if origin.startswith(ENVIRONMENT_PREFIX):
-            return 'must be a list; write it as JSON: ["a", "b"]'
         case "list_type":
-            return 'must be a list; write ["a", "b"]'
+            return f"must be a list; write {_list_example(names, origin)}"
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"must be a table; write [{_dotted(names)}] on a line of its own and its keys below"
         case kind if kind in _REMEDIES:
@@ -73,10 +71,17 @@ def _remedy(detail: ErrorDetails, names: tuple[str, ...], origin: str) -> str:
             return lower_first(detail["msg"])
 
 
+def _list_example(names: tuple[str, ...], origin: str) -> str:
+    of_tables = _table_of(field_of(names)) is not None
+    if origin.startswith(ENVIRONMENT_PREFIX):
+        return 'it as JSON: [{"name": "…", …}]' if of_tables else 'it as JSON: ["a", "b"]'
+    return f"[[{_dotted(names)}]], with two brackets on each side, once for each" if of_tables else '["a", "b"]'
+
+
 def _unknown(names: tuple[str, ...]) -> str:
     if any(parent in _LATER for parent in _parents(names)):
         return f"comes with a later version of edged; this is {__version__}, remove it"
-    known = {".".join(key) for key in known_keys()}
+    known = {".".join(key) for key in known_keys(lists=True)}
     known |= {key.rpartition(".")[0] for key in known} - {""}
     key = ".".join(names)
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
@@ -85,14 +90,26 @@ def _unknown(names: tuple[str, ...]) -> str:
     return f"no such key; did you mean {near[0]}?" if near else "no such key; remove it"
 
 
-def known_keys(model: type[BaseModel] = Config, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every key of the file, in the order of the models."""
+def known_keys(
+    model: type[BaseModel] = Config, path: tuple[str, ...] = (), *, lists: bool = False
+) -> Iterator[tuple[str, ...]]:
+    """Every key of the file, in the order of the models; with ``lists`` also those of each table in a list."""
     for field_name, field in model.model_fields.items():
         here = (*path, field_name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from known_keys(field.annotation, here)
+        below = _table_of(field)
+        if below is not None and (lists or below is field.annotation):
+            yield from known_keys(below, here, lists=lists)
         else:
             yield here
+
+
+def _table_of(field: FieldInfo | None) -> type[BaseModel] | None:
+    """The model of a table, or of each table in a list; None for a plain value."""
+    kind = field.annotation if field else None
+    for candidate in (kind, *get_args(kind)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
 
 
 def _example(names: tuple[str, ...]) -> str:
@@ -102,21 +119,20 @@ def _example(names: tuple[str, ...]) -> str:
     if field.examples:
         return f"write for instance {names[-1]} = {_shown(field.examples[0])}"
     required = [
-        n for n in known_keys() if n[: len(names)] == names and (f := field_of(n)) is not None and f.is_required()
+        n
+        for n in known_keys(lists=True)
+        if n[: len(names)] == names and (f := field_of(n)) is not None and f.is_required()
     ]
     return "write at least " + ", ".join(".".join(n) for n in required)
 
 
 def field_of(key: tuple[str, ...]) -> FieldInfo | None:
     """The declaration of a key, None where there is none."""
-    model: type[BaseModel] = Config
+    model: type[BaseModel] | None = Config
     field = None
     for part in key:
-        field = model.model_fields.get(part)
-        if field is None:
-            return None
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            model = field.annotation
+        field = model.model_fields.get(part) if model else None
+        model = _table_of(field)
     return field
 
 
@@ -151,6 +167,16 @@ def _value_at(table: Mapping[str, Any], location: tuple[str | int, ...]) -> Any:
         value = value.get(part) if isinstance(value, Mapping) else None
     field = field_of(tuple(str(part) for part in location))
     return field.default if value is None and field is not None else value
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(entry, dict) for entry in value))
+
+
+def _masked(value: Any, names: tuple[str, ...]) -> Any:
+    """Where a public key belongs, somebody may have written the private one: that is not for screens and logs."""
+    may_be_secret = names[:2] == ("security", "issuers") and names[-1] in {"issuers", "key", "other_key"}
+    return f"{value:.8}…" if may_be_secret and isinstance(value, str) and len(value) > 8 else value
 
 
 def _shown(value: Any) -> str:

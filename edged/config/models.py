@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edged.config import checks
+from edged.config.section import Section, wrong
+from edged.config.security import SecuritySection
 from edged.errors import ConfigError
 
 MIB = 1 << 20
@@ -34,17 +35,6 @@ RouteTable = Annotated[int, AfterValidator(checks.route_table)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PrefixLength = Annotated[int, Field(ge=32, le=128)]
 Distinct = AfterValidator(checks.distinct)
-
-
-def wrong(key: str, text: str) -> PydanticCustomError:
-    """An error about ``key`` (dotted, from the root), whatever field the validator that noticed it hangs on."""
-    return PydanticCustomError("edged", "{text}", {"key": key, "text": text})
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys are errors, values are strict and frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class NetworkSection(Section):
@@ -126,15 +116,6 @@ class MqttSection(Section):
                 f"mqtt.password_file = {str(self.password_file)!r}: the first line is empty; write the password there"
             )
         return password
-
-
-class SecuritySection(Section):
-    """Whose commands are obeyed."""
-
-    require_signature: bool = Field(
-        True,
-        description="Obey signed commands only. Unsigned ones are accepted from a broker on loopback all the same.",
-    )
 
 
 class GardenSection(Section):
@@ -237,15 +218,15 @@ class Config(BaseSettings):
     @classmethod
     def _unsigned_only_on_loopback(cls, value: SecuritySection, info: ValidationInfo) -> SecuritySection:
         mqtt = info.data.get("mqtt")
-        if mqtt is None or not value.require_signature:
+        if mqtt is None or value.required or not value.require_signature:
             return value
         remote = [url for url in mqtt.brokers if not checks.is_loopback(checks.broker(url).host)]
         if remote:
             raise wrong(
                 "security.require_signature",
-                f"signatures are not in this version, and {remote[0]} is not on loopback: anybody who can publish "
-                "there could block subscribers; bridge to it from a broker on 127.0.0.1, or write false here and let "
-                "the broker's own access rules protect the command topics",
+                f"security.issuers names nobody, and {remote[0]} is not on loopback: anybody who can publish there "
+                "could block subscribers; name who signs in [[security.issuers]], or write false here and let the "
+                "broker's own access rules protect the command topics",
             )
         return value
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
-from edged import config
-from edged.config import Config, checks, load, load_with_origins, settings, warnings
+from edged import config, envelope
+from edged.config import Config, checks, load, load_with_origins, security, settings, warnings
 from edged.config.mistakes import known_keys
+from edged.domain import roles
 from edged.errors import ConfigError
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "edged.toml"
+KEYS = [envelope.public_text(envelope.OKPKey.derive_key(word)) for word in ("erp", "noc", "next")]
 GOOD = """
 gateway = "gw1"
 [network]
@@ -102,6 +106,15 @@ MISTAKES = [
     ("policy", "colour = 1", "policy.colour", "1", "no such key; remove it"),
     ("brake", "enabled = true", "brake", "", "comes with a later version"),
     ("xdp", 'mode = "auto"', "xdp", "", "comes with a later version"),
+    ("security", "require_signature = 1", "security.require_signature", "1", "true or false"),
+    ("security", "max_age_hours = 0", "security.max_age_hours", "0", "at least 1"),
+    ("security", "max_age_hours = 673", "security.max_age_hours", "673", "at most 672"),
+    ("security", "max_age_hours = 1.5", "security.max_age_hours", "1.5", "whole number"),
+    ("security", "max_ahead_minutes = -1", "security.max_ahead_minutes", "-1", "at least 0"),
+    ("security", "max_ahead_minutes = 1441", "security.max_ahead_minutes", "1441", "at most 1440"),
+    ("security", 'issuers = "erp"', "security.issuers", '"erp"', "[[security.issuers]], with two brackets"),
+    ("security", "issuers = [1]", "security.issuers[0]", "1", "must be a table"),
+    ("security.issuers", 'name = "erp"', "security.issuers", "", "[[security.issuers]], with two brackets"),
     ("metrics", "listen = 9464", "metrics.listen", "9464", 'text in "quotes"'),
 ]
 
@@ -221,10 +234,122 @@ def test_unsigned_commands_are_for_loopback(file: Path, host: str) -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "broker.example.net", "localhost.example.net", "[2001:db8::1]"])
 def test_a_broker_elsewhere_needs_a_word(file: Path, host: str) -> None:
     text = complaint(file, f'brokers = ["mqtt://127.0.0.1", "mqtts://{host}"]', into="mqtt")
-    assert "security.require_signature = true (default): signatures are not in this version" in text
+    assert "security.require_signature = true (default): security.issuers names nobody" in text
+    assert "[[security.issuers]], or write false" in text
     assert host in text
     file.write_text(file.read_text() + "[security]\nrequire_signature = false\n")
     assert not load(file).security.require_signature
+
+
+# -- issuers -----------------------------------------------------------------------------------------------------
+
+ERP = f'name = "erp"\nkey = "{KEYS[0]}"\nroles = ["billing"]'
+NOC = f'name = "noc"\nkey = "{KEYS[1]}"\nroles = ["noc", "operator"]'
+
+
+def issuers(*tables: str, top: str = "") -> str:
+    """A good file with these issuers, and ``top`` as the lines of [security]."""
+    return f"{GOOD}[security]\n{top}\n" + "".join(f"[[security.issuers]]\n{table}\n" for table in tables)
+
+
+def test_issuers_are_read(file: Path) -> None:
+    file.write_text(issuers(ERP + f'\nother_key = "{KEYS[2]}"', NOC))
+    security = load(file).security
+    erp, noc = security.issuers
+    assert (erp.name, erp.keys, erp.roles) == ("erp", (KEYS[0], KEYS[2]), ["billing"])
+    assert (noc.name, noc.keys, noc.roles) == ("noc", (KEYS[1],), ["noc", "operator"])
+    assert (security.max_ahead_minutes, security.max_age_hours) == (5, 24)
+
+
+@pytest.mark.parametrize(
+    ("text", "required"),
+    [
+        (GOOD, False),  # loopback and nobody who could sign
+        (issuers(ERP), True),  # also on loopback
+        (issuers(ERP, top="require_signature = false"), False),
+        (issuers(ERP) + '[mqtt]\nbrokers = ["mqtts://b.example"]\n', True),
+        (issuers(top="require_signature = false") + '[mqtt]\nbrokers = ["mqtts://b.example"]\n', False),
+    ],
+)
+def test_when_signatures_are_required(file: Path, text: str, required: bool) -> None:
+    file.write_text(text)
+    assert load(file).security.required is required
+
+
+ISSUER_MISTAKES = [
+    ([ERP.replace("erp", "e r p")], "security.issuers[0].name", 'such as "erp"'),
+    ([ERP.replace("erp", "")], "security.issuers[0].name", 'such as "erp"'),
+    ([ERP.replace("billing", "root")], "security.issuers[0].roles[0]", "'billing', 'security', 'legal', 'noc' or"),
+    ([ERP.replace('"billing"', "")], "security.issuers[0].roles", "must not be empty"),
+    ([ERP.replace('"billing"', '"noc", "noc"')], "security.issuers[0].roles", "noc more than once"),
+    ([ERP.replace('["billing"]', '"billing"')], "security.issuers[0].roles", 'write ["a", "b"]'),
+    ([ERP.replace(KEYS[0], KEYS[0] + "=")], "security.issuers[0].key", f'write "{KEYS[0]}"'),
+    ([ERP.replace(KEYS[0], "A" * 43)], "security.issuers[0].key", "anybody could sign"),
+    ([ERP.replace(KEYS[0], "short")], "security.issuers[0].key", "43 characters"),
+    ([NOC, ERP + '\nother_key = "x"'], "security.issuers[1].other_key", "43 characters"),
+    ([ERP + f'\nother_key = "{KEYS[0]}"'], "security.issuers[0].other_key", "same as key"),
+    (['name = "erp"\nroles = ["noc"]'], "security.issuers[0].key", "is required; write for instance key = "),
+    ([f'name = "erp"\nkey = "{KEYS[0]}"'], "security.issuers[0].roles", 'for instance roles = ["billing"]'),
+    ([f'key = "{KEYS[0]}"\nroles = ["noc"]'], "security.issuers[0].name", 'write for instance name = "erp"'),
+    ([ERP, NOC.replace('"noc"\n', '"erp"\n')], "security.issuers", 'two are named "erp"'),
+    ([ERP, NOC.replace(KEYS[1], KEYS[0])], "security.issuers", "erp and noc have the same key"),
+    ([ERP, NOC + f'\nother_key = "{KEYS[0]}"'], "security.issuers", "erp and noc have the same key"),
+    ([ERP + "\nrolls = []"], "security.issuers[0].rolls", "did you mean security.issuers.roles?"),
+]
+
+
+@pytest.mark.parametrize(("tables", "key", "remedy"), ISSUER_MISTAKES, ids=[m[2][:30] for m in ISSUER_MISTAKES])
+def test_a_mistake_about_an_issuer_names_key_and_remedy(file: Path, tables: list[str], key: str, remedy: str) -> None:
+    file.write_text(issuers(*tables))
+    with pytest.raises(ConfigError) as error:
+        load(file)
+    text = str(error.value)
+    assert f"{file}: 1 error\n" in text
+    assert re.search(rf"  {re.escape(key)}( = .*)?( \(file\))?: ", text)
+    assert remedy in text
+
+
+def test_a_private_key_is_neither_taken_nor_shown(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private = envelope.generate()
+    line = "".join(envelope.private_text(private).splitlines()[1:-1])
+    file.write_text(issuers(ERP.replace(KEYS[0], line)))
+    with pytest.raises(ConfigError, match="this is a private key") as error:
+        load(file)
+    assert line[-32:] not in str(error.value)
+    file.write_text(GOOD)
+    monkeypatch.setenv("EDGED_SECURITY__ISSUERS", line)
+    with pytest.raises(ConfigError, match=r'EDGED_SECURITY__ISSUERS.*write it as JSON: \[\{"name"') as error:
+        load(file)
+    assert line[-32:] not in str(error.value)
+
+
+def test_issuers_from_the_environment_are_json(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDGED_SECURITY__ISSUERS", json.dumps([{"name": "erp", "key": KEYS[0], "roles": ["billing"]}]))
+    loaded = load_with_origins(file)
+    assert loaded.config.security.issuers[0].name == "erp"
+    (shown,) = [s for s in settings(loaded) if s.key == "security.issuers"]
+    assert shown.origin == "EDGED_SECURITY__ISSUERS"
+    assert shown.value == [{"name": "erp", "key": KEYS[0], "roles": ["billing"]}]
+    monkeypatch.setenv("EDGED_SECURITY__ISSUERS", json.dumps([{"name": "erp", "key": "x", "roles": ["billing"]}]))
+    with pytest.raises(ConfigError, match=r"security.issuers\[0\].key.*EDGED_SECURITY__ISSUERS.*43 characters"):
+        load(file)
+
+
+def test_warnings_about_issuers(file: Path) -> None:
+    file.write_text(issuers(ERP + f'\nother_key = "{KEYS[2]}"'))
+    text = "\n".join(warnings(load(file)))
+    assert "erp has two keys" in text
+    assert "require_signature" not in text
+    assert "security.issuers is empty" not in text
+    file.write_text(issuers(ERP, top="require_signature = false"))
+    assert "their keys protect nothing" in "\n".join(warnings(load(file)))
+    file.write_text(issuers(ERP) + '[mqtt]\nbrokers = ["mqtt://192.0.2.9"]\n')
+    assert "on the way read commands and hold them back" in "\n".join(warnings(load(file)))
+
+
+def test_roles_and_keys_are_those_of_the_rules() -> None:
+    assert get_args(security.Role) == roles.ROLES
+    assert envelope.ROLES == roles.ROLES
 
 
 def test_broker_and_listen_addresses_are_taken_apart() -> None:
@@ -256,7 +381,7 @@ def test_the_password_is_the_first_line(file: Path, tmp_path: Path) -> None:
 
 def test_warnings_say_what_will_surprise(file: Path, tmp_path: Path) -> None:
     text = "\n".join(warnings(load(file)))
-    for word in ("require_signature", "garden.networks is empty", "DNS", "site_listen is empty", "no phone"):
+    for word in ("security.issuers is empty", "garden.networks is empty", "DNS", "site_listen is empty", "no phone"):
         assert word in text
     secret = tmp_path / "password"
     secret.write_text("x")
@@ -286,7 +411,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
     """The commented lines of the installed file are the defaults, and all of it loads when they are switched on."""
     text = EXAMPLE.read_text()
     load(EXAMPLE)
-    everything = tomllib.loads(re.sub(r"^#(?=[a-z_0-9]+ = )", "", text, flags=re.MULTILINE))
+    everything = tomllib.loads(re.sub(r"^#(?=[a-z_0-9]+ = |\[\[)", "", text, flags=re.MULTILINE))
     shown = {
         (k,) if not isinstance(v, dict) else (k, below)
         for k, v in everything.items()
@@ -304,6 +429,7 @@ def test_the_example_shows_every_key_with_its_default() -> None:
         "networks",
         "domains",
         "provider",
+        "issuers",
     }
     fresh = Config.model_validate(tomllib.loads(GOOD))
     for section in ("policy", "metrics", "security", "mqtt", "network"):
