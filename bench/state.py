@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edged import plan
-from edged.domain.entry import Entry
+from edged.consequences import Pair
+from edged.consequences import changes as changes_of
 from edged.domain.levels import Level
-from edged.domain.model import Reason, Subscriber
-from edged.plan import Owned
-from edged.store.rows import Write
+from edged.domain.model import Policy, Reason, Subscriber
+from edged.store.rows import Known, Write
 from edged.store.store import Store
 
 from .common import BenchError, stop
@@ -43,7 +43,6 @@ def fill(directory: Path, people: Addresses) -> None:
     """All of ``people`` are subscribers walled for debt since now, as ``bind`` and ``block`` leave them."""
     now = int(time.time() * 1000)
     debt = {"debt": Reason(level=int(Level.WALLED), since=now, onset=now)}
-    entry = Entry(level=int(Level.WALLED))
     ordered = people.copy()
     ordered.sort()
     names = [f"C-{number:07}" for number in range(len(ordered))]
@@ -54,12 +53,13 @@ def fill(directory: Path, people: Addresses) -> None:
     gc.disable()  # a million values that are no cycles: looking for some would take a quarter of the time
     try:
         for first in range(0, len(names), _CHUNK):
-            write = Write()
+            write, changes = Write(), []
             for at in range(first, min(first + _CHUNK, len(names))):
                 number = store.new_id()
                 state = Subscriber(names[at], reasons=debt, level=int(Level.WALLED), since=now)
-                write.subscribers[number] = (state, 0)
-                write.addresses[tag + packed[4 * at : 4 * at + 4]] = Owned(number, entry)
+                key = tag + packed[4 * at : 4 * at + 4]
+                changes.append(Pair(None, Known(number, state, (key,))))
+            changes_of(write, changes, now, Policy())
             store.commit(write, now)
     finally:
         gc.enable()

@@ -225,7 +225,11 @@ class Core:
     async def _ready(self) -> None:
         await self.keeper.in_sync.wait()
         self._notifier.notify("READY=1")
-        _log.info("in force: %d subscribers known, %d restricted", sum(self.store.levels), sum(self.store.levels[1:]))
+        _log.info(
+            "in force: %d subscribers known, %d restricted",
+            sum(self.store.totals.levels),
+            sum(self.store.totals.levels[1:]),
+        )
 
     async def _who(self, address: str) -> Any:
         return await self.keeper.do(self.keeper.pipeline.questions.standing, address)
@@ -251,9 +255,9 @@ class Core:
                 level, direction, action = name.split("_")
                 packets[level, direction, action] = n
         return {
-            "levels": {x.word: self.store.levels[x] for x in Level},
+            "levels": {x.word: self.store.totals.levels[x] for x in Level},
             "sets": self.enforcer.set_counts(),
-            "promises": {"running": self.store.promises},
+            "promises": {"running": self.store.totals.promises},
             "packets": packets,
         }
 

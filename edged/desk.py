@@ -14,16 +14,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any, Protocol
 
 from edged import __version__
+from edged.answers import Answer
 from edged.domain.levels import Level
 from edged.domain.model import REASONS, rfc3339
 from edged.domain.rejection import Rejected
 from edged.errors import EdgedError, KernelError
+from edged.intake import Incoming
 from edged.keeper import Keeper
 from edged.mqtt.message import Inbound, Outbound
 from edged.mqtt.session import Session
 from edged.mqtt.topics import Topics
 from edged.observer import Observer
-from edged.pipeline import Answer
 
 _log = logging.getLogger(__name__)
 STATE_PAUSE = 1.0
@@ -66,7 +67,7 @@ class Desk:
 
     async def handle(self, messages: Sequence[Inbound]) -> list[Outbound]:
         """Carry out what arrived; returns the answers when all of it is committed and enforced."""
-        outcome = await self._keeper.process([m.payload for m in messages])
+        outcome = await self._keeper.process([self._incoming(m) for m in messages])
         now, moment = time.monotonic(), self._keeper.pipeline.clock()
         answers = []
         for message, answer in zip(messages, outcome.answers, strict=True):
@@ -76,6 +77,9 @@ class Desk:
             correlation = message.correlation if message.response_topic else None
             answers.append(Outbound(topic, finished, correlation=correlation))
         return answers
+
+    def _incoming(self, m: Inbound) -> Incoming:
+        return Incoming(m.payload, self._topics.source(m.topic), m.response_topic or "", m.correlation)
 
     @staticmethod
     def _finished(answer: Answer, moment: int, seconds: float) -> bytes:
@@ -96,8 +100,10 @@ class Desk:
         return Outbound(self._topics.state, json.dumps(document).encode(), retain=True)
 
     async def _document(self) -> dict[str, Any]:
-        """The state document. ``brake``, ``epoch``, ``seq`` and ``hash`` join it with the issues that bring them."""
-        levels = list(self._keeper.store.levels)
+        """The state document. ``brake`` joins it with the issue that brings it."""
+        numberings = self._keeper.pipeline.numberings
+        latest = numberings.latest
+        levels = self._keeper.store.totals.levels
         return {
             "v": 1,
             "gateway": self._topics.gateway,
@@ -107,6 +113,10 @@ class Desk:
             "subscribers": sum(levels),
             "levels": {x.word: levels[x] for x in Level if x},
             "last_batch": self._keeper.pipeline.last_batch or None,
+            "epoch": latest.epoch if latest else None,
+            "seq": latest.seq if latest else None,
+            "streams": {f"{n.issuer} {n.source}": [n.epoch, n.seq] for n in numberings.all()},
+            "hash": self._keeper.store.totals.hash,
             "in_sync": self._keeper.in_sync.is_set(),
             "portal": "up" if self.portal and self.portal.up else "down",
             "xdp": "off",
@@ -144,7 +154,8 @@ class Desk:
             messages = []
             for number, event in rows:
                 head = {"v": 1, "gateway": self._topics.gateway, "id": number}
-                messages.append(Outbound(self._topics.event, json.dumps(head | json.loads(event)).encode()))
+                text = json.dumps(event.document if event.topic else head | event.document).encode()
+                messages.append(Outbound(event.topic or self._topics.event, text, correlation=event.correlation))
             if not self.session or not await self.session.publish(*messages):
                 return  # the next connect wakes us
             await self._keeper.do(self._keeper.store.forget_events, rows[-1][0])
@@ -173,8 +184,8 @@ class Desk:
                 "since": self._since,
                 "uptime_s": round(time.monotonic() - self._began, 1),
                 "in_sync": told["in_sync"],
-                "levels": {x.word: self._keeper.store.levels[x] for x in Level},
-                "promises": self._keeper.store.promises,
+                "levels": {x.word: self._keeper.store.totals.levels[x] for x in Level},
+                "promises": self._keeper.store.totals.promises,
                 "mqtt": {
                     "connected": session.connected if session else None,
                     "brokers": self._urls,
@@ -213,7 +224,7 @@ class Desk:
 
     async def _on_apply(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         began = time.monotonic()
-        outcome = await self._keeper.process([str(request.get("line", "")).encode()])
+        outcome = await self._keeper.process([Incoming(str(request.get("line", "")).encode())])
         finished = self._finished(outcome.answers[0], self._keeper.pipeline.clock(), time.monotonic() - began)
         yield {"result": json.loads(finished)}
 
@@ -249,7 +260,7 @@ def describe(keeper: Keeper) -> dict[str, Any]:
         },
         "store": {
             "path": str(keeper.store.path),
-            "subscribers": sum(keeper.store.levels),
+            "subscribers": sum(keeper.store.totals.levels),
             "last_commit": rfc3339(int(keeper.last_commit * 1000)) if keeper.last_commit else None,
             "last_error": next((x["text"] for x in reversed(keeper.errors) if x["where"] == "store"), None),
         },

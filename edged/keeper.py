@@ -18,6 +18,7 @@ from typing import ParamSpec, TypeVar
 from edged.domain.model import rfc3339
 from edged.errors import EdgedError, KernelError, StoreError
 from edged.gardens import Gardens
+from edged.intake import Incoming
 from edged.nft.enforcer import Enforcer
 from edged.nft.routing import Steering
 from edged.nft.watch import Watch
@@ -99,7 +100,7 @@ class Keeper:
 
     # -- commands --------------------------------------------------------------------------------------------
 
-    async def process(self, payloads: Sequence[bytes]) -> Outcome:
+    async def process(self, payloads: Sequence[Incoming]) -> Outcome:
         """Commit and enforce; returns when the kernel has it, however long that takes."""
         self.queued += len(payloads)
         try:
@@ -111,7 +112,7 @@ class Keeper:
             self.queued -= len(payloads)
         return outcome
 
-    async def _processed(self, payloads: Sequence[bytes]) -> Outcome:
+    async def _processed(self, payloads: Sequence[Incoming]) -> Outcome:
         """One payload that meets a fault of ours must neither stop the others nor be delivered again for ever."""
         try:
             return await self.persist(self.pipeline.process, payloads)

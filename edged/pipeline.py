@@ -1,4 +1,4 @@
-"""The path of a command: parse ─► decide ─► commit ─► plan ─► apply ─► answer. Synchronous, for one thread.
+"""The path of a command: verify ─► parse ─► decide ─► commit ─► plan ─► apply ─► answer. Synchronous, for one thread.
 
 Everything that changes what is in force goes through :class:`Pipeline`: MQTT messages, local commands, timers, a seen
 notice. It loads what a group of commands touches, decides in memory, commits once (fsync), and hands one transaction
@@ -10,30 +10,31 @@ from __future__ import annotations
 
 import errno
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from edged.answers import Answer, Ledger, refused, repeated, without
 from edged.domain import command as c
 from edged.domain import decide
 from edged.domain.address import Addressing, check_name
+from edged.domain.batch import Chunk
 from edged.domain.model import Policy, rfc3339
 from edged.domain.rejection import Rejected
+from edged.envelope import Keyring
 from edged.errors import KernelError, SetFull
+from edged.intake import Incoming, Refusal, Refused, Request, read
 from edged.nft.enforcer import Enforcer
+from edged.numberings import Numberings
 from edged.observer import Observer
 from edged.plan import diff
 from edged.questions import Questions
-from edged.store.rows import Write
+from edged.store.rows import UNMARKED, Write
 from edged.store.store import Store
 from edged.workset import Workset
 
 KEEP_IDS_MS = 30 * 86_400_000
 """How long a batch id is remembered (contract §1)."""
-
-FULL_RESULTS = 50
-"""Batches up to this size are answered command by command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +48,6 @@ class Settings:
 
 
 @dataclass(slots=True)
-class Answer:
-    """The ack document of one payload; ``enforced`` is filled in when the kernel has it."""
-
-    document: dict[str, Any]
-    operations: list[tuple[str, str]] = field(default_factory=list)
-    """(op, status) of each command, for the observer."""
-    fresh: bool = True
-    """Whether it has to be remembered under its batch id."""
-
-
-@dataclass(slots=True)
 class Outcome:
     """What became of a group of payloads."""
 
@@ -67,17 +57,25 @@ class Outcome:
 
 
 class Pipeline:
-    """``clock`` gives Unix milliseconds. Not safe for several threads."""
+    """``clock`` gives Unix milliseconds. Not safe for several threads. ``keyring`` may be replaced between calls."""
 
     def __init__(
-        self, settings: Settings, store: Store, enforcer: Enforcer, observer: Observer, clock: Callable[[], int]
+        self,
+        settings: Settings,
+        store: Store,
+        enforcer: Enforcer,
+        observer: Observer,
+        clock: Callable[[], int],
+        keyring: Keyring | None = None,
     ) -> None:
         self.settings = settings
         self.store = store
         self.enforcer = enforcer
         self.observer = observer
         self.clock = clock
+        self.keyring = keyring or Keyring((), required=False, audience=(), max_ahead=0, max_age=0)
         self.questions = Questions(store, enforcer, settings.addressing, settings.policy, clock)
+        self.numberings = Numberings(store.numberings())
         self.last_error = ""
         self.doubt = "error"
         """Why the last change was not enforced: error or growth."""
@@ -87,23 +85,25 @@ class Pipeline:
 
     # -- commands --------------------------------------------------------------------------------------------
 
-    def process(self, payloads: Sequence[bytes]) -> Outcome:
-        """Everything the payloads ask for, in order, as one commit and one transaction.
+    def process(self, messages: Sequence[Incoming]) -> Outcome:
+        """Everything the messages ask for, in order, as one commit and one transaction.
 
         Raises StoreError with nothing changed. A kernel error is not raised: ``Outcome.enforced`` is False then.
         """
         now, began = self.clock(), time.perf_counter()
         work = Workset(self.store, self.settings.addressing)
-        answers = self._answer_all(payloads, work, now)
+        self.numberings.begin()
+        answers = self._answer_all(messages, work, now)
         write = work.written(now, self.settings.policy)
+        write.numberings.update(self.numberings.moved)
         for answer in answers:
-            name = answer.document["id"]
-            if answer.fresh and name is not None:
-                write.answers[name] = _without(answer.document, work.forgotten)
+            if answer.fresh:
+                write.answers[answer.issuer, answer.document["id"]] = without(answer.document, work.forgotten)
         last = next((a.document["id"] for a in reversed(answers) if a.fresh), "")
         self._commit(write, now, {"last_batch": last} if last else {})
+        self.numberings.keep()
         self.last_batch = last or self.last_batch
-        enforced = self._enforce(work, write)
+        enforced = self._enforce(write)
         self._tell(answers)
         self.last_seconds = time.perf_counter() - began
         return Outcome(answers, enforced, bool(write.gardens))
@@ -111,125 +111,97 @@ class Pipeline:
     def _tell(self, answers: Sequence[Answer]) -> None:
         """Tell the observer: only of what is committed, so that a retried group is counted once."""
         for answer in answers:
-            for op, status in answer.operations:
-                self.observer.command(op, status)
-            for result in answer.document["results"] if answer.operations else ():
-                if "code" in result:
-                    self.observer.rejection(result["code"])
+            for (op, status), n in answer.operations.items():
+                self.observer.command(op, status, n)
+            for code, n in answer.codes.items():
+                self.observer.rejection(code, n)
 
-    def _answer_all(self, payloads: Sequence[bytes], work: Workset, now: int) -> list[Answer]:
-        read: list[c.Batch | dict[str, Any] | Rejected] = []
-        for payload in payloads:
-            try:
-                read.append(c.read_payload(payload, self.settings.max_payload))
-            except Rejected as e:
-                read.append(e)
-        known = self.store.answers([b.id for b in read if isinstance(b, c.Batch)])
-        work.load(_names(read))
+    def _answer_all(self, messages: Sequence[Incoming], work: Workset, now: int) -> list[Answer]:
+        limit = self.settings.max_payload
+        items = [read(m, self.keyring, limit, now) for m in messages]
+        known = self.store.answers([(i.issuer, i.name) for i in items if isinstance(i, Request) and i.head])
+        fresh = [i for i in items if isinstance(i, Request) and (i.issuer, i.name) not in known]
+        work.load(sub for i in fresh for cmd in i.commands if (sub := getattr(cmd, "sub", None)) is not None)
         answers: list[Answer] = []
-        for item in read:
-            if isinstance(item, Rejected):
-                answers.append(self._refused(item, now, item.batch))
-            elif isinstance(item, c.Batch):
-                answer = self._known(known[item.id]) if item.id in known else self._batch(item, work, now)
-                known[item.id] = answer.document
-                answers.append(answer)
+        for item in items:
+            if isinstance(item, Refusal):
+                answers.append(refused(self.settings.gateway, item.rejected, now, item.name))
+            elif item.head is None:
+                answers.append(self._run(item, work, now, fresh=False))
+            elif (item.issuer, item.name) in known:
+                answers.append(repeated(known[item.issuer, item.name]))
             else:
-                answers.append(self._bare(item, work, now))
+                answer = self._batch(item, work, now)
+                if answer.fresh:
+                    known[item.issuer, item.name] = answer.document
+                answers.append(answer)
         return answers
 
-    def _batch(self, batch: c.Batch, work: Workset, now: int) -> Answer:
-        if batch.expires is not None and batch.expires.timestamp() * 1000 <= now:
-            detail = f"the batch expired at {batch.expires.isoformat()}"
-            return self._refused(Rejected("expired", detail), now, batch.id)
-        return self._run(batch.commands, work, now, batch.id, batch.issuer or "")
-
-    def _bare(self, command: dict[str, Any], work: Workset, now: int) -> Answer:
-        """A single command without a batch: it gets an id of its own and is never a duplicate."""
-        answer = self._run([command], work, now, f"bare-{uuid.uuid4().hex[:16]}", "")
-        answer.fresh = False
+    def _batch(self, request: Request, work: Workset, now: int) -> Answer:
+        head = request.head
+        assert head is not None  # noqa: S101  a bare command goes another way
+        try:
+            if isinstance(head, Chunk):
+                raise Rejected("unknown_op", "snapshots are not in this version")
+            gap, work.mark = None, UNMARKED
+            if head.seq is not None:
+                gap, work.mark = self.numberings.take(request.issuer, request.source, head.epoch or "", head.seq)
+        except Rejected as e:
+            return refused(self.settings.gateway, e, now, request.name)
+        answer = self._run(request, work, now, fresh=True)
+        if gap:
+            answer.document["gap"] = {"expected": gap.expected, "got": gap.got}
+            stream = {"issuer": request.issuer, "stream": request.source, "epoch": head.epoch or ""}
+            work.tell({"event": "resync.wanted", **stream, "expected": gap.expected, "got": gap.got})
         return answer
 
-    @staticmethod
-    def _known(document: dict[str, Any]) -> Answer:
-        return Answer({**document, "duplicate": True}, fresh=False)
-
-    def _refused(self, e: Rejected, now: int, name: str | None = None) -> Answer:
-        result = {"i": 0, "sub": None, "status": "rejected", "code": e.code, "detail": e.detail}
-        return Answer(self._document(name, now, [result], 1), [("unknown", "rejected")], fresh=False)
-
-    def _run(self, commands: list[Any], work: Workset, now: int, name: str | None, issuer: str) -> Answer:
-        results: list[dict[str, Any]] = []
-        operations: list[tuple[str, str]] = []
-        for i, raw in enumerate(commands):
-            result = self._one(raw, work, now, issuer)
-            op = raw.get("op") if isinstance(raw, dict) else None
-            operations.append((str(op) if op in c.OPS else "unknown", result["status"]))
-            results.append({"i": i, **result})
-        return Answer(self._document(name, now, results, len(commands)), operations)
-
-    def _one(self, raw: Any, work: Workset, now: int, issuer: str) -> dict[str, Any]:
-        named = raw.get("sub") if isinstance(raw, dict) else None
-        sub = named if isinstance(named, str) and named.isprintable() else None  # half a surrogate pair is no UTF-8
-        try:
-            cmd = c.read_command(raw)
-            if not isinstance(cmd, c.GardenList) and cmd.sub is not None:
-                check_name(cmd.sub)
-            return {"sub": sub, **self._carry_out(cmd, work, now, issuer)}
-        except Rejected as e:
-            return {"sub": sub, "status": "rejected", "code": e.code, "detail": e.detail}
+    def _run(self, request: Request, work: Workset, now: int, *, fresh: bool) -> Answer:
+        ledger = Ledger(self.settings.gateway, request.name, now, len(request.commands))
+        for i, cmd in enumerate(request.commands):
+            if isinstance(cmd, Refused):
+                ledger.refuse(i, cmd.sub, cmd.op, cmd.rejected)
+                continue
+            sub, op = getattr(cmd, "sub", None), c.op_of(cmd)
+            try:
+                if sub is not None:
+                    check_name(sub)
+                self._carry_out(i, cmd, op, work, now, request.issuer, ledger)
+            except Rejected as e:
+                ledger.refuse(i, sub, op, e)
+        return ledger.answer(request.issuer, fresh=fresh)
 
     def refuse(self, detail: str) -> Outcome:
         """The outcome for a payload that met a fault of our own: refused, so that it does not come again for ever."""
-        answer = self._refused(Rejected("malformed", detail), self.clock())
+        answer = refused(self.settings.gateway, Rejected("malformed", detail), self.clock(), None)
         self._tell([answer])
         return Outcome([answer], True)
 
-    def _carry_out(self, cmd: c.Command, work: Workset, now: int, issuer: str) -> dict[str, Any]:
+    def _carry_out(self, i: int, cmd: c.Command, op: str, work: Workset, now: int, issuer: str, ledger: Ledger) -> None:
         match cmd:
-            case c.Bind():
-                return {"status": work.bind(cmd, now)}
-            case c.Unbind():
-                return {"status": work.unbind(cmd)}
-            case c.Forget():
-                return {"status": work.forget(cmd)}
-            case c.GardenList():
-                return {"status": work.garden(cmd)}
-            case c.Query():
-                found = work.find(cmd.sub, cmd.address)
-                told = self.questions.describe(found.sub, found.addresses, work.facts(found), now)
-                return {"sub": found.sub.sub, "status": "applied", "record": told}
-            case _:
+            case c.Block() | c.Unblock() | c.Paid() | c.Trust() | c.Untrust():
                 known = work.get(cmd.sub)
-                if isinstance(cmd, c.Block | c.Paid):
+                if known is None and isinstance(cmd, c.Block | c.Paid):
                     work.check_literal(cmd.sub)
                 view = decide.View(known.sub if known else None, work.facts(known))
                 made = decide.decide(cmd, view, now, self.settings.policy, issuer)
                 work.put(cmd.sub, made)
-                out: dict[str, Any] = {"status": made.status}
-                if made.detail:
-                    out["detail"] = made.detail
-                if made.until:
-                    out["until"] = rfc3339(made.until)
-                if made.why:
-                    out["why"] = made.why
-                return out
-
-    def _document(self, name: str | None, now: int, results: list[dict[str, Any]], total: int) -> dict[str, Any]:
-        summary = {"applied": 0, "unchanged": 0, "deferred": 0, "rejected": 0, "held": 0}
-        for r in results:
-            summary[r["status"]] += 1
-        if total > FULL_RESULTS:
-            results = [r for r in results if r["status"] != "applied" or "record" in r]
-        return {
-            "v": 1,
-            "id": name,
-            "gateway": self.settings.gateway,
-            "duplicate": False,
-            "received": rfc3339(now),
-            "summary": summary,
-            "results": results,
-        }
+                ledger.note(i, cmd.sub, op, made.status, _told(made))
+            case c.Bind():
+                ledger.note(i, cmd.sub, op, work.bind(cmd, now))
+            case c.Unbind():
+                ledger.note(i, cmd.sub, op, work.unbind(cmd))
+            case c.Forget():
+                ledger.note(i, cmd.sub, op, work.forget(cmd))
+            case c.GardenList():
+                ledger.note(i, None, op, work.garden(cmd))
+            case c.Query():
+                found = work.find(cmd.sub, cmd.address)
+                told = self.questions.describe(found.sub, found.keys, work.facts(found), now)
+                ledger.note(i, found.sub.sub, op, "applied", {"record": told})
+            case c.Digest():
+                totals = self.store.totals
+                told = {"hash": totals.hash, "shards": totals.digests()}
+                ledger.note(i, None, op, "applied", {"record": told})
 
     # -- the other ways in -----------------------------------------------------------------------------------
 
@@ -264,7 +236,7 @@ class Pipeline:
         """Commit and enforce what nobody waits to be answered for."""
         write = work.written(now, self.settings.policy)
         self._commit(write, now, {})
-        return self._enforce(work, write)
+        return self._enforce(write)
 
     # -- commit and enforce ----------------------------------------------------------------------------------
 
@@ -273,10 +245,9 @@ class Pipeline:
         self.store.commit(write, now, notes)
         self.observer.committed(time.perf_counter() - began)
 
-    def _enforce(self, work: Workset, write: Write) -> bool:
-        before, after = work.transition(write)
+    def _enforce(self, write: Write) -> bool:
         try:
-            self.enforcer.apply(diff(before, after), self.clock())
+            self.enforcer.apply(diff(write.entries), self.clock())
         except SetFull:
             self.doubt = "growth"
             return False
@@ -288,22 +259,16 @@ class Pipeline:
         return self.enforcer.synced
 
 
-def _names(read: Sequence[c.Batch | dict[str, Any] | Rejected]) -> list[str]:
-    """The subscribers that a group of payloads names, for one bulk load."""
-    out: list[str] = []
-    for item in read:
-        commands = item.commands if isinstance(item, c.Batch) else [item] if isinstance(item, dict) else []
-        # What is not printable is refused later, and half a surrogate pair is nothing SQLite could be asked for.
-        subs = (r.get("sub") for r in commands if isinstance(r, dict))
-        out += [sub for sub in subs if isinstance(sub, str) and sub.isprintable()]
+def _told(made: decide.Decision) -> dict[str, Any] | None:
+    """What an answer says of a decision beside its status."""
+    if not made.detail and not made.until:
+        return None
+    out: dict[str, Any] = {"detail": made.detail} if made.detail else {}
+    if made.until:
+        out["until"] = rfc3339(made.until)
+    if made.why:
+        out["why"] = made.why
     return out
-
-
-def _without(document: dict[str, Any], forgotten: set[str]) -> dict[str, Any]:
-    """An answer as it may be kept: nothing of a forgotten subscriber stays (LGPD)."""
-    if not forgotten:
-        return document
-    return {**document, "results": [r for r in document["results"] if r.get("sub") not in forgotten]}
 
 
 def error_name(e: KernelError) -> str:

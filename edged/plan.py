@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from edged.domain.entry import Entry
+from edged.domain.entry import OPEN, Entry
 from edged.domain.levels import Level
 
 V4_TAG = 4
@@ -51,6 +51,10 @@ ROLES = (
 )
 TIMED = frozenset({WAIVED, WAIVED_NOTICE, WAIVED_REDUCED, NOTIFIED})
 POLICED = frozenset({REDUCED_UP, REDUCED_DOWN})
+
+
+_PLAIN = (OPEN, Entry(int(Level.WALLED)))
+"""Entries that are in no set but ``restricted``."""
 
 
 class Element(NamedTuple):
@@ -123,18 +127,27 @@ def limits_of(addresses: Iterable[Element]) -> dict[str, int]:
     return {e.policer: int(e.policer.split("_")[1]) for e in addresses if e.policer}
 
 
-def diff(before: Mapping[bytes, Owned], after: Mapping[bytes, Owned]) -> Change:
-    """What must change to get from ``before`` to ``after``.
+Turn = tuple[Owned | None, Owned | None]
+"""An address's owner and entry before and after."""
 
-    Both must hold *all* addresses of every subscriber they name, so that a policer is removed with its last user.
+
+def diff(turns: Mapping[bytes, Turn]) -> Change:
+    """What must change to bring each address from its before to its after.
+
+    ``turns`` must hold *all* addresses of every subscriber it names, so that a policer is removed with its last user.
     Elements that should have timed out by themselves are removed all the same: the wall clock may have been set, and
     the kernel's timers do not follow it.
     """
     change = Change()
+    add, remove = change.add, change.remove
     old_limits: dict[str, int] = {}
     new_limits: dict[str, int] = {}
-    for key in before.keys() | after.keys():
-        was, will = before.get(key), after.get(key)
+    for key, (was, will) in turns.items():
+        old_entry, new_entry = was.entry if was else OPEN, will.entry if will else OPEN
+        if old_entry in _PLAIN and new_entry in _PLAIN:  # nearly always; the rest says the same at greater length
+            if old_entry.level != new_entry.level:
+                (add if new_entry.level else remove).append(Element(RESTRICTED, key))
+            continue
         old = elements(key, was) if was else []
         new = elements(key, will) if will else []
         old_limits.update(limits_of(old))
@@ -142,8 +155,8 @@ def diff(before: Mapping[bytes, Owned], after: Mapping[bytes, Owned]) -> Change:
         if old == new:
             continue
         keep = set(old) & set(new)
-        change.remove += [e for e in old if e not in keep]
-        change.add += [e for e in new if e not in keep]
+        remove += [e for e in old if e not in keep]
+        add += [e for e in new if e not in keep]
     change.limits_add = {n: r for n, r in new_limits.items() if n not in old_limits}
     change.limits_remove = set(old_limits) - set(new_limits)
     return change

@@ -39,7 +39,7 @@ class Questions:
                 found = work.find(None, target)
             except Rejected:
                 raise first from None
-        return self.describe(found.sub, found.addresses, work.facts(found), self._clock())
+        return self.describe(found.sub, found.keys, work.facts(found), self._clock())
 
     def describe(
         self, sub: Subscriber, addresses: Iterable[bytes], facts: Mapping[str, Fact], now: int

@@ -10,7 +10,7 @@ from edged.domain.model import rfc3339
 from edged.errors import KernelError, StoreError
 from edged.keeper import Keeper
 from edged.pipeline import KEEP_IDS_MS, error_name
-from edged.store.rows import Write
+from edged.store.rows import Event, Write
 
 PULSE_SECONDS = 5.0
 PURGE_SECONDS = 3600.0
@@ -51,7 +51,9 @@ class Vigil:
         self._keeper.observer.drift()
         self._keeper.note("drift", f"somebody else changed {what}; it is being repaired")
         event = {"event": "drift", "what": what, "at": rfc3339(self._keeper.pipeline.clock())}
-        await self._keeper.persist(self._keeper.store.commit, Write(events=[event]), self._keeper.pipeline.clock())
+        await self._keeper.persist(
+            self._keeper.store.commit, Write(events=[Event(event)]), self._keeper.pipeline.clock()
+        )
         self._keeper.told.set()
 
     async def run_pulse(self) -> None:

@@ -7,20 +7,19 @@ including all of its addresses: a policer must go with its last user.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
+from edged.consequences import Pair, changes
 from edged.domain import command as c
-from edged.domain import effect
 from edged.domain.address import Addressing, literal, words
 from edged.domain.decide import Decision, check_rev
-from edged.domain.entry import Entry
-from edged.domain.model import Fact, Policy, Subscriber, rfc3339
+from edged.domain.model import Fact, Policy, Subscriber
 from edged.domain.rejection import Rejected
-from edged.plan import Owned
-from edged.store.rows import Known, Write
+from edged.store.rows import UNMARKED, Event, Known, Mark, Write
 from edged.store.store import Store
 
-EMPTY = Entry()
+_NO_FACTS: Mapping[str, Fact] = {}
 
 
 class Workset:
@@ -30,15 +29,18 @@ class Workset:
         self._store = store
         self._addressing = addressing
         self._known: dict[str, Known | None] = {}
+        self._stored: dict[int, Known] = {}
+        """Number -> the subscriber as the store has it."""
         self._names: dict[int, str] = {}
         self._facts: dict[int, dict[str, Fact]] = {}
-        self._before: dict[bytes, Owned] = {}
         self._holder: dict[bytes, int] = {}
         """Who has an address by now, 0 for nobody; only of addresses that were looked at."""
         self._claimed_inside: dict[bytes, set[bytes]] = {}
         """IPv6 prefix -> longer prefixes inside it that this group has bound."""
         self._touched: set[int] = set()
         self._write = Write()
+        self.mark: Mark = UNMARKED
+        """The numbered batch whose commands are being carried out."""
         self.forgotten: set[str] = set()
         """Names of subscribers that this group forgets."""
 
@@ -47,25 +49,28 @@ class Workset:
     def load(self, subs: Iterable[str]) -> None:
         """Fetch subscribers in bulk; literal addresses under their canonical name."""
         wanted = [s for s in dict.fromkeys(literal(s) or s for s in subs) if s not in self._known]
-        self._meet(self._store.load(wanted))
-        for s in wanted:
-            self._known.setdefault(s, None)
-        self._look_up(k for s in wanted if self._known[s] is None and literal(s) for k in self._keys_or_none(s))
-        missing = [k.id for s in wanted if (k := self._known[s])]
-        self._facts.update({i: {} for i in missing} | self._store.facts(missing))
+        found = self._store.load(wanted)
+        self._meet(found)
+        if len(found) < len(wanted):
+            for s in wanted:
+                self._known.setdefault(s, None)
+            self._look_up(k for s in wanted if self._known[s] is None and literal(s) for k in self._keys_or_none(s))
+        self._facts.update(self._store.facts([k.id for k in found.values()]))
 
     def load_ids(self, ids: Iterable[int]) -> None:
         """Fetch subscribers by number."""
         wanted = [i for i in ids if i not in self._names]
         self._meet(self._store.load_ids(wanted))
-        self._facts.update({i: {} for i in wanted} | self._store.facts(wanted))
+        self._facts.update(self._store.facts(wanted))
 
     def _meet(self, found: Mapping[str, Known]) -> None:
+        self._known.update(found)
         for name, known in found.items():
-            self._known[name] = known
-            self._names[known.id] = name
-            self._before.update((k, Owned(known.id, e)) for k, e in known.addresses.items())
-            self._holder.update(dict.fromkeys(known.addresses, known.id))
+            number = known.id
+            self._names[number] = name
+            self._stored[number] = Known(number, known.sub, known.keys, known.entry, known.mark)
+            for key in known.keys:
+                self._holder[key] = number
 
     def _keys_or_none(self, sub: str) -> list[bytes]:
         try:
@@ -93,7 +98,7 @@ class Workset:
 
     def facts(self, known: Known | None) -> Mapping[str, Fact]:
         """What is remembered of its invoices."""
-        return self._facts.get(known.id, {}) if known else {}
+        return self._facts.get(known.id, _NO_FACTS) if known else _NO_FACTS
 
     def find(self, sub: str | None, address: str | None) -> Known:
         """By name or by address. Raises Rejected ``unknown_subscriber`` or ``bad_address``."""
@@ -120,30 +125,40 @@ class Workset:
         known = Known(self._store.new_id(), sub)
         self._known[sub.sub] = known
         self._names[known.id] = sub.sub
-        self._facts[known.id] = {}
-        self._touched.add(known.id)
+        self._touch(known)
         return known
+
+    def _touch(self, known: Known) -> None:
+        self._touched.add(known.id)
+        if self.mark is not UNMARKED:
+            known.mark = self.mark
+
+    def tell(self, *events: dict[str, Any]) -> None:
+        """Events to publish once it is committed."""
+        self._write.events += [Event(e) for e in events]
 
     def set(self, name: str, sub: Subscriber, events: Iterable[dict[str, Any]]) -> None:
         """Put a subscriber's new state."""
         known = self._known.get(name) or self._make(sub)
         known.sub = sub
-        self._touched.add(known.id)
-        self._write.events += events
+        self._touch(known)
+        if events:
+            self.tell(*events)
 
     def put(self, name: str, made: Decision) -> None:
         """Put a decision: state, invoice facts, events. A new literal address is bound to itself."""
-        fresh = self._known.get(name) is None
-        if not fresh and made.sub == self._known[name].sub and not made.facts:  # type: ignore[union-attr]
+        known = self._known.get(name)
+        if known is not None and made.sub is known.sub and not made.facts:
             return
         self.set(name, made.sub, made.events)
-        known = self._known[name]
-        assert known is not None  # noqa: S101  set() has just put it
-        if fresh and literal(name):
-            self._claim(known, self._addressing.keys(name))
-        for invoice, fact in made.facts.items():
-            self._facts[known.id] = {**self._facts[known.id], invoice: fact}
-            self._write.facts[known.id, invoice] = fact
+        if known is None and literal(name):
+            fresh = self._known[name]
+            assert fresh is not None  # noqa: S101  set() has just put it
+            self._claim(fresh, self._addressing.keys(name))
+        if made.facts:
+            number = self._known[name].id  # type: ignore[union-attr]
+            self._facts[number] = {**self._facts.get(number, _NO_FACTS), **made.facts}
+            self._write.facts.update(((number, i), fact) for i, fact in made.facts.items())
 
     def check_literal(self, name: str) -> None:
         """Raise Rejected where a literal address cannot be a subscriber of its own."""
@@ -154,20 +169,22 @@ class Workset:
                 detail = f"{words(key)} is bound to another subscriber; name that one, or unbind the address first"
                 raise Rejected("bad_address", detail)
 
-    def _claim(self, known: Known, keys: Iterable[bytes]) -> None:
+    def _claim(self, known: Known, keys: Sequence[bytes]) -> None:
         """Give addresses to a subscriber, taking them from whoever has them."""
-        keys = list(keys)
         self._look_up(keys)
+        have = dict.fromkeys(known.keys)
         for key in keys:
-            if key in known.addresses:
+            if key in have:
                 continue
             for held in (key, *self._inside(key)):  # longer prefixes inside it are this subscriber's now, too
-                self._take(known, held)
-            known.addresses[key] = EMPTY
+                if self._take(known, held):
+                    have.pop(held, None)
+            have[key] = None
             self._holder[key] = known.id
             for cover in self._addressing.covers(key):
                 self._claimed_inside.setdefault(cover, set()).add(key)
-        self._touched.add(known.id)
+        known.keys = tuple(have)
+        self._touch(known)
 
     def _inside(self, key: bytes) -> list[bytes]:
         """Longer prefixes inside an IPv6 prefix that somebody has."""
@@ -179,7 +196,7 @@ class Workset:
 
         Rules of different prefix lengths would both match such an address, so no two subscribers may share one.
         """
-        covers = {k: self._addressing.covers(k) for k in keys}
+        covers = {k: found for k in keys if (found := self._addressing.covers(k))}
         self._look_up([*keys, *(c for found in covers.values() for c in found)])
         for key, found in covers.items():
             for cover in found:
@@ -188,26 +205,28 @@ class Workset:
                     detail = f"{words(key)} lies inside {words(cover)}, which another subscriber has; unbind that first"
                     raise Rejected("bad_address", detail)
 
-    def _take(self, known: Known, key: bytes) -> None:
+    def _take(self, known: Known, key: bytes) -> bool:
         """Take an address away from whoever else has it."""
         owner = self._owner(key)
-        if owner and owner is not known:
-            self._release(owner, [key])
-            self._touched.add(owner.id)
-            moved = {"event": "address.moved", "address": words(key), "from": owner.sub.sub, "to": known.sub.sub}
-            self._write.events.append(moved)
+        if owner is None or owner is known:
+            return False
+        self._release(owner, {key})
+        self._touch(owner)
+        moved = {"event": "address.moved", "address": words(key), "from": owner.sub.sub, "to": known.sub.sub}
+        self.tell(moved)
+        return True
 
-    def _release(self, known: Known, keys: Iterable[bytes]) -> None:
-        for key in keys:
-            del known.addresses[key]
-            self._holder[key] = 0
+    def _release(self, known: Known, keys: AbstractSet[bytes]) -> None:
+        if keys:
+            known.keys = tuple(k for k in known.keys if k not in keys)
+            self._holder.update(dict.fromkeys(keys, 0))
 
     def _revised(self, known: Known, rev: int | None) -> None:
         """Take a revision; raises Rejected when it falls."""
         revised = check_rev(known.sub, rev)
-        if revised != known.sub:
+        if revised is not known.sub:
             known.sub = revised
-            self._touched.add(known.id)
+            self._touch(known)
 
     def bind(self, cmd: c.Bind, now: int) -> str:
         """Carry out ``bind``; returns the status."""
@@ -218,8 +237,9 @@ class Workset:
             self._revised(known, cmd.rev)
         fresh = known is None
         known = known or self._make(check_rev(Subscriber(cmd.sub, since=now), cmd.rev))
-        lost = set(known.addresses) - set(keys) if cmd.replace else set()
-        if not lost and not set(keys) - set(known.addresses) and not fresh:
+        have = set(known.keys)
+        lost = have - set(keys) if cmd.replace else set()
+        if not lost and not fresh and have.issuperset(keys):
             return "unchanged"
         self._release(known, lost)
         self._claim(known, keys)
@@ -230,30 +250,36 @@ class Workset:
         known = self.find(cmd.sub, None)
         wanted = {k for a in cmd.addresses for k in self._addressing.keys(a)} if cmd.addresses is not None else None
         self._revised(known, cmd.rev)
-        lost = set(known.addresses) if wanted is None else wanted & set(known.addresses)
+        lost = set(known.keys) if wanted is None else wanted & set(known.keys)
         self._release(known, lost)
         if not lost:
             return "unchanged"
-        self._touched.add(known.id)
+        self._touch(known)
         return "applied"
 
     def forget(self, cmd: c.Forget) -> str:
         """Carry out ``forget``: the subscriber, its addresses and its invoices go."""
         known = self.find(cmd.sub, None)
         self._revised(known, cmd.rev)
-        self._write.forgotten.add(known.id)
-        self._touched.discard(known.id)
-        for key in [k for k in self._write.facts if k[0] == known.id]:
-            del self._write.facts[key]
-        self._write.events = [e for e in self._write.events if cmd.sub not in e.values()]
-        self._release(known, set(known.addresses))
-        self._known[cmd.sub] = None
+        self.remove(known)
+        self._write.events = [e for e in self._write.events if cmd.sub not in e.document.values()]
         self.forgotten.add(cmd.sub)
         return "applied"
 
+    def remove(self, known: Known) -> None:
+        """Take a subscriber and its invoices out."""
+        name = known.sub.sub
+        self._release(known, set(known.keys))
+        if known.id in self._stored:
+            self._write.forgotten[known.id] = name
+        self._touched.discard(known.id)
+        for key in [k for k in self._write.facts if k[0] == known.id]:
+            del self._write.facts[key]
+        self._known[name] = None
+
     def garden(self, cmd: c.GardenList) -> str:
         """Carry out ``garden``; returns the status."""
-        value = cmd.model_dump(mode="json", include={"networks", "domains", "ports"})
+        value = cmd.kept()
         have = self._write.gardens.get(cmd.name) or self._store.gardens().get(cmd.name)
         if have == value:
             return "unchanged"
@@ -263,29 +289,9 @@ class Workset:
     # -- the result ------------------------------------------------------------------------------------------
 
     def written(self, now: int, policy: Policy) -> Write:
-        """Everything to commit, with each touched address's entry worked out."""
-        w = self._write
-        w.events = [{**e, "at": rfc3339(now)} for e in w.events]
-        held: set[bytes] = set()
-        for name in (self._names[i] for i in sorted(self._touched)):
-            known = self._known[name]
-            if known is None or known.id in w.forgotten:
-                continue
-            known.sub = effect.settle(known.sub, now)
-            entry = effect.entry(known.sub, now, policy)
-            w.subscribers[known.id] = (known.sub, effect.next_moment(known.sub, now))
-            for key, old in known.addresses.items():
-                held.add(key)
-                if self._before.get(key) != Owned(known.id, entry):
-                    w.addresses[key] = Owned(known.id, entry)
-                known.addresses[key] = entry if old != entry else old
-        untouched = {k for known in self.all() if known.id not in self._touched for k in known.addresses}
-        w.unbound = set(self._before) - held - untouched
-        return w
-
-    def transition(self, written: Write) -> tuple[dict[bytes, Owned], dict[bytes, Owned]]:
-        """(before, after) for the plan: all addresses of every subscriber that this group changed."""
-        changed = self._touched | written.forgotten
-        before = {k: o for k, o in self._before.items() if o.owner in changed}
-        after = {k: Owned(n.id, e) for n in self.all() if n.id in changed for k, e in n.addresses.items()}
-        return before, after
+        """Everything to commit, with what each touched subscriber's state means worked out."""
+        gone = [Pair(self._stored[i], None) for i in self._write.forgotten]
+        touched = (self._known[self._names[i]] for i in sorted(self._touched))
+        changed = [Pair(self._stored.get(k.id), k) for k in touched if k is not None]
+        changes(self._write, [*gone, *changed], now, policy)
+        return self._write

@@ -33,6 +33,11 @@ def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
         time.sleep(0.005)
 
 
+def turns(before: Mapping[bytes, Owned], after: Mapping[bytes, Owned]) -> dict[bytes, plan.Turn]:
+    """Each address's before and after, as ``plan.diff`` takes them."""
+    return {key: (before.get(key), after.get(key)) for key in before.keys() | after.keys()}
+
+
 @contextmanager
 def namespace() -> Iterator[Namespace]:
     """A network namespace that goes away again."""

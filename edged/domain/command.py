@@ -1,315 +1,312 @@
-"""The commands of contract §1 as pydantic models, and how a payload becomes them.
+"""The commands of contract §1 as msgspec structs, and how a payload becomes them.
 
 Only what this version carries out is here; everything else in the contract is answered ``unknown_op`` or
-``malformed`` with a sentence that says so.
+``malformed`` with a sentence that says so. A batch is read without looking into its commands, and each command by
+itself, so that each stands or falls alone.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import json
+import re
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    model_validator,
-)
+import msgspec
+from msgspec import Meta, Struct
+from msgspec.structs import force_setattr
 
 from edged.domain.address import literal
-from edged.domain.model import REASONS
+from edged.domain.model import REASONS, Invoice
 from edged.domain.rejection import Rejected
 
 MOST_COMMANDS = 5000
 MOST_ID = 64
 MOST_INTEGER = (1 << 63) - 1
 """The largest number that every JSON reader and the store keep exactly."""
+MOST_PARTS = 100_000
 WIDEST_GARDEN = {4: 8, 6: 16}
 """The shortest prefix a garden list may name: a wrong export must not open the Internet to the blocked."""
 _LATER_OPS = {"defer", "undefer", "moratorium", "end_moratorium", "outage", "end_outage", "calendar", "page"}
 _LATER_REASONS = {"court", "terminated", "fraud", "abuse", "preventive", "pause"}
+_YEARS = range(1971, 9000)
+"""Beyond these, zone and notice arithmetic leaves what a date can hold."""
 
-
-def _printable(value: str) -> str:
-    if not value.isprintable() or value != value.strip():
-        raise ValueError("must be printable characters without space at the ends")
-    return literal(value) or value
-
-
-def _reason(value: str) -> str:
-    if value in _LATER_REASONS:
-        raise ValueError(f"reason {value!r} is not in this version; known are {', '.join(REASONS)}")
-    if value not in REASONS:
-        raise ValueError(f"unknown reason {value!r:.40}; known are {', '.join(REASONS)}")
-    return value
-
-
-def _invoice(value: Any) -> Any:
-    return {"id": value} if isinstance(value, str) else value
-
-
-def _text_time(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise ValueError("must be RFC 3339 text with a zone, such as 2026-11-21T12:00:00Z")  # noqa: TRY004
-    return value
-
-
-def _sane(value: dt.datetime) -> dt.datetime:
-    # Beyond these, zone and notice arithmetic leaves what a date can hold.
-    if not 1970 < value.year < 9000:
-        raise ValueError("must lie between the years 1971 and 8999")
-    return value
-
-
-Sub = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_printable)]
-Opaque = Annotated[str, Field(min_length=1, max_length=128)]
-Moment = Annotated[AwareDatetime, BeforeValidator(_text_time), AfterValidator(_sane)]
-ReasonName = Annotated[str, AfterValidator(_reason)]
+Sub = Annotated[str, Meta(min_length=1, max_length=128, description="Contract, service or login id, or an address.")]
+Opaque = Annotated[str, Meta(min_length=1, max_length=128)]
+Id = Annotated[str, Meta(min_length=1, max_length=MOST_ID)]
+Moment = Annotated[dt.datetime, Meta(tz=True, description="RFC 3339 with zone.")]
+ReasonName = Annotated[str, Meta(extra_json_schema={"enum": list(REASONS)})]
+ReasonNames = Annotated[str, Meta(extra_json_schema={"enum": [*REASONS, "debt*"]})]
 LevelName = Literal["notice", "reduced", "walled", "blocked"]
-Addresses = Annotated[list[Annotated[str, Field(max_length=64)]], Field(max_length=256)]
+Addresses = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=256)]
+Count = Annotated[int, Meta(ge=0, le=MOST_INTEGER)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class InvoiceIn(_Model):
+class InvoiceIn(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """An invoice as billing names it."""
 
     id: Opaque
     due: dt.date | None = None
 
 
-Invoices = Annotated[list[Annotated[InvoiceIn, BeforeValidator(_invoice)]], Field(max_length=500)]
+Invoices = Annotated[list[Opaque | InvoiceIn], Meta(max_length=500)]
 
 
-class _OnSubscriber(_Model):
+def listed(invoices: Iterable[str | InvoiceIn]) -> tuple[Invoice, ...]:
+    """The invoices a command names, each once, the last word on it counting."""
+    if not invoices:
+        return ()
+    found = (Invoice(i) if isinstance(i, str) else Invoice(i.id, i.due.isoformat() if i.due else "") for i in invoices)
+    return tuple({i.id: i for i in found}.values())
+
+
+class _Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op"):
+    pass
+
+
+class _OnSubscriber(_Command, frozen=True):
     sub: Sub
-    rev: int | None = Field(default=None, strict=True, ge=0, le=MOST_INTEGER)
+    rev: Count | None = None
     ref: Opaque | None = None
 
+    def __post_init__(self) -> None:
+        name = self.sub
+        if not name.isprintable() or name[0] == " " or name[-1] == " ":
+            raise ValueError("sub must be printable characters without space at the ends")
+        if (canonical := literal(name)) is not None and canonical != name:
+            force_setattr(self, "sub", canonical)
 
-class Bind(_OnSubscriber):
+
+class Bind(_OnSubscriber, tag="bind", frozen=True, kw_only=True):
     """These addresses are this subscriber's."""
 
-    op: Literal["bind"]
     addresses: Addresses
     area: Opaque | None = None
     replace: bool = True
 
 
-class Unbind(_OnSubscriber):
+class Unbind(_OnSubscriber, tag="unbind", frozen=True, kw_only=True):
     """These addresses, or all, are no longer this subscriber's."""
 
-    op: Literal["unbind"]
     addresses: Addresses | None = None
 
 
-class Block(_OnSubscriber):
+class Block(_OnSubscriber, tag="block", frozen=True, kw_only=True):
     """Set one reason."""
 
-    op: Literal["block"]
     reason: ReasonName
     invoices: Invoices = []
     notified_at: Moment | None = None
     not_before: Moment | None = None
     deadline: Moment | None = None
     level: LevelName | None = None
-    rate: int | None = Field(default=None, strict=True, ge=8, le=100_000_000)
+    rate: Annotated[int, Meta(ge=8, le=100_000_000, description="kbit/s each way.")] | None = None
     page: Opaque | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_reason(self.reason)
+        for name in ("notified_at", "not_before", "deadline"):
+            _check_moment(name, getattr(self, name))
 
-class Unblock(_OnSubscriber):
+
+class Unblock(_OnSubscriber, tag="unblock", frozen=True, kw_only=True):
     """Clear one reason, or with ``debt*`` the three debt reasons."""
 
-    op: Literal["unblock"]
-    reason: Literal["debt*"] | ReasonName
+    reason: ReasonNames
     cause: Opaque | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reason != "debt*":
+            _check_reason(self.reason)
 
-class Paid(_OnSubscriber):
+
+class Paid(_OnSubscriber, tag="paid", frozen=True, kw_only=True):
     """These invoices, or all, are settled."""
 
-    op: Literal["paid"]
-    invoices: Annotated[Invoices, Field(min_length=1)] | None = None
+    invoices: Annotated[list[Opaque | InvoiceIn], Meta(min_length=1, max_length=500)] | None = None
 
 
-class Trust(_OnSubscriber):
+class Trust(_OnSubscriber, tag="trust", frozen=True, kw_only=True):
     """Lift debt reasons until a moment."""
 
-    op: Literal["trust"]
     basis: Literal["promise", "payment_claimed"] = "promise"
     invoices: Invoices = []
     until: Moment | None = None
-    hours: float | None = Field(default=None, gt=0, le=1_000_000)
-    days: float | None = Field(default=None, gt=0, le=40_000)
+    hours: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
+    days: Annotated[float, Meta(gt=0, le=40_000)] | None = None
     next_business_day: bool | None = None
     channel: Opaque | None = None
 
-    @model_validator(mode="after")
-    def _one_end(self) -> Trust:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.next_business_day:
             raise ValueError("next_business_day is not in this version; give until, hours or days")
-        if sum(x is not None for x in (self.until, self.hours, self.days)) != 1:
+        if (self.until, self.hours, self.days).count(None) != 2:
             raise ValueError("give exactly one of until, hours, days")
-        return self
+        _check_moment("until", self.until)
 
 
-class Untrust(_OnSubscriber):
+class Untrust(_OnSubscriber, tag="untrust", frozen=True):
     """End the promise now."""
 
-    op: Literal["untrust"]
 
-
-class Forget(_OnSubscriber):
+class Forget(_OnSubscriber, tag="forget", frozen=True):
     """Remove a subscriber and all about it."""
 
-    op: Literal["forget"]
 
-
-class Query(_Model):
+class Query(_Command, tag="query", frozen=True):
     """Ask for the record of a subscriber or an address."""
 
-    op: Literal["query"]
     sub: Sub | None = None
-    address: Annotated[str, Field(max_length=64)] | None = None
+    address: Annotated[str, Meta(max_length=64)] | None = None
 
-    @model_validator(mode="after")
-    def _one_target(self) -> Query:
+    def __post_init__(self) -> None:
         if (self.sub is None) == (self.address is None):
             raise ValueError("give either sub or address")
-        return self
+        if self.sub is not None:
+            force_setattr(self, "sub", literal(self.sub) or self.sub)
+
+
+class Digest(_Command, tag="digest", frozen=True):
+    """Ask for the digests of the desired state (:mod:`edged.domain.digest`)."""
+
+
+class Port(Struct, frozen=True):
+    """A port range of one or both protocols (6 TCP, 17 UDP)."""
+
+    protocols: tuple[int, ...]
+    first: int
+    last: int
+
+
+class GardenList(_Command, tag="garden", frozen=True, kw_only=True):
+    """Replace the named garden list. A port is ``443``, ``"tcp/443"`` or ``"udp/5060-5061"``; a number means both."""
+
+    name: Opaque
+    networks: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=2000)] = []
+    domains: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=500)] = []
+    ports: Annotated[list[int | Annotated[str, Meta(max_length=20)]], Meta(max_length=100)] = []
+    ref: Opaque | None = None
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "networks", [_network(n) for n in self.networks])
+        force_setattr(self, "domains", [_domain(d) for d in self.domains])
+        if self.spans() and not self.networks and not self.domains:
+            raise ValueError("ports: say whose, in networks or domains")
+
+    def spans(self) -> list[Port]:
+        """The ports as ranges. Raises ValueError naming the first that is none."""
+        return [_port(p) for p in self.ports]
+
+    def kept(self) -> dict[str, Any]:
+        """The list as the store keeps it."""
+        return {
+            "networks": self.networks,
+            "domains": self.domains,
+            "ports": [{"protocols": list(p.protocols), "first": p.first, "last": p.last} for p in self.spans()],
+        }
+
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading JSON may raise."""
+
+OnSubscriber = Bind | Unbind | Block | Unblock | Paid | Trust | Untrust | Forget
+Command = OnSubscriber | Query | Digest | GardenList
+OPS = ("bind", "unbind", "block", "unblock", "paid", "trust", "untrust", "garden", "query", "digest", "forget")
+_read: Callable[[bytes | msgspec.Raw], Command] = msgspec.json.Decoder(Command).decode
+
+
+def op_of(cmd: Command) -> str:
+    """The command's name on the wire."""
+    return str(cmd.__struct_config__.tag)
+
+
+def _check_reason(value: str) -> None:
+    if value not in REASONS:
+        known = f"known are {', '.join(REASONS)}"
+        what = f"{value!r} is not in this version" if value in _LATER_REASONS else f"unknown: {value!r:.40}"
+        raise ValueError(f"reason {what}; {known}")
+
+
+def _check_moment(name: str, value: dt.datetime | None) -> None:
+    if value is not None and value.year not in _YEARS:
+        raise ValueError(f"{name} must lie between the years 1971 and 8999")
 
 
 def _network(value: str) -> str:
     try:
         network = ipaddress.ip_network(value)
     except ValueError as e:
-        raise ValueError(f"{e}; write 192.0.2.0/24 or 2001:db8::/32") from None
+        raise ValueError(f"networks: {e}; write 192.0.2.0/24 or 2001:db8::/32") from None
     widest = WIDEST_GARDEN[network.version]
     if network.prefixlen < widest:
-        raise ValueError(f"{network} would open more than a garden; at widest a /{widest}")
+        raise ValueError(f"networks: {network} would open more than a garden; at widest a /{widest}")
     return str(network)
 
 
 def _domain(value: str) -> str:
     name = value.rstrip(".").lower()
-    labels = name.encode("idna").decode().split(".")
+    try:
+        labels = name.encode("idna").decode().split(".")
+    except UnicodeError:
+        labels = []
     if len(labels) < 2 or any(not x.replace("-", "").replace("_", "").isalnum() for x in labels):
-        raise ValueError(f"{value!r:.80} is not a domain name")
+        raise ValueError(f"domains: {value!r:.80} is not a domain name")
     return ".".join(labels)
 
 
-class Port(_Model):
-    """A port range of one protocol, written ``443``, ``"tcp/443"`` or ``"udp/5060-5061"``; a bare number means both."""
-
-    protocols: tuple[int, ...]
-    first: int = Field(ge=0, le=65535)
-    last: int = Field(ge=0, le=65535)
-
-
-def _port(value: Any) -> Any:
-    if isinstance(value, dict):
-        return value
-    kind, _, span = str(value).rpartition("/")
-    first, _, last = span.partition("-")
-    protocols = {"": (6, 17), "tcp": (6,), "udp": (17,)}.get(kind)
-    if protocols is None or not first.isdigit() or (last and not last.isdigit()) or (last and int(last) < int(first)):
-        raise ValueError(f"{value!r:.40} is not a port; write 443, tcp/443 or udp/5060-5061")
-    return {"protocols": protocols, "first": int(first), "last": int(last or first)}
+def _port(value: int | str) -> Port:
+    found = re.fullmatch(r"(?:(tcp|udp)/)?([0-9]{1,5})(?:-([0-9]{1,5}))?", str(value))
+    first, last = (int(found[2]), int(found[3] or found[2])) if found else (1, 0)
+    if not found or not first <= last <= 65535:
+        raise ValueError(f"ports: {value!r:.40} is not a port; write 443, tcp/443 or udp/5060-5061")
+    return Port({None: (6, 17), "tcp": (6,), "udp": (17,)}[found[1]], first, last)
 
 
-class GardenList(_Model):
-    """Replace the named garden list."""
-
-    op: Literal["garden"]
-    name: Opaque
-    networks: Annotated[list[Annotated[str, AfterValidator(_network)]], Field(max_length=2000)] = []
-    domains: Annotated[list[Annotated[str, AfterValidator(_domain)]], Field(max_length=500)] = []
-    ports: Annotated[list[Annotated[Port, BeforeValidator(_port)]], Field(max_length=100)] = []
-    ref: Opaque | None = None
-
-    @model_validator(mode="after")
-    def _ports_of_something(self) -> GardenList:
-        if self.ports and not self.networks and not self.domains:
-            raise ValueError("ports: say whose, in networks or domains")
-        return self
-
-
-OnSubscriber = Bind | Unbind | Block | Unblock | Paid | Trust | Untrust | Forget
-Command = OnSubscriber | Query | GardenList
-OPS = ("bind", "unbind", "block", "unblock", "paid", "trust", "untrust", "garden", "query", "forget")
-_ADAPTER: TypeAdapter[Command] = TypeAdapter(Annotated[Command, Field(discriminator="op")])
-
-
-class Batch(_Model):
-    """The envelope of contract §1; its commands are read one by one, so that each stands or falls alone."""
-
-    v: Literal[1]
-    id: Annotated[str, Field(min_length=1, max_length=MOST_ID), AfterValidator(_printable)]
-    issuer: Opaque | None = None
-    ts: Moment | None = None
-    expires: Moment | None = None
-    epoch: Opaque | None = None
-    seq: int | None = Field(default=None, strict=True, ge=0, le=MOST_INTEGER)
-    aud: list[Opaque] | Opaque | None = None
-    commands: Annotated[list[Any], Field(min_length=1, max_length=MOST_COMMANDS)]
-
-
-def explain(error: ValidationError) -> str:
-    """The first fault of a validation in one line: where, what, and how many more."""
-    errors = error.errors(include_url=False, include_context=False)
-    first = errors[0]
-    where = ".".join(str(p) for p in first["loc"] if p not in OPS and not str(p).startswith("function-"))
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{where or 'command'}: {first['msg'].removeprefix('Value error, ')}{more}"
-
-
-def read_payload(payload: bytes, limit: int) -> Batch | dict[str, Any]:
-    """A batch, or the bare command as a dictionary. ``limit``: bytes. Raises Rejected ``malformed``."""
-    if len(payload) > limit:
-        detail = f"payload of {len(payload)} bytes is over the limit of {limit}; send smaller batches"
-        raise Rejected("malformed", detail)
+def read_command(raw: bytes | msgspec.Raw) -> Command:
+    """One command from its JSON. Raises Rejected ``malformed`` or ``unknown_op``."""
     try:
-        document = json.loads(payload.decode())
-    except (ValueError, RecursionError) as e:
-        what = "nested too deeply" if isinstance(e, RecursionError) else str(e)[:120]
-        raise Rejected("malformed", f"payload is not UTF-8 JSON: {what}") from None
-    if not isinstance(document, dict):
-        kind = type(document).__name__
-        raise Rejected("malformed", f"payload is a JSON {kind}, not an object with a batch or a command")
-    if "op" in document and "commands" not in document:
-        return document
+        return _read(raw)
+    except msgspec.ValidationError as e:
+        raise _fault(raw, e) from None
+    except RecursionError:
+        raise Rejected("malformed", "the command is nested too deeply") from None
+    except UNREADABLE as e:
+        raise Rejected("malformed", f"command: {str(e)[:200]}") from None
+
+
+def name_in(raw: bytes | msgspec.Raw) -> str | None:
+    """The subscriber that a refused command names, where that can be read, for its answer."""
     try:
-        return Batch.model_validate(document)
-    except ValidationError as e:
-        raise Rejected("malformed", f"batch: {explain(e)}", _id_of(document)) from None
+        document = msgspec.json.decode(raw)
+    except UNREADABLE:
+        return None
+    named = document.get("sub") if isinstance(document, dict) else None
+    return named if isinstance(named, str) and named.isprintable() else None
 
 
-def _id_of(document: dict[str, Any]) -> str | None:
-    """The id of a batch that cannot be read otherwise, so that its sender recognises the answer."""
-    name = document.get("id")
-    return name if isinstance(name, str) and 0 < len(name) <= MOST_ID and name.isprintable() else None
-
-
-def read_command(document: Any) -> Command:
-    """One command. Raises Rejected ``malformed`` or ``unknown_op``."""
+def _fault(raw: bytes | msgspec.Raw, error: msgspec.ValidationError) -> Rejected:
+    try:
+        document = msgspec.json.decode(raw)
+    except UNREADABLE:
+        document = None
     if not isinstance(document, dict):
-        raise Rejected("malformed", "a command must be a JSON object")
+        return Rejected("malformed", "a command must be a JSON object")
     op = document.get("op")
     if not isinstance(op, str) or op not in OPS:
         later = " is not in this version" if isinstance(op, str) and op in _LATER_OPS else " is unknown"
-        raise Rejected("unknown_op", f"op {op!r:.40}{later}; known are {', '.join(OPS)}")
-    try:
-        return _ADAPTER.validate_python(document)
-    except ValidationError as e:
-        raise Rejected("malformed", explain(e)) from None
-    except RecursionError:
-        raise Rejected("malformed", "the command is nested too deeply") from None
+        return Rejected("unknown_op", f"op {op!r:.40}{later}; known are {', '.join(OPS)}")
+    return Rejected("malformed", explain(error))
+
+
+def explain(error: msgspec.ValidationError) -> str:
+    """A validation's fault in one line: where, what, and for times the remedy."""
+    what, _, where = str(error).partition(" - at `$")
+    path = where.rstrip("`").lstrip(".")
+    if "datetime" in what or "RFC3339" in what or "timezone" in what:
+        what += "; write RFC 3339 with a zone, such as 2026-11-21T12:00:00Z"
+    return f"{path}: {what}" if path else what

@@ -12,12 +12,11 @@ Laws:
 
 from __future__ import annotations
 
-import dataclasses
 import datetime as dt
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from edged.domain import command as c
@@ -29,7 +28,6 @@ from edged.domain.model import (
     REASONS,
     WHOLE,
     Fact,
-    Invoice,
     Policy,
     Promise,
     Reason,
@@ -42,16 +40,14 @@ from edged.domain.rejection import Rejected
 DAY_MS = 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """What is known before the command. ``sub`` is None for a subscriber never heard of."""
 
     sub: Subscriber | None
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    facts: Mapping[str, Fact] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What the command does."""
 
     sub: Subscriber
@@ -60,7 +56,7 @@ class Decision:
     until: int = 0
     """Unix ms; for ``deferred``: when it will begin."""
     why: str = ""
-    facts: Mapping[str, Fact] = field(default_factory=dict)
+    facts: dict[str, Fact] = {}
     """Invoice facts to remember, only those that change."""
     events: tuple[dict[str, Any], ...] = ()
 
@@ -68,7 +64,11 @@ class Decision:
 def decide(
     cmd: c.Block | c.Unblock | c.Paid | c.Trust | c.Untrust, view: View, now: int, policy: Policy, issuer: str = ""
 ) -> Decision:
-    """The decision on one command at ``now`` (Unix ms). Raises Rejected."""
+    """The decision on one command at ``now`` (Unix ms). Raises Rejected.
+
+    ``level`` and ``since`` of the new state are as before: whoever commits it brings them up to date
+    (:func:`edged.domain.effect.settle`), once for all that happens in one moment.
+    """
     before = view.sub
     if before is None:
         if not isinstance(cmd, c.Block | c.Paid):
@@ -77,18 +77,16 @@ def decide(
     checked = check_rev(before, cmd.rev)
     match cmd:
         case c.Block():
-            made = _block(cmd, checked, view.facts, now, policy, issuer)
+            return _block(cmd, checked, view.facts, now, policy, issuer)
         case c.Unblock():
-            made = _unblock(cmd, checked)
+            return _unblock(cmd, checked)
         case c.Paid():
-            made = _paid(cmd, checked, view.facts)
+            return _paid(cmd, checked, view.facts)
         case c.Trust():
-            made = _trust(cmd, checked, view.facts, now, policy, issuer)
+            return _trust(cmd, checked, view.facts, now, policy, issuer)
         case c.Untrust():
-            made = _untrust(checked, now)
-        case _:
-            assert_never(cmd)
-    return dataclasses.replace(made, sub=effect.settle(made.sub, now))
+            return _untrust(checked, now)
+    assert_never(cmd)
 
 
 def check_rev(sub: Subscriber, rev: int | None) -> Subscriber:
@@ -107,11 +105,8 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
         raise Rejected("malformed", f"level: {cmd.reason} restricts to {natural.word} at most; send another reason")
     if cmd.rate is not None and level != Level.REDUCED:
         raise Rejected("malformed", f"rate: only a reduced subscriber has one, and this level is {level.word}")
-    open_invoices = tuple(
-        Invoice(i.id, i.due.isoformat() if i.due else "")
-        for i in {i.id: i for i in cmd.invoices}.values()
-        if not facts.get(i.id, NOTHING).settled
-    )
+    named = c.listed(cmd.invoices)
+    open_invoices = tuple(i for i in named if not facts.get(i.id, NOTHING).settled) if facts else named
     if cmd.invoices and not open_invoices:
         return Decision(sub, "unchanged", "every invoice named is settled already")
     had = sub.reasons.get(cmd.reason)
@@ -193,7 +188,7 @@ def _unblock(cmd: c.Unblock, sub: Subscriber) -> Decision:
 def _paid(cmd: c.Paid, sub: Subscriber, facts: Mapping[str, Fact]) -> Decision:
     debts = {n: r for n, r in sub.reasons.items() if n in DEBT}
     owed = {i.id for r in debts.values() for i in r.invoices}
-    settled = {i.id for i in cmd.invoices} if cmd.invoices is not None else owed
+    settled = {i.id for i in c.listed(cmd.invoices)} if cmd.invoices is not None else owed
     changed = {i: facts.get(i, NOTHING)._replace(settled=True) for i in settled if not facts.get(i, NOTHING).settled}
     left = {n: replace(r, invoices=tuple(i for i in r.invoices if i.id not in settled)) for n, r in debts.items()}
     cleared = {n for n, r in left.items() if not r.invoices}
@@ -214,7 +209,7 @@ def _settled(facts: Mapping[str, Fact]) -> set[str]:
 
 def _trust(cmd: c.Trust, sub: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy, issuer: str) -> Decision:
     until = _trust_end(cmd, now)
-    named = tuple(dict.fromkeys(i.id for i in cmd.invoices))
+    named = tuple(i.id for i in c.listed(cmd.invoices))
     running = sub.promise if sub.promise and sub.promise.until > now else None
     if running and running.until == until and running.invoices == named:
         return Decision(sub, "unchanged", until=until)

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import msgspec
 
-from edged.domain.entry import Entry
+from edged.domain.entry import OPEN, Entry
 from edged.domain.levels import Level
 from edged.domain.model import DEBT, REASONS, WHOLE, Policy, Reason, Subscriber
 from edged.domain.standing import Standing
+
+_PLAIN = {0: OPEN, int(Level.WALLED): Entry(int(Level.WALLED))}
+"""The entries of nearly everybody, made once."""
 
 
 def waives(sub: Subscriber, name: str, reason: Reason, now: int) -> bool:
@@ -37,20 +40,31 @@ def active(sub: Subscriber, now: int) -> dict[str, Reason]:
     return {n: r for n, r in sub.reasons.items() if r.onset <= now}
 
 
+def levels(sub: Subscriber, now: int) -> tuple[int, int]:
+    """(the level without the promise, the level in force)."""
+    base = lifted = 0
+    running = sub.promise is not None and sub.promise.until > now
+    for name, reason in sub.reasons.items():
+        if reason.onset > now:
+            continue
+        base = max(base, reason.level)
+        if reason.level > lifted and not (running and waives(sub, name, reason, now)):
+            lifted = reason.level
+    return base, lifted
+
+
 def level(sub: Subscriber, now: int) -> Level:
     """The level in force (law 1)."""
-    return Level(max((r.level for n, r in active(sub, now).items() if not waives(sub, n, r, now)), default=0))
+    return Level(levels(sub, now)[1])
 
 
 def entry(sub: Subscriber, now: int, policy: Policy) -> Entry:
     """What the kernel should do for each address (law 5)."""
-    begun = active(sub, now)
-    base = max((r.level for r in begun.values()), default=0)
-    if not base:
-        return Entry()
-    lift = int(level(sub, now))
+    base, lift = levels(sub, now)
+    if base in _PLAIN and lift == base and not sub.notified:
+        return _PLAIN[base]
     until = sub.promise.until if sub.promise and lift < base else 0
-    rates = [r.rate or policy.reduced_rate_kbit for r in begun.values() if r.level == Level.REDUCED]
+    rates = [r.rate or policy.reduced_rate_kbit for r in active(sub, now).values() if r.level == Level.REDUCED]
     reduced = base == Level.REDUCED or (until and lift == Level.REDUCED)
     seen = sub.notified if sub.notified > now and Level.NOTICE in (base, lift) else 0
     return Entry(base, min(rates) if reduced and rates else 0, lift if until else 0, until, seen)
@@ -58,13 +72,12 @@ def entry(sub: Subscriber, now: int, policy: Policy) -> Entry:
 
 def next_moment(sub: Subscriber, now: int) -> int:
     """The next moment (Unix ms) at which :func:`edged.domain.decide.expire` has something to do; 0 for never."""
-    moments = [r.onset for r in sub.reasons.values() if r.onset > now]
-    moments += [r.deadline for r in sub.reasons.values() if r.deadline]
-    if sub.promise:
-        moments.append(sub.promise.until)
-    if sub.notified > now:
-        moments.append(sub.notified)
-    return min(moments, default=0)
+    found = sub.promise.until if sub.promise else 0
+    for reason in sub.reasons.values():
+        for moment in (reason.onset if reason.onset > now else 0, reason.deadline):
+            if moment and (moment < found or not found):
+                found = moment
+    return min(found or sub.notified, sub.notified) if sub.notified > now else found
 
 
 def strongest(sub: Subscriber, now: int) -> str:
@@ -81,5 +94,5 @@ def standing(sub: Subscriber, now: int) -> Standing:
 
 def settle(sub: Subscriber, now: int) -> Subscriber:
     """``sub`` with ``level`` and ``since`` brought up to ``now``."""
-    found = int(level(sub, now))
+    found = levels(sub, now)[1]
     return sub if found == sub.level else msgspec.structs.replace(sub, level=found, since=now)

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edged import plan
 from edged.domain.entry import Entry
+from edged.domain.levels import Level
 from edged.plan import V4_TAG, Owned, Run
 from edged.store import bitmap
-from edged.store.rows import marks, parts
+from edged.store.rows import entry_of, entry_text, marks, parts
 
-SPECIAL = "level > 0 AND (level <> 3 OR until > 0 OR notified > 0)"
-"""Addresses that are in more than the restricted set; the same words as the partial index."""
 _LONGEST_TAG = 128
 
 
@@ -24,12 +23,10 @@ def counts(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
         if tag == V4_TAG:
             (n,) = db.execute("SELECT coalesce(sum(n), 0) FROM restricted4").fetchone()
         else:
-            (n,) = db.execute(
-                "SELECT count(*) FROM address WHERE level > 0 AND key >= x'05' AND key >= ? AND key < ?", ends
-            ).fetchone()
+            (n,) = db.execute("SELECT count(*) FROM restricted6 WHERE key >= ? AND key < ?", ends).fetchone()
         if n:
             out[plan.RESTRICTED, tag] = n
-            (m,) = db.execute(f"SELECT count(*) FROM address WHERE {SPECIAL} AND key >= ? AND key < ?", ends).fetchone()
+            (m,) = db.execute("SELECT count(*) FROM special WHERE key >= ? AND key < ?", ends).fetchone()
             out.update({(role, tag): m for role in plan.ROLES if role != plan.RESTRICTED})
     return out
 
@@ -47,7 +44,7 @@ def restricted(db: sqlite3.Connection, after: bytes, limit: int) -> Run | None:
                 break
         if rows:
             return Run(V4_TAG, bitmap.addresses(rows), bytes([V4_TAG]) + rows[-1][0].to_bytes(3) + b"\xff")
-    query = "SELECT key FROM address WHERE level > 0 AND key >= x'05' AND key > ? ORDER BY key LIMIT ?"
+    query = "SELECT key FROM restricted6 WHERE key > ? ORDER BY key LIMIT ?"
     keys = [k for (k,) in db.execute(query, (after, limit))]
     if not keys:
         return None
@@ -57,11 +54,8 @@ def restricted(db: sqlite3.Connection, after: bytes, limit: int) -> Run | None:
 
 def special(db: sqlite3.Connection, after: bytes, limit: int) -> Sequence[tuple[bytes, Owned]]:
     """Addresses that need more than the restricted set, above ``after``, ascending."""
-    query = (
-        "SELECT key, owner, level, rate, lift, until, notified FROM address"
-        f" WHERE {SPECIAL} AND key > ? ORDER BY key LIMIT ?"
-    )
-    return [(k, Owned(o, Entry(*e))) for k, o, *e in db.execute(query, (after, limit))]
+    query = "SELECT key, owner, entry FROM special WHERE key > ? ORDER BY key LIMIT ?"
+    return [(k, Owned(o, entry_of(e))) for k, o, e in db.execute(query, (after, limit))]
 
 
 def sample(db: sqlite3.Connection, n: int) -> list[bytes]:
@@ -74,22 +68,48 @@ def sample(db: sqlite3.Connection, n: int) -> list[bytes]:
         packed = bitmap.addresses([row])
         pick = 4 * (i * 7 % (len(packed) // 4))
         out.add(bytes([V4_TAG]) + packed[pick : pick + 4])
-    where = "level > 0 AND key >= x'05'"
-    low6, high6 = db.execute(f"SELECT min(key), max(key) FROM address WHERE {where}").fetchone()
+    low6, high6 = db.execute("SELECT min(key), max(key) FROM restricted6").fetchone()
     if low6 is not None:
         first, last = int.from_bytes(low6), int.from_bytes(high6)
         for i in range(n):
             at6 = (first + (last - first) * i // max(n - 1, 1)).to_bytes(len(low6))
-            row = db.execute(
-                f"SELECT key FROM address WHERE {where} AND key >= ? ORDER BY key LIMIT 1", (at6,)
-            ).fetchone()
+            row = db.execute("SELECT key FROM restricted6 WHERE key >= ? ORDER BY key LIMIT 1", (at6,)).fetchone()
             out.update(row or ())
     return sorted(out)
 
 
-def write_bitmaps(db: sqlite3.Connection, values: dict[bytes, bool]) -> None:
-    """Keep ``restricted4`` equal to the address rows: key -> whether its level is above open."""
-    v4 = {k: on for k, on in values.items() if k[0] == V4_TAG}
+def write(db: sqlite3.Connection, entries: Mapping[bytes, tuple[Owned | None, Owned | None]]) -> None:
+    """Keep ``restricted4``, ``restricted6`` and ``special`` equal to the entries: address -> before and after."""
+    v4: dict[bytes, bool] = {}
+    come: list[tuple[bytes]] = []
+    go: list[tuple[bytes]] = []
+    special_come: list[tuple[bytes, int, str | None]] = []
+    special_go: list[tuple[bytes]] = []
+    for key, (was, will) in entries.items():
+        restricted_now = will is not None and will.entry.level > 0
+        if (was is not None and was.entry.level > 0) != restricted_now:
+            if key[0] == V4_TAG:
+                v4[key] = restricted_now
+            else:
+                (come if restricted_now else go).append((key,))
+        if will is not None and _is_special(will.entry):
+            special_come.append((key, will.owner, entry_text(will.entry)))
+        elif was is not None and _is_special(was.entry):
+            special_go.append((key,))
+    if v4:
+        _write_bitmaps(db, v4)
+    db.executemany("DELETE FROM restricted6 WHERE key = ?", go)
+    db.executemany("INSERT OR REPLACE INTO restricted6 VALUES (?)", come)
+    db.executemany("DELETE FROM special WHERE key = ?", special_go)
+    db.executemany("INSERT OR REPLACE INTO special VALUES (?,?,?)", special_come)
+
+
+def _is_special(entry: Entry) -> bool:
+    """Whether its addresses are in more than the restricted set."""
+    return entry.level > 0 and (entry.level != Level.WALLED or entry.until > 0 or entry.notified > 0)
+
+
+def _write_bitmaps(db: sqlite3.Connection, v4: Mapping[bytes, bool]) -> None:
     nets = sorted(bitmap.nets_of(v4))
     have: dict[int, bytes] = {}
     for part in parts(nets):

@@ -2,39 +2,136 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from edged.domain.entry import Entry
+import msgspec
+
+from edged.domain.entry import OPEN, Entry
+from edged.domain.levels import Level
 from edged.domain.model import Fact, Subscriber
-from edged.plan import Owned
+from edged.plan import V4_TAG, Owned
 
 _IN = 500
 """Values in one SQL list; SQLite allows more, but its statement cache likes few different lengths."""
+_WALLED = Entry(int(Level.WALLED))
+_V4_BYTES, _V6_BYTES = 5, 17
+
+_read_entry = msgspec.json.Decoder(Entry).decode
+_write_json = msgspec.json.Encoder().encode
+
+
+class Mark(NamedTuple):
+    """The numbered batch that changed a subscriber last: ``numbering`` (0: none) and its number in it."""
+
+    numbering: int = 0
+    seq: int = 0
+
+
+UNMARKED = Mark()
 
 
 @dataclass(slots=True)
 class Known:
-    """A stored subscriber: its number, its state, and the entry of each address."""
+    """A stored subscriber: its number, state, addresses, the kernel entry of each of them, and its last batch.
+
+    The values are never changed in place, so keeping the old ones costs nothing.
+    """
 
     id: int
     sub: Subscriber
-    addresses: dict[bytes, Entry] = field(default_factory=dict)
+    keys: tuple[bytes, ...] = ()
+    entry: Entry = OPEN
+    mark: Mark = UNMARKED
+
+
+class Row(NamedTuple):
+    """A subscriber to write. ``due``: next moment in Unix ms, 0 for never."""
+
+    id: int
+    sub: Subscriber
+    due: int = 0
+    keys: tuple[bytes, ...] = ()
+    entry: Entry = OPEN
+    mark: Mark = UNMARKED
+
+
+class Numbered(NamedTuple):
+    """How far an issuer's numbering of its batches on one channel has come."""
+
+    id: int
+    issuer: str
+    source: str
+    epoch: str
+    seq: int
+
+
+class Event(NamedTuple):
+    """Something to publish. ``topic`` empty: the events' own."""
+
+    document: dict[str, Any]
+    topic: str = ""
+    correlation: bytes | None = None
 
 
 @dataclass(slots=True)
 class Write:
-    """What one commit writes. ``subscribers``: number -> (state, next due moment in Unix ms)."""
+    """What one commit writes."""
 
-    subscribers: dict[int, tuple[Subscriber, int]] = field(default_factory=dict)
-    forgotten: set[int] = field(default_factory=set)
-    addresses: dict[bytes, Owned] = field(default_factory=dict)
-    unbound: set[bytes] = field(default_factory=set)
+    fresh: list[Row] = field(default_factory=list)
+    changed: list[Row] = field(default_factory=list)
+    forgotten: dict[int, str] = field(default_factory=dict)
+    """Number -> name of subscribers to remove."""
+    owners: dict[bytes, int] = field(default_factory=dict)
+    """Address -> who has it from now on, 0 for nobody; only what changes."""
+    entries: dict[bytes, tuple[Owned | None, Owned | None]] = field(default_factory=dict)
+    """Address -> kernel entry before and after, where they differ."""
     facts: dict[tuple[int, str], Fact] = field(default_factory=dict)
     gardens: dict[str, dict[str, Any]] = field(default_factory=dict)
-    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    events: list[dict[str, Any]] = field(default_factory=list)
+    answers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """(issuer, batch id) -> answer."""
+    events: list[Event] = field(default_factory=list)
+    numberings: dict[int, Numbered] = field(default_factory=dict)
+    levels: list[int] = field(default_factory=lambda: [0] * 5)
+    """How the number of subscribers in each level changes."""
+    promises: int = 0
+    """How the number of running promises changes."""
+    shards: dict[int, int] = field(default_factory=dict)
+    """What is added to each shard's sum (domain/digest.py)."""
+    rest: int = 0
+    """What is added to the sum of the reasons that are no debts."""
+
+
+def pack(keys: Iterable[bytes]) -> bytes:
+    """Addresses as the store keeps them in a row."""
+    return b"".join(keys)
+
+
+def unpack(blob: bytes) -> tuple[bytes, ...]:
+    """The other way round."""
+    if len(blob) == _V4_BYTES and blob[0] == V4_TAG:
+        return (blob,)
+    out, at = [], 0
+    while at < len(blob):
+        end = at + (_V4_BYTES if blob[at] == V4_TAG else _V6_BYTES)
+        out.append(blob[at:end])
+        at = end
+    return tuple(out)
+
+
+def entry_text(entry: Entry) -> str | None:
+    """A kernel entry as the store keeps it."""
+    if not entry.level:
+        return None
+    return "3" if entry == _WALLED else _write_json(entry).decode()
+
+
+def entry_of(text: str | None) -> Entry:
+    """The other way round."""
+    if text is None:
+        return OPEN
+    return _WALLED if text == "3" else _read_entry(text)
 
 
 def parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -1,37 +1,42 @@
-"""The database layout and its migrations, oldest first; ``PRAGMA user_version`` counts those applied."""
+"""The database layout and its migrations, oldest first; ``PRAGMA user_version`` counts those applied.
+
+The layout follows the path of a command: a change of one subscriber's state is one row of ``subscriber``, found by its
+unique name, and, where it begins or ends to be restricted, one bit of ``restricted4``. What the kernel's entry says
+is kept beside the state, because it is what the kernel was told, which the state and the clock alone do not tell.
+"""
 
 from __future__ import annotations
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (),  # version 1 was never released
     (
         """CREATE TABLE subscriber (
              id INTEGER PRIMARY KEY,
              sub TEXT NOT NULL UNIQUE,
              level INTEGER NOT NULL,           -- in force, 0 open .. 4 blocked
              due INTEGER NOT NULL,             -- next moment something ends or begins, Unix ms, 0 never
-             promised INTEGER NOT NULL,        -- 1 while a promise runs
+             entry TEXT,                       -- the kernel entry of its addresses: NULL open, '3' walled, else JSON
+             keys BLOB NOT NULL,               -- its addresses, one key behind the other (see plan.py)
+             numbering INTEGER NOT NULL,       -- the last numbered batch that changed it: numbering.id, 0 none ...
+             seq INTEGER NOT NULL,             -- ... and its number
              record TEXT NOT NULL              -- reasons, promise, ... as JSON (domain/model.py)
            ) STRICT""",
         "CREATE INDEX subscriber_due ON subscriber(due) WHERE due > 0",
-        "CREATE INDEX subscriber_level ON subscriber(level) WHERE level > 0",
         """CREATE TABLE address (
              key BLOB PRIMARY KEY,             -- tag and address, see plan.py
-             owner INTEGER NOT NULL,           -- subscriber.id
-             level INTEGER NOT NULL,           -- the kernel entry: level without the promise ...
-             rate INTEGER NOT NULL,            -- kbit/s while reduced
-             lift INTEGER NOT NULL,            -- ... with it
-             until INTEGER NOT NULL,           -- ... and its end, Unix ms
-             notified INTEGER NOT NULL         -- a notice counts as seen until, Unix ms
+             owner INTEGER NOT NULL            -- subscriber.id
            ) STRICT, WITHOUT ROWID""",
-        "CREATE INDEX address_owner ON address(owner)",
-        "CREATE INDEX address_restricted6 ON address(key, level) WHERE level > 0 AND key >= x'05'",  # level: covering
         """CREATE TABLE restricted4 (
              net INTEGER PRIMARY KEY,          -- a /24 as 24 bits
              bits BLOB NOT NULL,               -- its restricted addresses, see bitmap.py
              n INTEGER NOT NULL                -- how many
            ) STRICT""",
-        """CREATE INDEX address_special ON address(key)
-             WHERE level > 0 AND (level <> 3 OR until > 0 OR notified > 0)""",
+        "CREATE TABLE restricted6 (key BLOB PRIMARY KEY) STRICT, WITHOUT ROWID",
+        """CREATE TABLE special (
+             key BLOB PRIMARY KEY,             -- an address that is in more than the restricted set ...
+             owner INTEGER NOT NULL,
+             entry TEXT NOT NULL               -- ... and its kernel entry as JSON
+           ) STRICT, WITHOUT ROWID""",
         """CREATE TABLE invoice (
              owner INTEGER NOT NULL,
              id TEXT NOT NULL,
@@ -39,10 +44,36 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              spent INTEGER NOT NULL,           -- promises used on it, kept for ever
              PRIMARY KEY (owner, id)
            ) STRICT, WITHOUT ROWID""",
-        "CREATE TABLE batch (id TEXT PRIMARY KEY, at INTEGER NOT NULL, answer TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        """CREATE TABLE batch (
+             issuer TEXT NOT NULL,             -- empty where it was not signed
+             id TEXT NOT NULL,
+             at INTEGER NOT NULL,              -- Unix ms
+             answer TEXT NOT NULL,
+             PRIMARY KEY (issuer, id)
+           ) STRICT, WITHOUT ROWID""",
         "CREATE INDEX batch_at ON batch(at)",
-        "CREATE TABLE outbox (id INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL) STRICT",
+        """CREATE TABLE numbering (
+             id INTEGER PRIMARY KEY,
+             issuer TEXT NOT NULL,
+             source TEXT NOT NULL,             -- the channel its batches come on
+             epoch TEXT NOT NULL,
+             seq INTEGER NOT NULL,             -- the highest number seen
+             UNIQUE (issuer, source, epoch)
+           ) STRICT""",
+        """CREATE TABLE outbox (
+             id INTEGER PRIMARY KEY AUTOINCREMENT,
+             event TEXT NOT NULL,
+             topic TEXT NOT NULL,              -- where it goes; empty: the events' topic
+             correlation BLOB
+           ) STRICT""",
         "CREATE TABLE garden (name TEXT PRIMARY KEY, list TEXT NOT NULL) STRICT, WITHOUT ROWID",
         "CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        """CREATE TABLE total (
+             id INTEGER PRIMARY KEY CHECK (id = 1),
+             levels TEXT NOT NULL,             -- subscribers by level in force, JSON
+             promises INTEGER NOT NULL,        -- running
+             shards BLOB NOT NULL,             -- 256 sums of bindings and debts, eight bytes each, see domain/digest.py
+             rest BLOB NOT NULL                -- the sum of the other reasons
+           ) STRICT""",
     ),
 )

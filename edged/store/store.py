@@ -15,19 +15,21 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from edged.domain.entry import Entry
 from edged.domain.model import Fact, Subscriber
 from edged.errors import StoreError
 from edged.plan import Owned, Run
-from edged.store import refill, writer
-from edged.store.rows import Known, Write, marks, parts
+from edged.store import refill, totals, writer
+from edged.store.rows import UNMARKED, Event, Known, Mark, Numbered, Write, entry_of, marks, parts, unpack
 from edged.store.schema import MIGRATIONS
+from edged.store.totals import Totals
 
 T = TypeVar("T")
 MOST_EVENTS = 100_000
 """Events kept for a broker that is away; beyond, the oldest go."""
 
-_decoder = msgspec.json.Decoder(Subscriber)
+_WINDOW = 20_000
+"""Numbers of subscribers that one call of ``listing`` looks at."""
+_decode = msgspec.json.Decoder(Subscriber).decode
 
 
 class Store:
@@ -37,10 +39,8 @@ class Store:
         self.path = directory / "edged.db"
         self._db: sqlite3.Connection | None = None
         self._next_id = 1
-        self.levels: list[int] = [0] * 5
-        """Subscribers by level in force, kept up to date with each commit."""
-        self.promises = 0
-        """Running promises."""
+        self.totals = Totals()
+        """Counts and digests, kept up to date with each commit."""
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -60,12 +60,7 @@ class Store:
             ):
                 db.execute(f"PRAGMA {pragma}")
             self._migrate(db)
-            self.levels = [0] * 5
-            for level, n in db.execute("SELECT level, count(*) FROM subscriber WHERE level > 0 GROUP BY level"):
-                self.levels[level] = n
-            (total,) = db.execute("SELECT count(*) FROM subscriber").fetchone()
-            self.levels[0] = total - sum(self.levels)
-            (self.promises,) = db.execute("SELECT count(*) FROM subscriber WHERE due > 0 AND promised").fetchone()
+            self.totals = totals.read(db)
             (self._next_id,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM subscriber").fetchone()
         except (sqlite3.Error, OSError) as e:
             self.close()
@@ -74,6 +69,8 @@ class Store:
     @staticmethod
     def _migrate(db: sqlite3.Connection) -> None:
         (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version == 1:
+            raise sqlite3.DatabaseError("it is of a version before the first release; remove it and send a snapshot")
         if version > len(MIGRATIONS):
             raise sqlite3.DatabaseError(
                 f"schema version {version} is newer than {len(MIGRATIONS)}, all that this edged knows; upgrade"
@@ -120,19 +117,14 @@ class Store:
 
     @staticmethod
     def _known(db: sqlite3.Connection, column: str, values: Sequence[str | int]) -> dict[str, Known]:
-        by_id: dict[int, Known] = {}
+        out: dict[str, Known] = {}
         for part in parts(values):
-            for number, record in db.execute(
-                f"SELECT id, record FROM subscriber WHERE {column} IN ({marks(part)})", part
-            ):
-                by_id[number] = Known(number, _decoder.decode(record))
-        for ids in parts(list(by_id)):
-            rows = db.execute(
-                f"SELECT owner, key, level, rate, lift, until, notified FROM address WHERE owner IN ({marks(ids)})", ids
-            )
-            for owner, key, *entry in rows:
-                by_id[owner].addresses[key] = Entry(*entry)
-        return {k.sub.sub: k for k in by_id.values()}
+            query = "SELECT id, sub, keys, entry, numbering, seq, record FROM subscriber"
+            rows = db.execute(f"{query} WHERE {column} IN ({marks(part)})", part)
+            for number, name, keys, entry, numbering, seq, record in rows:
+                mark = Mark(numbering, seq) if numbering else UNMARKED
+                out[name] = Known(number, _decode(record), unpack(keys), entry_of(entry), mark)
+        return out
 
     def owners(self, keys: Iterable[bytes]) -> dict[bytes, int]:
         """Subscriber numbers by address; unbound keys are left out."""
@@ -183,33 +175,41 @@ class Store:
     ) -> tuple[int, list[Subscriber]]:
         """Restricted, waiting or promised subscribers with numbers above ``after``: (last number read, those wanted).
 
-        The number comes back as ``after`` when there are no more.
+        The number comes back as ``after`` when there are no more. Each call looks at a window of numbers, so that none
+        takes long however few are found.
         """
         where, values = ("level = ?", (level,)) if level is not None else ("(level > 0 OR due > 0)", ())
-        query = f"SELECT id, record FROM subscriber WHERE {where} AND id > ? ORDER BY id LIMIT ?"
-        rows = self._read(lambda db: db.execute(query, (*values, after, limit)).fetchall())
-        found = [_decoder.decode(r) for _, r in rows]
-        return (rows[-1][0] if rows else after), [s for s in found if reason is None or reason in s.reasons]
+        end = after + _WINDOW
+        query = f"SELECT id, record FROM subscriber WHERE {where} AND id > ? AND id <= ? ORDER BY id LIMIT ?"
+        rows = self._read(lambda db: db.execute(query, (*values, after, end, limit)).fetchall())
+        found = [_decode(r) for _, r in rows]
+        if len(rows) == limit:
+            end = rows[-1][0]
+        elif end >= self._next_id:
+            end = after if not rows else rows[-1][0]
+        return end, [s for s in found if reason is None or reason in s.reasons]
 
     # -- batches, events, gardens ----------------------------------------------------------------------------
 
-    def answers(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Stored answers by batch id."""
+    def answers(self, ids: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dict[str, Any]]:
+        """Stored answers by (issuer, batch id)."""
+        query = "SELECT answer FROM batch WHERE issuer = ? AND id = ?"
 
-        def work(db: sqlite3.Connection) -> dict[str, dict[str, Any]]:
-            out: dict[str, dict[str, Any]] = {}
-            for part in parts(list(ids)):
-                for i, a in db.execute(f"SELECT id, answer FROM batch WHERE id IN ({marks(part)})", part):
-                    out[i] = json.loads(a)
-            return out
+        def work(db: sqlite3.Connection) -> dict[tuple[str, str], dict[str, Any]]:
+            found = ((i, db.execute(query, i).fetchone()) for i in ids)
+            return {i: json.loads(row[0]) for i, row in found if row}
 
         return self._read(work)
 
-    def events(self, limit: int = 500) -> list[tuple[int, str]]:
-        """Events not yet published: (number, JSON), oldest first."""
-        return self._read(
-            lambda db: db.execute("SELECT id, event FROM outbox ORDER BY id LIMIT ?", (limit,)).fetchall()
-        )
+    def numberings(self) -> list[Numbered]:
+        """How far each issuer's numbering has come on each channel, oldest first; the newest epoch of each."""
+        query = "SELECT id, issuer, source, max(epoch), seq FROM numbering GROUP BY issuer, source ORDER BY id"
+        return self._read(lambda db: [Numbered(*row) for row in db.execute(query)])
+
+    def events(self, limit: int = 500) -> list[tuple[int, Event]]:
+        """Events not yet published, with their numbers, oldest first."""
+        query = "SELECT id, event, topic, correlation FROM outbox ORDER BY id LIMIT ?"
+        return self._read(lambda db: [(i, Event(json.loads(e), t, c)) for i, e, t, c in db.execute(query, (limit,))])
 
     def gardens(self) -> dict[str, dict[str, Any]]:
         """The garden lists set by commands."""
@@ -224,7 +224,15 @@ class Store:
 
     def commit(self, write: Write, now: int, notes: Mapping[str, str] = {}) -> None:
         """Write everything and fsync, or raise StoreError with nothing written."""
-        self._commit(lambda db: self._write(db, write, now, notes))
+        after = self.totals.plus(write)
+
+        def work(db: sqlite3.Connection) -> None:
+            writer.write(db, write, now, notes)
+            if after is not self.totals:
+                totals.write(db, after)
+
+        self._commit(work)
+        self.totals = after
         if write.forgotten:
             # Really forgotten: not even in the log of earlier pages.
             self._read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
@@ -248,34 +256,16 @@ class Store:
 
     def _commit(self, work: Callable[[sqlite3.Connection], object]) -> None:
         db = self.db
-        levels, promises = list(self.levels), self.promises
         try:
             db.execute("BEGIN IMMEDIATE")
             work(db)
             db.execute("COMMIT")
         except Exception as e:
-            self.levels, self.promises = levels, promises
             if db.in_transaction:
                 db.execute("ROLLBACK")
             if not isinstance(e, sqlite3.Error):
                 raise  # a value that SQLite cannot hold: trying again would not help
             raise StoreError(f"writing {self.path}: {e}; nothing was changed, it will be tried again") from e
-
-    def _write(self, db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) -> None:
-        self._count(db, w)
-        writer.write(db, w, now, notes)
-
-    def _count(self, db: sqlite3.Connection, w: Write) -> None:
-        """Keep the counts by level: what the touched rows were goes out, what they become comes in."""
-        for part in parts([*w.subscribers, *w.forgotten]):
-            for level, promised in db.execute(
-                f"SELECT level, promised FROM subscriber WHERE id IN ({marks(part)})", part
-            ):
-                self.levels[level] -= 1
-                self.promises -= promised
-        for sub, _ in w.subscribers.values():
-            self.levels[sub.level] += 1
-            self.promises += sub.promise is not None
 
     # -- source of a refill and of read-back (see refill.py) ---------------------------------------------------
 

@@ -4,53 +4,68 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
 from edged.store import refill
-from edged.store.rows import Write, marks, parts
+from edged.store.rows import Row, Write, entry_text, pack
 
 _encode = msgspec.json.Encoder().encode
 
 
 def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) -> None:
-    """Everything of one commit, inside a transaction that the caller opened."""
-    for number in w.forgotten:
-        _scrub(db, number)
-    for part in parts(list(w.forgotten)):
-        for table, column in (("subscriber", "id"), ("address", "owner"), ("invoice", "owner")):
-            db.execute(f"DELETE FROM {table} WHERE {column} IN ({marks(part)})", part)
+    """Everything of one commit but the totals, inside a transaction that the caller opened."""
+    for number, name in w.forgotten.items():
+        _forget(db, number, name)
+    db.executemany("INSERT INTO subscriber VALUES (?9,?1,?2,?3,?4,?5,?6,?7,?8)", _rows(w.fresh))
     db.executemany(
-        "INSERT INTO subscriber(id, sub, level, due, promised, record) VALUES (?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE"
-        " SET level = excluded.level, due = excluded.due, promised = excluded.promised, record = excluded.record",
-        ((i, s.sub, s.level, due, s.promise is not None, _encode(s).decode()) for i, (s, due) in w.subscribers.items()),
+        "UPDATE subscriber SET level = ?2, due = ?3, entry = ?4, keys = ?5, numbering = ?6, seq = ?7, record = ?8"
+        " WHERE id = ?9",
+        _rows(w.changed),
     )
-    db.executemany("DELETE FROM address WHERE key = ?", ((k,) for k in w.unbound))
-    db.executemany(
-        "INSERT OR REPLACE INTO address VALUES (?,?,?,?,?,?,?)", ((k, o, *e) for k, (o, e) in w.addresses.items())
-    )
-    refill.write_bitmaps(db, dict.fromkeys(w.unbound, False) | {k: o.entry.level > 0 for k, o in w.addresses.items()})
+    if w.owners:
+        db.executemany("DELETE FROM address WHERE key = ?", ((k,) for k, owner in w.owners.items() if not owner))
+        db.executemany("INSERT OR REPLACE INTO address VALUES (?,?)", ((k, o) for k, o in w.owners.items() if o))
+    if w.entries:
+        refill.write(db, w.entries)
     db.executemany(
         "INSERT OR REPLACE INTO invoice VALUES (?,?,?,?)",
         ((owner, i, f.settled, f.spent) for (owner, i), f in w.facts.items()),
     )
     db.executemany("INSERT OR REPLACE INTO garden VALUES (?,?)", ((n, json.dumps(v)) for n, v in w.gardens.items()))
     db.executemany(
-        "INSERT OR REPLACE INTO batch VALUES (?,?,?)", ((i, now, json.dumps(a)) for i, a in w.answers.items())
+        "INSERT OR REPLACE INTO batch VALUES (?,?,?,?)",
+        ((issuer, i, now, _encode(a).decode()) for (issuer, i), a in w.answers.items()),
     )
-    db.executemany("INSERT INTO outbox(event) VALUES (?)", ((json.dumps(e),) for e in w.events))
+    db.executemany("INSERT OR REPLACE INTO numbering VALUES (?,?,?,?,?)", w.numberings.values())
+    db.executemany(
+        "INSERT INTO outbox(event, topic, correlation) VALUES (?,?,?)",
+        ((json.dumps(e.document), e.topic, e.correlation) for e in w.events),
+    )
     db.executemany("INSERT OR REPLACE INTO note VALUES (?,?)", notes.items())
 
 
-def _scrub(db: sqlite3.Connection, number: int) -> None:
-    """Take a subscriber out of kept answers and unpublished events. Rare, so a walk over both is fine."""
-    row = db.execute("SELECT sub FROM subscriber WHERE id = ?", (number,)).fetchone()
-    if row is None:
-        return
-    name = json.dumps(row[0])
-    db.execute("DELETE FROM outbox WHERE instr(event, ?) > 0", (name,))
-    for batch, answer in db.execute("SELECT id, answer FROM batch WHERE instr(answer, ?) > 0", (name,)).fetchall():
+def _rows(rows: Iterable[Row]) -> Iterator[tuple[Any, ...]]:
+    return (
+        (s.sub, s.level, due, entry_text(entry), pack(keys), mark[0], mark[1], _encode(s).decode(), number)
+        for number, s, due, keys, entry, mark in rows
+    )
+
+
+def _forget(db: sqlite3.Connection, number: int, name: str) -> None:
+    """Take a subscriber out of everything, kept answers and unpublished events included.
+
+    Rare, so a walk over both is fine.
+    """
+    db.execute("DELETE FROM subscriber WHERE id = ?", (number,))
+    db.execute("DELETE FROM invoice WHERE owner = ?", (number,))
+    text = json.dumps(name)
+    db.execute("DELETE FROM outbox WHERE instr(event, ?) > 0", (text,))
+    told = _encode(name).decode()
+    query = "SELECT issuer, id, answer FROM batch WHERE instr(answer, ?) > 0"
+    for issuer, batch, answer in db.execute(query, (told,)).fetchall():
         kept = json.loads(answer)
-        kept["results"] = [r for r in kept["results"] if r.get("sub") != row[0]]
-        db.execute("UPDATE batch SET answer = ? WHERE id = ?", (json.dumps(kept), batch))
+        kept["results"] = [r for r in kept["results"] if r.get("sub") != name]
+        db.execute("UPDATE batch SET answer = ? WHERE issuer = ? AND id = ?", (_encode(kept).decode(), issuer, batch))

@@ -19,7 +19,7 @@ from edged.nft.enforcer import Enforcer
 from edged.nft.garden import ANY, Opening, ranges
 from edged.nft.transaction import Backend, DelLimit, DelSet, FlushRules, Transaction
 from edged.plan import Owned
-from tests.worlds import RULES, DictSource, clock, held, limits_wanted, refill, until, v4, v6, wanted
+from tests.worlds import RULES, DictSource, clock, held, limits_wanted, refill, turns, until, v4, v6, wanted
 
 HOUR = 3_600_000
 State = dict[bytes, Owned]
@@ -47,7 +47,7 @@ def lands(enforcer: Enforcer, desired: Mapping[bytes, Owned]) -> None:
 
 def move(enforcer: Enforcer, before: State, after: State) -> None:
     """One small change."""
-    enforcer.apply(plan.diff(before, after), clock())
+    enforcer.apply(plan.diff(turns(before, after)), clock())
 
 
 def synced(enforcer: Enforcer) -> bool:
@@ -109,7 +109,7 @@ def test_a_refill_repeated_changes_nothing_but_the_generation(enforcer: Enforcer
 def test_an_empty_change_costs_no_transaction(enforcer: Enforcer) -> None:
     refill(enforcer, DictSource({}))
     state: State = {v4(1): owned(Level.WALLED)}
-    assert not plan.diff(state, state)
+    assert not plan.diff(turns(state, state))
     move(enforcer, state, state)
     lands(enforcer, {})
 
@@ -144,7 +144,7 @@ def test_a_promise_ended_early_because_the_clock_was_set_ends_in_the_kernel_too(
     promised: State = {key: owned(Level.WALLED, lift=Level.OPEN, until=clock() + HOUR)}
     move(enforcer, {}, promised)
     after: State = {key: owned(Level.WALLED)}
-    enforcer.apply(plan.diff(promised, after), clock() + 2 * HOUR)
+    enforcer.apply(plan.diff(turns(promised, after)), clock() + 2 * HOUR)
     assert set(enforcer.truth(key)) == {plan.RESTRICTED}
 
 

@@ -29,7 +29,7 @@ from tests.lab import topology
 from tests.lab.client import Device
 from tests.lab.netns import Namespace, unique_tag
 from tests.lab.services import Services, family_of
-from tests.worlds import DictSource, refill
+from tests.worlds import DictSource, refill, turns
 
 IP_TRANSPARENT, IPV6_TRANSPARENT = 19, 75
 PORTAL_PORT = 8880
@@ -141,7 +141,7 @@ class Gateway:
     def put(self, entry: Entry) -> None:
         """Bring an entry into force for all of the subscriber's addresses, in both worlds, as one change each."""
         after = {k: Owned(1, entry) for k in self.addresses()} if entry.level else {}
-        change = plan.diff(self.state, after)
+        change = plan.diff(turns(self.state, after))
         for enforcer in (self.kernel, self.fake):
             enforcer.apply(change, worlds.clock())
         self.state = after

@@ -15,7 +15,7 @@ from edged.nft.socket import KernelBackend
 from edged.nft.watch import Watch
 from edged.plan import Owned
 from tests.lab.netns import Namespace
-from tests.worlds import RULES, DictSource, attached, clock, held, refill, v4, wanted
+from tests.worlds import RULES, DictSource, attached, clock, held, refill, turns, v4, wanted
 
 STATE = {v4(n): Owned(n, Entry(4)) for n in range(1, 4)}
 
@@ -85,7 +85,7 @@ def test_a_missing_element_is_seen_by_asking_for_it(space: Namespace, shared: En
 
 
 def test_our_own_changes_and_other_tables_are_no_drift(space: Namespace, shared: Enforcer, watch: Watch) -> None:
-    shared.apply(plan.diff({}, {v4(9): Owned(9, Entry(2, rate=256))}), clock())
+    shared.apply(plan.diff(turns({}, {v4(9): Owned(9, Entry(2, rate=256))})), clock())
     assert not heard(watch)
     space.run("nft", "add table inet firewall; add set inet firewall edged { type ipv4_addr; elements = { 10.0.0.1 } }")
     assert not heard(watch)

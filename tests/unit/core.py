@@ -10,6 +10,7 @@ from typing import Any
 
 from edged.domain.address import Addressing
 from edged.domain.model import Policy
+from edged.intake import Incoming
 from edged.nft.enforcer import Enforcer
 from edged.nft.fake import FakeBackend
 from edged.observer import Silent
@@ -75,7 +76,7 @@ class Core:
         return self.process(json.dumps(document).encode()).answers[0].document
 
     def process(self, *payloads: bytes) -> Outcome:
-        return self.pipeline.process(payloads)
+        return self.pipeline.process([Incoming(p) for p in payloads])
 
     def status(self, *commands: Any) -> list[str]:
         """The statuses, or the codes of what was refused."""
@@ -93,7 +94,7 @@ class Core:
         return str(self.pipeline.questions.why(target)["level"])
 
     def events(self) -> list[dict[str, Any]]:
-        return [json.loads(e) for _, e in self.store.events()]
+        return [e.document for _, e in self.store.events()]
 
     def in_kernel(self) -> dict[str, set[bytes]]:
         """Set name without generation -> keys."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,10 +35,10 @@ class Person:
         self.events: list[dict[str, Any]] = []
 
     def do(self, op: str, **fields: Any) -> d.Decision:
-        cmd = c.read_command({"op": op, "sub": SUB, **fields})
+        cmd = c.read_command(json.dumps({"op": op, "sub": SUB, **fields}).encode())
         assert isinstance(cmd, c.Block | c.Unblock | c.Paid | c.Trust | c.Untrust)
         made = d.decide(cmd, d.View(self.sub, dict(self.facts)), self.now, self.policy, "erp")
-        self.sub = made.sub
+        self.sub = effect.settle(made.sub, self.now)
         self.facts.update(made.facts)
         self.events += made.events
         return made

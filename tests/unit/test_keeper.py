@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from edged.errors import StoreError
+from edged.intake import Incoming
 from edged.keeper import Keeper
 from edged.nft.routing import Steering
 from edged.vigil import Vigil
 from tests.unit.core import Core
 
-BLOCK = json.dumps({"op": "block", "sub": "100.64.0.10", "reason": "debt"}).encode()
+BLOCK = Incoming(json.dumps({"op": "block", "sub": "100.64.0.10", "reason": "debt"}).encode())
 KEY = b"\x04\x64\x40\x00\x0a"
 
 
@@ -104,15 +105,15 @@ async def test_a_payload_that_meets_a_fault_of_ours_is_refused_alone(
 ) -> None:
     process = core.pipeline.process
 
-    def faulty(payloads: list[bytes]) -> object:
-        if b"poison" in payloads:
+    def faulty(payloads: Sequence[Incoming]) -> object:
+        if Incoming(b"poison") in payloads:
             raise ZeroDivisionError
         return process(payloads)
 
     async with keeping(core) as keeper:
         await keeper.in_sync.wait()
         monkeypatch.setattr(core.pipeline, "process", faulty)
-        outcome = await keeper.process([BLOCK, b"poison", BLOCK])
+        outcome = await keeper.process([BLOCK, Incoming(b"poison"), BLOCK])
     assert [a.document["results"][0]["status"] for a in outcome.answers] == ["applied", "rejected", "unchanged"]
     assert keeper.errors[-1]["where"] == "pipeline"
 

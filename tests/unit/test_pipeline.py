@@ -330,24 +330,29 @@ def test_a_store_error_changes_nothing_anywhere(core: Core, monkeypatch: pytest.
         with pytest.raises(StoreError, match="nothing was changed"):
             core.process(payload)
     assert core.kernel.commits == commits
-    assert core.store.levels == [1, 0, 0, 0, 0]
+    assert list(core.store.totals.levels) == [1, 0, 0, 0, 0]
     assert core.observer.rejections == []
     core.store.db.execute("PRAGMA query_only = OFF")
     (answer,) = core.process(payload).answers
     assert answer.document["summary"]["applied"] == 1
     assert core.observer.rejections == ["unknown_op"]
-    assert core.store.levels == [0, 0, 0, 1, 0]
+    assert list(core.store.totals.levels) == [0, 0, 0, 1, 0]
 
 
 def test_a_restart_keeps_everything(core: Core) -> None:
     core.send(BIND, BLOCK, TRUST, name="before")
-    before = core.pipeline.questions.why("C-1"), core.in_kernel(), list(core.store.levels), core.store.promises
+    before = (
+        core.pipeline.questions.why("C-1"),
+        core.in_kernel(),
+        list(core.store.totals.levels),
+        core.store.totals.promises,
+    )
     core.restart()
     assert (
         core.pipeline.questions.why("C-1"),
         core.in_kernel(),
-        list(core.store.levels),
-        core.store.promises,
+        list(core.store.totals.levels),
+        core.store.totals.promises,
     ) == before
     assert core.pipeline.last_batch == "before"
     core.wait(2 * HOUR)
@@ -436,13 +441,13 @@ def test_counts_by_level_follow_every_commit(core: Core) -> None:
         {"op": "block", "sub": "N", "reason": "notice"},
         {"op": "block", "sub": "R", "reason": "debt_partial"},
     )
-    assert core.store.levels == [0, 1, 1, 1, 0]
+    assert list(core.store.totals.levels) == [0, 1, 1, 1, 0]
     core.status(TRUST)
-    assert (core.store.levels, core.store.promises) == ([1, 1, 1, 0, 0], 1)
+    assert (list(core.store.totals.levels), core.store.totals.promises) == ([1, 1, 1, 0, 0], 1)
     core.status({"op": "forget", "sub": "C-1"}, {"op": "unblock", "sub": "N", "reason": "notice"})
-    assert (core.store.levels, core.store.promises) == ([1, 0, 1, 0, 0], 0)
+    assert (list(core.store.totals.levels), core.store.totals.promises) == ([1, 0, 1, 0, 0], 0)
     core.restart()
-    assert (core.store.levels, core.store.promises) == ([1, 0, 1, 0, 0], 0)
+    assert (list(core.store.totals.levels), core.store.totals.promises) == ([1, 0, 1, 0, 0], 0)
 
 
 def test_error_names() -> None:

@@ -10,7 +10,7 @@ from edged import plan
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
 from edged.plan import Change, Element, Owned, diff, elements
-from tests.worlds import v4, v6
+from tests.worlds import turns, v4, v6
 
 KEY = v4(1)
 
@@ -52,7 +52,7 @@ def test_a_policer_is_named_after_subscriber_rate_and_direction() -> None:
 def test_an_empty_change_is_false() -> None:
     assert not Change()
     assert Change(limits_remove={"x"})
-    assert not diff({KEY: Owned(5, Entry(3))}, {KEY: Owned(9, Entry(3))})
+    assert not diff(turns({KEY: Owned(5, Entry(3))}, {KEY: Owned(9, Entry(3))}))
 
 
 ENTRIES = st.sampled_from([entry for entry, _ in ROLES.values()])
@@ -69,7 +69,7 @@ def all_of(state: dict[bytes, Owned]) -> set[Element]:
 def test_a_change_leads_from_one_state_to_the_other_and_not_further(
     before: dict[bytes, Owned], after: dict[bytes, Owned]
 ) -> None:
-    change = diff(before, after)
+    change = diff(turns(before, after))
     old, new = all_of(before), all_of(after)
     assert set(change.remove) == old - new
     assert set(change.add) == new - old
@@ -83,4 +83,4 @@ def test_a_change_leads_from_one_state_to_the_other_and_not_further(
 @settings(deadline=None)
 @given(STATES)
 def test_to_stay_needs_no_change(state: dict[bytes, Owned]) -> None:
-    assert not diff(state, dict(state))
+    assert not diff(turns(state, dict(state)))

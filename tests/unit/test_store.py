@@ -16,9 +16,9 @@ from edged.errors import StoreError
 from edged.plan import Owned
 from edged.store import schema
 from edged.store.bitmap import addresses, changed, count, nets_of
-from edged.store.rows import Write
+from edged.store.rows import Event, Known, Mark, Row, Write
 from edged.store.store import Store
-from tests.worlds import v4, v6
+from tests.worlds import turns, v4, v6
 
 
 @pytest.fixture
@@ -43,39 +43,43 @@ FULL = Subscriber(
 
 def test_what_is_written_is_read_back_by_name_by_number_and_after_a_restart(store: Store) -> None:
     number = store.new_id()
-    entry = Entry(3, 64, 1, 9, 8)
-    store.commit(
-        Write(
-            subscribers={number: (FULL, 9)},
-            addresses={v4(1): Owned(number, entry), v6(1): Owned(number, Entry())},
-            facts={(number, "F"): Fact(True, 2)},
-        ),
-        5,
+    keys, entry, mark = (v4(1), v6(1)), Entry(3, 64, 1, 9, 8), Mark(3, 41)
+    write = Write(
+        fresh=[Row(number, FULL, 9, keys, entry, mark)],
+        owners=dict.fromkeys(keys, number),
+        facts={(number, "F"): Fact(True, 2)},
+        levels=[0, 0, 0, 1, 0],
+        promises=1,
+        shards={255: -1, 0: 5},
+        rest=-2,
     )
+    store.commit(write, 5)
     for _ in range(2):
         known = store.load(["C-1", "C-2"])["C-1"]
-        assert (known.id, known.sub, known.addresses) == (number, FULL, {v4(1): entry, v6(1): Entry()})
+        assert known == Known(number, FULL, keys, entry, mark)
         assert store.load_ids([number, 99]) == {"C-1": known}
         assert store.facts([number]) == {number: {"F": Fact(True, 2)}}
         assert store.owners([v4(1), v4(2)]) == {v4(1): number}
-        assert (store.levels, store.promises) == ([0, 0, 0, 1, 0], 1)
+        assert (store.totals.levels, store.totals.promises) == ((0, 0, 0, 1, 0), 1)
+        assert store.totals.hash == f"{2}".rjust(16, "0")
+        assert store.totals.digests()[255] == "f" * 16
         assert store.new_id() > number
         store.close()
         store.open()
 
 
 def test_many_are_loaded_in_bulk(store: Store) -> None:
-    subs = {store.new_id(): (Subscriber(f"S{n}"), 0) for n in range(1300)}
-    store.commit(Write(subscribers=subs, addresses={v4(i): Owned(i, Entry(3)) for i in subs}), 0)
+    subs = [store.new_id() for n in range(1300)]
+    rows = [Row(i, Subscriber(f"S{n}"), 0, (v4(i),)) for n, i in enumerate(subs)]
+    store.commit(Write(fresh=rows, owners={v4(i): i for i in subs}), 0)
     assert len(store.load(f"S{n}" for n in range(2000))) == 1300
     assert len(store.load_ids(subs)) == len(store.owners(v4(i) for i in subs)) == 1300
 
 
 def test_due_moments_come_in_order(store: Store) -> None:
     ids = [store.new_id() for _ in range(4)]
-    store.commit(
-        Write(subscribers={i: (Subscriber(f"S{i}"), due) for i, due in zip(ids, (30, 0, 10, 20), strict=True)}), 0
-    )
+    rows = [Row(i, Subscriber(f"S{i}"), due) for i, due in zip(ids, (30, 0, 10, 20), strict=True)]
+    store.commit(Write(fresh=rows), 0)
     assert store.next_due() == 10
     assert store.due(20) == [ids[2], ids[3]]
     assert store.due(9) == []
@@ -84,28 +88,27 @@ def test_due_moments_come_in_order(store: Store) -> None:
 
 def test_a_refused_commit_leaves_nothing_behind(store: Store) -> None:
     first, second = store.new_id(), store.new_id()
-    store.commit(Write(subscribers={first: (Subscriber("A", level=3), 0)}), 0)
+    store.commit(Write(fresh=[Row(first, Subscriber("A", level=3))], levels=[0, 0, 0, 1, 0]), 0)
+    taken = Write(fresh=[Row(second, Subscriber("A", level=1))], owners={v4(1): second}, levels=[0, 1, 0, 0, 0])
     with pytest.raises(StoreError, match="nothing was changed"):  # the name is taken
-        store.commit(
-            Write(subscribers={second: (Subscriber("A", level=1), 0)}, addresses={v4(1): Owned(second, Entry(1))}), 0
-        )
-    assert store.levels == [0, 0, 0, 1, 0]
+        store.commit(taken, 0)
+    assert store.totals.levels == (0, 0, 0, 1, 0)
     assert store.owners([v4(1)]) == {}
     store.heartbeat(5)
     assert store.note("heartbeat") == "5"
 
 
 def test_a_full_disk_is_a_store_error_and_passes(store: Store) -> None:
-    store.commit(Write(subscribers={store.new_id(): (Subscriber("A"), 0)}), 0)
+    store.commit(Write(fresh=[Row(store.new_id(), Subscriber("A"))], levels=[1, 0, 0, 0, 0]), 0)
     (pages,) = store.db.execute("PRAGMA page_count").fetchone()
     store.db.execute(f"PRAGMA max_page_count = {pages}")
-    big = Write(subscribers={store.new_id(): (Subscriber("x" * 100_000), 0)})
+    big = Write(fresh=[Row(store.new_id(), Subscriber("x" * 100_000))], levels=[1, 0, 0, 0, 0])
     with pytest.raises(StoreError, match="full"):
         store.commit(big, 0)
     assert StoreError.transient
     store.db.execute("PRAGMA max_page_count = 1000000")
     store.commit(big, 0)
-    assert sum(store.levels) == 2
+    assert sum(store.totals.levels) == 2
 
 
 def test_a_file_that_is_no_database_names_the_remedy(tmp_path: Path) -> None:
@@ -150,21 +153,22 @@ def test_it_is_durable_by_its_settings(store: Store) -> None:
 
 
 def test_events_wait_in_order_until_they_are_taken(store: Store) -> None:
-    store.commit(Write(events=[{"event": "a"}, {"event": "b"}]), 0)
-    store.commit(Write(events=[{"event": "c"}]), 0)
+    a, b, c = Event({"event": "a"}), Event({"event": "b"}), Event({"sync": "x"}, "edged/v1/client/erp", b"\0")
+    store.commit(Write(events=[a, b]), 0)
+    store.commit(Write(events=[c]), 0)
     rows = store.events(2)
-    assert [e for _, e in rows] == ['{"event": "a"}', '{"event": "b"}']
+    assert [e for _, e in rows] == [a, b]
     store.forget_events(rows[-1][0])
-    assert [e for _, e in store.events()] == ['{"event": "c"}']
+    assert [e for _, e in store.events()] == [c]
 
 
 def test_purge_takes_old_answers_and_too_many_events(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edged.store.store.MOST_EVENTS", 3)
-    store.commit(Write(answers={"old": {}}, events=[{"n": n} for n in range(5)]), 100)
-    store.commit(Write(answers={"new": {}}), 200)
+    store.commit(Write(answers={("erp", "b"): {}}, events=[Event({"n": n}) for n in range(5)]), 100)
+    store.commit(Write(answers={("noc", "b"): {}}), 200)
     store.purge(150)
-    assert set(store.answers(["old", "new"])) == {"new"}
-    assert [e for _, e in store.events()] == ['{"n": 2}', '{"n": 3}', '{"n": 4}']
+    assert set(store.answers([("erp", "b"), ("noc", "b")])) == {("noc", "b")}
+    assert [e.document["n"] for _, e in store.events()] == [2, 3, 4]
 
 
 # -- the source of a refill ------------------------------------------------------------------------------------------
@@ -206,8 +210,9 @@ def test_a_refill_reads_exactly_what_is_restricted_whatever_was_written_before(
     for _ in range(12):
         gone = set(rng.sample(sorted(desired), len(desired) // 4))
         new = {k: Owned(rng.randint(1, 9), rng.choice(entries)) for k in rng.sample(space, 120) if k not in gone}
-        store.commit(Write(addresses=new, unbound=gone), 0)
-        desired = {k: o for k, o in desired.items() if k not in gone} | new
+        after = {k: o for k, o in desired.items() if k not in gone} | new
+        store.commit(Write(entries=turns(desired, after)), 0)
+        desired = after
     restricted = sorted(k for k, o in desired.items() if o.entry.level)
     assert walked(store, limit) == restricted
     special = [(k, o) for k, o in sorted(desired.items()) if len(plan.elements(k, o)) > 1]
@@ -230,8 +235,11 @@ def test_an_empty_store_is_an_empty_source(store: Store) -> None:
 
 def test_forgetting_a_subscriber_clears_its_bits_too(store: Store) -> None:
     number = store.new_id()
-    store.commit(Write(subscribers={number: (Subscriber("A"), 0)}, addresses={v4(1): Owned(number, Entry(3))}), 0)
-    store.commit(Write(forgotten={number}, unbound={v4(1)}), 0)
+    entry = Entry(3)
+    owned = Owned(number, entry)
+    row = Row(number, Subscriber("A"), 0, (v4(1),), entry)
+    store.commit(Write(fresh=[row], owners={v4(1): number}, entries={v4(1): (None, owned)}), 0)
+    store.commit(Write(forgotten={number: "A"}, owners={v4(1): 0}, entries={v4(1): (owned, None)}), 0)
     assert store.restricted(b"", 10) is None
     assert store.load(["A"]) == {}
 

@@ -1,0 +1,100 @@
+"""From bytes to what is asked for: verify ─► parse. A payload ends as a :class:`Request` or a :class:`Refusal`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from edged.domain import command as c
+from edged.domain import roles
+from edged.domain.batch import Bare, Chunk, Head, read_payload
+from edged.domain.rejection import Rejected
+from edged.envelope import Keyring
+
+LOCAL = ""
+"""The source of what came over the control socket."""
+
+
+class Incoming(NamedTuple):
+    """A message as it came. ``source``: the channel (``gw/gw1/cmd``), empty for the control socket."""
+
+    payload: bytes
+    source: str = LOCAL
+    response_topic: str = ""
+    correlation: bytes | None = None
+
+
+class Refused(NamedTuple):
+    """A command that cannot be read or may not be given. ``sub``: whom it names, where that can be read."""
+
+    rejected: Rejected
+    sub: str | None
+    op: str = "unknown"
+
+
+class Request(NamedTuple):
+    """A batch or chunk whose origin, audience and age are in order, its commands read."""
+
+    head: Head | None
+    """The batch or chunk; None for a bare command."""
+    name: str
+    """The batch's id; for a bare command one of its own."""
+    issuer: str
+    """Whose: for an unsigned one what it says of itself, for a local one ``local``."""
+    source: str
+    commands: Sequence[c.Command | Refused]
+    incoming: Incoming
+
+
+class Refusal(NamedTuple):
+    """A payload that is refused whole."""
+
+    rejected: Rejected
+    name: str | None
+
+
+def read(incoming: Incoming, keyring: Keyring, limit: int, now: int) -> Request | Refusal:
+    """What a message asks for. ``limit``: bytes of a payload; ``now``: Unix ms."""
+    name: str | None = None
+    try:
+        opened = keyring.open(incoming.payload, local=incoming.source == LOCAL)
+        found = read_payload(opened.body, limit)
+        mine = opened.issuer or ("local" if incoming.source == LOCAL else "")
+        if isinstance(found, Bare):
+            if opened.issuer is not None:
+                raise Rejected("malformed", "a signed message holds a batch, not a single command")
+            commands = [_command(found.raw, opened.roles)]
+            return Request(None, f"bare-{uuid.uuid4().hex[:16]}", mine, incoming.source, commands, incoming)
+        name = found.sync if isinstance(found, Chunk) else found.id
+        keyring.admit(
+            opened,
+            name=name,
+            issuer=found.issuer,
+            ts=found.moment(found.ts),
+            expires=found.moment(found.expires),
+            aud=found.audience,
+            now=now,
+        )
+        if isinstance(found, Chunk) and not roles.may(opened.roles, "sync"):
+            raise Rejected("not_authorized", "sync: " + roles.refusal(opened.roles, "sync"))
+        issuer = opened.issuer or found.issuer or mine
+        commands = [_command(raw, opened.roles) for raw in found.commands]
+        return Request(found, name, issuer, incoming.source, commands, incoming)
+    except Rejected as e:
+        return Refusal(e, e.batch or name)
+
+
+def _command(raw: bytes | msgspec.Raw, held: frozenset[str]) -> c.Command | Refused:
+    try:
+        cmd = c.read_command(raw)
+    except Rejected as e:
+        return Refused(e, c.name_in(raw))
+    if held is not roles.EVERY_ROLE:
+        op = c.op_of(cmd)
+        reason = getattr(cmd, "reason", None)
+        if not roles.may(held, op, reason):
+            return Refused(Rejected("not_authorized", roles.refusal(held, op, reason)), getattr(cmd, "sub", None), op)
+    return cmd
