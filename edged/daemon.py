@@ -42,6 +42,7 @@ from edged.nft.socket import KernelBackend
 from edged.nft.watch import Watch
 from edged.pipeline import Pipeline, Settings
 from edged.portal.link import PortalLink
+from edged.reload import Reload, keyring
 from edged.store.store import Store
 from edged.vigil import Vigil
 
@@ -138,8 +139,16 @@ def _alone(key: str, directory: Path) -> Iterator[None]:
 class Core:
     """Everything the core consists of. The constructor starts nothing; call :meth:`run` once."""
 
-    def __init__(self, cfg: Config, *, owner: bool = True, portal_command: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        *,
+        owner: bool = True,
+        portal_command: list[str] | None = None,
+        config_file: Path | None = None,
+    ) -> None:
         self._cfg = cfg
+        self._config_file = config_file
         self._portal_command = portal_command
         self._stopping: asyncio.Event = asyncio.Event()
         self._notifier = sdnotify.SystemdNotifier()
@@ -157,9 +166,13 @@ class Core:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         self.store.open()
-        pipeline = Pipeline(pipeline_settings(self._cfg), self.store, self.enforcer, self.metrics, wall_clock)
+        pipeline = Pipeline(
+            pipeline_settings(self._cfg), self.store, self.enforcer, self.metrics, wall_clock, keyring(self._cfg)
+        )
         watch = Watch(self.backend.port_id)
         self.keeper = Keeper(pipeline, self.store, self.enforcer, self.steering, self.metrics, watch=watch)
+        reload = Reload(self._cfg, self._config_file, self.keeper)
+        loop.add_signal_handler(signal.SIGHUP, reload.ask)
         self.keeper.alive = lambda: self._notifier.notify("WATCHDOG=1")
         garden = self._cfg.garden
         self.keeper.gardens = Gardens(
@@ -186,7 +199,7 @@ class Core:
             if self._cfg.metrics.listen:
                 self.metrics.serve(self._cfg.metrics.listen)
             await link.start()
-            await self._tasks(desk)
+            await self._tasks(desk, reload)
         finally:
             self._notifier.notify("STOPPING=1")
             await link.close()
@@ -197,7 +210,7 @@ class Core:
             self.backend.close()
         return 0
 
-    async def _tasks(self, desk: Desk) -> None:
+    async def _tasks(self, desk: Desk, reload: Reload) -> None:
         assert desk.session is not None  # noqa: S101  run() has just set it
         assert self.keeper.gardens is not None  # noqa: S101  and this
         vigil = Vigil(self.keeper)
@@ -209,6 +222,7 @@ class Core:
             "gardens": self.keeper.gardens.run(),
             "state": desk.run_state(),
             "events": desk.run_events(),
+            "reload": reload.run(),
             "ready": self._ready(),
         }
         if self._portal_command:
@@ -279,20 +293,20 @@ class Core:
             await asyncio.sleep(PORTAL_PAUSE)
 
 
-def _run(cfg: Config, portal_command: list[str] | None) -> int:
+def _run(cfg: Config, config_file: Path | None, portal_command: list[str] | None) -> int:
     async def main() -> int:
-        return await Core(cfg, portal_command=portal_command).run()
+        return await Core(cfg, portal_command=portal_command, config_file=config_file).run()
 
     with _alone("run_dir", cfg.run_dir), _alone("state_dir", cfg.state_dir):
         return asyncio.run(main())
 
 
-def run_core(cfg: Config) -> int:
+def run_core(cfg: Config, config_file: Path | None = None) -> int:
     """The core alone (edged-core.service). Returns the exit status; raises EdgedError when it cannot start."""
-    return _run(cfg, None)
+    return _run(cfg, config_file, None)
 
 
 def run_both(cfg: Config, config_file: Path | None = None) -> int:
     """Core and portal (``edged run``)."""
     command = [sys.executable, "-m", "edged", "portal", *(["--config", str(config_file)] if config_file else [])]
-    return _run(cfg, command)
+    return _run(cfg, config_file, command)

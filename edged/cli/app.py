@@ -84,7 +84,7 @@ def core(config_file: ConfigOption = None, verbose: VerboseOption = False) -> No
     from edged import daemon
 
     cfg = _start(config_file, verbose=verbose)
-    raise typer.Exit(daemon.run_core(cfg))
+    raise typer.Exit(daemon.run_core(cfg, config_file))
 
 
 @app.command()

@@ -7,7 +7,7 @@ came from, and what is legal but unwise.
 
 from edged.config.checks import Broker, Listen, broker, is_loopback, listen
 from edged.config.explain import Setting, settings, warnings
-from edged.config.loading import DEFAULT_PATH, Loaded, config_path, load, load_with_origins
+from edged.config.loading import DEFAULT_PATH, Loaded, config_path, load, load_with_origins, with_security
 from edged.config.models import (
     Config,
     GardenSection,
@@ -44,4 +44,5 @@ __all__ = [
     "load_with_origins",
     "settings",
     "warnings",
+    "with_security",
 ]

@@ -51,6 +51,8 @@ def name(value: str) -> str:
 
 def issuer(value: str) -> str:
     """An issuer: the ``kid`` of signatures."""
+    if value == "local":
+        raise ValueError("is what commands over the control socket are filed under; choose another name")
     if not _NAME.fullmatch(value):
         raise ValueError('use 1 to 63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, such as "erp"')
     return value

@@ -18,6 +18,7 @@ from pydantic_settings import EnvSettingsSource
 
 from edged.config.mistakes import ENVIRONMENT_PREFIX, field_of, lower_first, sentence
 from edged.config.models import Config
+from edged.config.security import SecuritySection
 from edged.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/edged/edged.toml")
@@ -75,6 +76,16 @@ def load_with_origins(path: Path | None = None) -> Loaded:
         where = str(file) if written is not None else f"{file} does not exist, environment only"
         raise ConfigError("\n  ".join([f"{where}: {count}", *problems])) from None
     return Loaded(config, file if written is not None else None, origins)
+
+
+def with_security(config: Config, security: SecuritySection) -> Config:
+    """``config`` with another section, judged as a whole. Raises ConfigError."""
+    values = {name: getattr(config, name) for name in Config.model_fields} | {"security": security}
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = [sentence(detail, {}, {}) for detail in error.errors(include_url=False)]
+        raise ConfigError("; ".join(problems)) from None
 
 
 def _read(file: Path) -> dict[str, Any] | None:

@@ -92,6 +92,12 @@ def test_a_stop_keeps_the_restrictions(unit: _Unit) -> None:
     assert "BindsTo" not in unit["Unit"]
 
 
+def test_a_reload_is_the_signal_that_the_core_understands() -> None:
+    core = _Unit(UNITS / "edged-core.service")["Service"]
+    assert core["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert Path(core["ExecReload"].split()[0]).is_file()
+
+
 def test_the_core_has_two_capabilities_and_the_portal_none() -> None:
     core, portal = (_Unit(UNITS / f"edged-{half}.service") for half in ("core", "portal"))
     wanted = "CAP_NET_ADMIN CAP_NET_BIND_SERVICE"
@@ -139,6 +145,7 @@ os.execv(sys.executable, [sys.executable, "-c", sys.argv[1]])
         "import ctypes; ctypes.CFUNCTYPE(ctypes.c_int)(lambda: 1)()",
         "import uvloop, asyncio; asyncio.Runner(loop_factory=uvloop.new_event_loop).run(asyncio.sleep(0))",
         "import aiomqtt, dns.resolver, msgspec, prometheus_client, pyroute2, sqlite3; sqlite3.connect(':memory:')",
+        "from edged import envelope as e; e.sign(b'x', e.read_private(e.private_text(e.generate())), 'erp')",
         "import jinja2, numpy, pydantic, starlette.applications, uvicorn; numpy.zeros(9) + 1",
     ],
 )

@@ -293,7 +293,9 @@ def test_stop_open_cleans_up_after_a_dead_daemon(file: Path, module: types.Modul
 def test_the_daemons_own_status_is_the_commands(file: Path, module: types.ModuleType, capsys: Capture) -> None:
     before = logging.getLogger().handlers[:], logging.getLogger().level
     module.__dict__.update(
-        run_core=lambda _: 0, run_both=lambda _cfg, _file: 1, rules_text=lambda cfg: f"table inet {cfg.gateway}"
+        run_core=lambda _cfg, _file: 0,
+        run_both=lambda _cfg, _file: 1,
+        rules_text=lambda cfg: f"table inet {cfg.gateway}",
     )
     try:
         assert main(["core"]) == 0
@@ -308,7 +310,7 @@ def test_the_daemons_own_status_is_the_commands(file: Path, module: types.Module
     assert capsys.readouterr().out == "table inet gw1\n"
 
 
-def _denied(_cfg: object) -> int:
+def _denied(*_: object) -> int:
     raise KernelDenied("no CAP_NET_ADMIN", 1)
 
 

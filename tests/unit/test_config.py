@@ -278,6 +278,7 @@ def test_when_signatures_are_required(file: Path, text: str, required: bool) -> 
 
 ISSUER_MISTAKES = [
     ([ERP.replace("erp", "e r p")], "security.issuers[0].name", 'such as "erp"'),
+    ([ERP.replace("erp", "local")], "security.issuers[0].name", "control socket"),
     ([ERP.replace("erp", "")], "security.issuers[0].name", 'such as "erp"'),
     ([ERP.replace("billing", "root")], "security.issuers[0].roles[0]", "'billing', 'security', 'legal', 'noc' or"),
     ([ERP.replace('"billing"', "")], "security.issuers[0].roles", "must not be empty"),
