@@ -1,0 +1,291 @@
+"""What batches do, told as simply as it can be told: dictionaries, no store, no kernel, no plan.
+
+It knows the part of the contract that :mod:`tests.torture.stream` speaks, and nothing of how edged does it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.torture.stream import DEBTS, Command, Sent, Step, Tick
+
+LEVEL = {"notice": 1, "debt_partial": 2, "debt": 3, "operator": 3}
+WORDS = ("open", "notice", "reduced", "walled", "blocked")
+STATUSES = ("applied", "unchanged", "deferred", "rejected", "held")
+WHOLE = "*"
+LISTED = 50
+"""A larger batch is answered with what was not applied only (contract §1)."""
+
+
+class No(Exception):
+    """A command refused, with the code."""
+
+
+@dataclass
+class Reason:
+    invoices: list[str]
+    ref: str | None
+
+
+@dataclass
+class Subscriber:
+    rev: int = -1
+    reasons: dict[str, Reason] = field(default_factory=dict)
+    settled: set[str] = field(default_factory=set)
+    spent: dict[str, int] = field(default_factory=dict)
+    promise: tuple[int, tuple[str, ...]] | None = None
+    breached: bool = False
+
+    def debts(self) -> dict[str, Reason]:
+        return {n: r for n, r in self.reasons.items() if n in DEBTS}
+
+    def waived(self, name: str, now: int) -> bool:
+        if self.promise is None or self.promise[0] <= now or name not in DEBTS:
+            return False
+        named = self.promise[1]
+        return not named or (set(self.reasons[name].invoices) or {WHOLE}) <= set(named)
+
+    def level(self, now: int) -> int:
+        return max((LEVEL[n] for n in self.reasons if not self.waived(n, now)), default=0)
+
+    def sets(self, now: int) -> list[str]:
+        """The kernel sets in which each of its addresses must be."""
+        base, level = max((LEVEL[n] for n in self.reasons), default=0), self.level(now)
+        out = ["restricted"] if base else []
+        out += ["reduced_down", "reduced_up"] if base == 2 or (level < base and level == 2) else []
+        out += {1: ["notice"], 2: ["reduced"]}.get(base, [])
+        out += [("waived", "waived_notice", "waived_reduced")[level]] if level < base else []
+        return sorted(out)
+
+
+@dataclass
+class World:
+    """Everything after the steps carried out so far."""
+
+    now: int
+    subs: dict[str, Subscriber] = field(default_factory=dict)
+    holder: dict[str, str] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    numberings: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    """(issuer, channel) -> the highest (epoch, seq)."""
+    answers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """By batch id: summary and results as the contract gives them, without words for people."""
+
+    def step(self, step: Step) -> None:
+        """Carry out what comes next; a batch that was carried out before changes nothing."""
+        if isinstance(step, Tick):
+            self._tick(step.now)
+        elif step.name not in self.answers:
+            self.answers[step.name] = self._batch(step)
+
+    def steps(self, steps: Sequence[Step]) -> World:
+        for step in steps:
+            self.step(step)
+        return self
+
+    def _tick(self, now: int) -> None:
+        self.now = max(now, self.now)
+        for name, sub in self.subs.items():
+            if sub.promise and sub.promise[0] <= self.now:
+                sub.breached = bool(sub.debts())
+                self._promise_ends(name, sub, "breached" if sub.breached else "released")
+
+    def _batch(self, batch: Sent) -> dict[str, Any]:
+        try:
+            gap = self._gap(batch) if batch.seq else None
+        except No as no:
+            summary = dict.fromkeys(STATUSES, 0) | {"rejected": 1}
+            refused = [{"i": 0, "sub": None, "status": "rejected", "code": str(no)}]
+            return {"summary": summary, "results": refused}
+        results, summary = [], dict.fromkeys(STATUSES, 0)
+        for i, command in enumerate(batch.commands):
+            result: dict[str, Any] = {"i": i, "sub": command.get("sub")}
+            try:
+                result["status"] = self._command(command)
+            except No as no:
+                result |= {"status": "rejected", "code": str(no)}
+            summary[result["status"]] += 1
+            results.append(result)
+        if len(results) > LISTED:
+            results = [r for r in results if r["status"] != "applied"]
+        return {"summary": summary, "results": results} | ({"gap": gap} if gap else {})
+
+    def _gap(self, batch: Sent) -> dict[str, int] | None:
+        """The numbers left out before this batch. Raises No when it comes too late."""
+        stream = batch.issuer, batch.source
+        epoch, seq = self.numberings.get(stream, ("", 0))
+        if (batch.epoch, batch.seq) <= (epoch, seq):
+            raise No("stale")
+        expected = seq + 1 if batch.epoch == epoch else 1
+        self.numberings[stream] = batch.epoch, batch.seq
+        if batch.seq == expected:
+            return None
+        gap = {"expected": expected, "got": batch.seq}
+        about = {"issuer": batch.issuer, "stream": batch.source, "epoch": batch.epoch}
+        self.events.append({"event": "resync.wanted", **about, **gap})
+        return gap
+
+    # -- commands --------------------------------------------------------------------------------------------
+
+    def _command(self, c: Command) -> str:
+        does: Mapping[str, Callable[[Command, Subscriber], str]] = {
+            "bind": self._bind,
+            "unbind": self._unbind,
+            "block": self._block,
+            "unblock": self._unblock,
+            "paid": self._paid,
+            "trust": self._trust,
+            "untrust": self._untrust,
+            "forget": self._forget,
+        }
+        if c["op"] not in does:
+            raise No("unknown_op")
+        if c["op"] == "block" and "reason" not in c:
+            raise No("malformed")
+        known = self.subs.get(c["sub"])
+        if known is None and c["op"] not in {"bind", "block", "paid"}:
+            raise No("unknown_subscriber")
+        sub = known or Subscriber()
+        rev = c.get("rev", sub.rev)
+        if rev < sub.rev:
+            raise No("stale")
+        status = does[c["op"]](c, sub)  # raises before it changes anything
+        if c["op"] != "forget":
+            self.subs[c["sub"]] = sub
+            sub.rev = rev
+        return "applied" if known is None and c["op"] == "bind" else status
+
+    def held(self, name: str) -> set[str]:
+        """The addresses of a subscriber."""
+        return {a for a, n in self.holder.items() if n == name}
+
+    def _bind(self, c: Command, _: Subscriber) -> str:
+        before, wanted = self.held(c["sub"]), list(c["addresses"])
+        lost = before - set(wanted) if c.get("replace", True) else set()
+        for address in lost:
+            del self.holder[address]
+        for address in wanted:
+            old = self.holder.get(address)
+            if old is not None and old != c["sub"]:
+                self.events.append({"event": "address.moved", "address": address, "from": old, "to": c["sub"]})
+            self.holder[address] = c["sub"]
+        return "applied" if lost or set(wanted) - before else "unchanged"
+
+    def _unbind(self, c: Command, _: Subscriber) -> str:
+        lost = self.held(c["sub"])
+        for address in lost:
+            del self.holder[address]
+        return "applied" if lost else "unchanged"
+
+    def _forget(self, c: Command, _: Subscriber) -> str:
+        self._unbind(c, _)
+        del self.subs[c["sub"]]
+        return "applied"
+
+    def _block(self, c: Command, sub: Subscriber) -> str:
+        named = list(dict.fromkeys(c.get("invoices", ())))
+        owed = [i for i in named if i not in sub.settled]
+        if named and not owed:
+            return "unchanged"
+        sub.reasons[c["reason"]] = Reason(owed, c.get("ref"))
+        if sub.promise and sub.promise[0] > self.now and not sub.promise[1] and c["reason"] in DEBTS:
+            sub.spent.update({i: 1 for i in owed if not sub.spent.get(i)})
+        return "applied"
+
+    def _unblock(self, c: Command, sub: Subscriber) -> str:
+        gone = sub.reasons.keys() & (set(DEBTS) if c["reason"] == "debt*" else {c["reason"]})
+        for name in gone:
+            del sub.reasons[name]
+        if gone and not sub.debts():
+            self._promise_ends(c["sub"], sub, "released")
+        return "applied" if gone else "unchanged"
+
+    def _paid(self, c: Command, sub: Subscriber) -> str:
+        before = (repr(sub.reasons), repr(sub.promise), sub.breached)
+        owed = {i for r in sub.debts().values() for i in r.invoices}
+        paid = set(c["invoices"]) if "invoices" in c else owed
+        news = bool(paid - sub.settled)
+        sub.settled |= paid
+        for name, reason in sub.debts().items():
+            reason.invoices = [i for i in reason.invoices if i not in paid]
+            if not reason.invoices:
+                del sub.reasons[name]
+        if not sub.debts():
+            news |= bool(sub.spent.pop(WHOLE, 0))
+            self._promise_ends(c["sub"], sub, "fulfilled")
+            sub.breached = False
+        elif sub.promise and sub.promise[1] and set(sub.promise[1]) <= sub.settled:
+            self._promise_ends(c["sub"], sub, "fulfilled")
+        return "applied" if news or before != (repr(sub.reasons), repr(sub.promise), sub.breached) else "unchanged"
+
+    def _trust(self, c: Command, sub: Subscriber) -> str:
+        until = round(dt.datetime.fromisoformat(c["until"]).timestamp() * 1000)
+        named = tuple(dict.fromkeys(c.get("invoices", ())))
+        running = sub.promise is not None and sub.promise[0] > self.now
+        if running and sub.promise == (until, named):
+            return "unchanged"
+        owed = list(dict.fromkeys(i for r in sub.debts().values() for i in r.invoices))
+        if "operator" in sub.reasons or not sub.debts():
+            raise No("trust_not_applicable")
+        if until <= self.now:
+            raise No("malformed")
+        if named and not set(named) & set(owed):
+            raise No("trust_not_applicable")
+        covered = list(named) or owed or [WHOLE]
+        if sub.breached or any(sub.spent.get(i) for i in covered):
+            raise No("trust_spent")
+        if running:
+            self._promise_ends(c["sub"], sub, "replaced")
+        sub.spent.update(dict.fromkeys(covered, 1))
+        sub.promise = (until, named)
+        return "applied"
+
+    def _untrust(self, c: Command, sub: Subscriber) -> str:
+        if sub.promise is None or sub.promise[0] <= self.now:
+            return "unchanged"
+        self._promise_ends(c["sub"], sub, "revoked")
+        return "applied"
+
+    def _promise_ends(self, name: str, sub: Subscriber, outcome: str) -> None:
+        if sub.promise:
+            self.events.append({"event": "trust.ended", "sub": name, "outcome": outcome})
+        sub.promise = None
+
+    # -- what can be seen of it --------------------------------------------------------------------------------
+
+    def state(self, name: str) -> dict[str, Any] | None:
+        """A subscriber as :func:`tests.torture.history.seen` makes it of a record; None where there is none."""
+        sub = self.subs.get(name)
+        if sub is None:
+            return None
+        running = sub.promise if sub.promise and sub.promise[0] > self.now else None
+        return {
+            "level": WORDS[sub.level(self.now)],
+            "rev": sub.rev if sub.rev >= 0 else None,
+            "reasons": {
+                n: (r.ref, sorted((i, sub.spent.get(i, 0)) for i in r.invoices)) for n, r in sub.reasons.items()
+            },
+            "promise": (running[0], sorted(running[1])) if running else None,
+            "breached": sub.breached,
+            "addresses": {a: sub.sets(self.now) for a in sorted(self.held(name))},
+        }
+
+    def in_kernel(self) -> dict[str, list[str]]:
+        """Every address that must be in some set, with those sets."""
+        found = {a: self.subs[n].sets(self.now) for a, n in self.holder.items()}
+        return {a: sets for a, sets in found.items() if sets}
+
+    def digest(self) -> str:
+        """The ``hash`` of the state document, as docs/protocol.md defines it."""
+        facts: list[tuple[str, ...]] = [("a", name, address) for address, name in self.holder.items()]
+        facts += [
+            ("r", name, reason, str(LEVEL[reason]), "0", *sorted(r.invoices))
+            for name, sub in self.subs.items()
+            for reason, r in sub.reasons.items()
+        ]
+        numbers = (hashlib.sha256("\x1f".join(fact).encode()).digest()[:8] for fact in facts)
+        return f"{sum(int.from_bytes(n) for n in numbers) % (1 << 64):016x}"

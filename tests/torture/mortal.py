@@ -1,0 +1,77 @@
+"""A core that may die at any moment, and its kernel, which does not."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edged.domain.address import words
+from edged.domain.rejection import Rejected
+from edged.intake import Incoming
+from tests.torture.faults import Faults, MortalKernel
+from tests.torture.stream import HAND, SUBSCRIBERS, Sent
+from tests.unit.core import Core
+
+
+def ram() -> Path:
+    """A fresh folder, where possible on a RAM disk: what is tested here is not the disk."""
+    disk = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="edged-torture-", dir=disk if disk.is_dir() else None))
+
+
+class Mortal(Core):
+    """Not started by its constructor. ``faults`` None: it does not die."""
+
+    kernel: MortalKernel
+
+    def __init__(self, directory: Path, faults: Faults | None = None) -> None:
+        self._built = False
+        super().__init__(directory)
+        self._built = True
+        self.kernel = MortalKernel(lambda: self.now)
+        self.kernel.faults = faults
+
+    def start(self) -> None:
+        if self._built:
+            super().start()
+
+    def serve(self, group: list[Sent]) -> list[dict[str, Any]]:
+        """The answers to a group of messages, once the kernel has it."""
+        outcome = self.pipeline.process([Incoming(s.payload, s.source) for s in group])
+        if not outcome.enforced:
+            self.refill()
+        return [a.document for a in outcome.answers]
+
+    def tick(self, now: int) -> None:
+        """The clock goes forward, and all that is due is done."""
+        self.now = max(self.now, now)
+        while self.pipeline.expire()[0]:
+            if not self.enforcer.synced:
+                self.refill()
+
+    def events(self) -> list[dict[str, Any]]:
+        return [e.document for _, e in self.store.events(1_000_000)]
+
+    def records(self, names: tuple[str, ...] = (*SUBSCRIBERS, HAND)) -> dict[str, dict[str, Any] | None]:
+        """Subscribers as support sees them."""
+        out: dict[str, dict[str, Any] | None] = {}
+        for name in names:
+            try:
+                out[name] = self.pipeline.questions.why(name)
+            except Rejected:
+                out[name] = None
+        return out
+
+    def digest(self) -> str:
+        """What it says of its whole state."""
+        return str(self.send({"op": "digest"}, name="judge")["results"][0]["record"]["hash"])
+
+    def restrictions(self) -> dict[str, list[str]]:
+        """Address -> the kernel sets it is in."""
+        out: dict[str, list[str]] = {}
+        for name, keys in self.in_kernel().items():
+            role, _, length = name.rpartition("6_") if "6_" in name else (name.removesuffix("4"), "", "4")
+            for key in keys:
+                out.setdefault(words(bytes([int(length)]) + key), []).append(role)
+        return {a: sorted(roles) for a, roles in out.items()}

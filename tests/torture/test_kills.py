@@ -1,0 +1,50 @@
+"""A few hundred of the kills of ``make torture``, always the same ones, and proof that a faulty core is found out."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.torture.kills import Episode
+from tests.torture.mortal import Mortal
+from tests.torture.stream import Sent
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_is_lost_doubled_or_misplaced(seed: int) -> None:
+    report = Episode(seed, 80).run()
+    assert report.violations == []
+    assert report.kills.total() == 80
+    assert report.repeated, "nothing was delivered twice, so this proves nothing"
+
+
+def test_acknowledging_before_the_commit_is_found_out() -> None:
+    report = Episode(1, 60, early=True).run()
+    assert any(": lost: " in v for v in report.violations)
+
+
+def test_forgetting_batch_ids_is_found_out() -> None:
+    def renamed(core: Mortal, group: list[Sent]) -> list[dict[str, Any]]:
+        """Every message is new to this one."""
+        fresh = []
+        for sent in group:
+            document = json.loads(sent.payload)
+            renames.append(None)
+            document["id"] += f"-{len(renames)}"
+            fresh.append(sent._replace(payload=json.dumps(document).encode()))
+        answers = core.serve(fresh)
+        return [{**a, "id": s.name} for a, s in zip(answers, group, strict=True)]
+
+    renames: list[None] = []
+    report = Episode(1, 60, serve=renamed).run()
+    assert any(": twice: " in v for v in report.violations)
+
+
+def test_serving_in_the_wrong_order_is_found_out() -> None:
+    def backwards(core: Mortal, group: list[Sent]) -> list[dict[str, Any]]:
+        return core.serve(group[::-1])[::-1]
+
+    report = Episode(1, 10, serve=backwards).run()
+    assert any(": order: " in v for v in report.violations)
