@@ -75,16 +75,17 @@ class Store:
             raise sqlite3.DatabaseError(
                 f"schema version {version} is newer than {len(MIGRATIONS)}, all that this edged knows; upgrade"
             )
-        for number, steps in enumerate(MIGRATIONS[version:], version + 1):
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                for step in steps:
-                    db.execute(step)
-                db.execute(f"PRAGMA user_version = {number}")
-                db.execute("COMMIT")
-            except sqlite3.Error:
-                db.execute("ROLLBACK")
-                raise
+        if version == len(MIGRATIONS):
+            return
+        db.execute("BEGIN IMMEDIATE")  # all or nothing: a first start that is killed leaves no version in between
+        try:
+            for step in (step for steps in MIGRATIONS[version:] for step in steps):
+                db.execute(step)
+            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            db.execute("COMMIT")
+        except sqlite3.Error:
+            db.execute("ROLLBACK")
+            raise
 
     def close(self) -> None:
         """Close; safe to call twice."""
