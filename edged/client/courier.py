@@ -1,0 +1,245 @@
+"""Delivers batches: out of the outbox, in order, until each is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from weakref import WeakValueDictionary
+
+from edged.client.documents import CURABLE, Answer, batch
+from edged.client.lanes import WINDOW, Lane, Lanes
+from edged.client.outbox import Outbox
+from edged.client.post import Post, now_ms
+from edged.client.schema import Row
+from edged.errors import EdgedError
+from edged.mqtt.topics import ROOT
+
+log = logging.getLogger(__name__)
+GATHER = 16  # batches in one publication
+TICK = 1.0  # s between looks at the patience of the lanes
+RETRY = 2.0  # s after the outbox failed
+NOBODY_KNOWN = 60.0  # s after which a group whose members are unknown is not waited for any more
+RENUMBER_PAUSE = 60.0  # s at least between two new numberings of one stream
+
+
+class Unanswered(EdgedError):
+    """Not everybody answered in time; what is missing stays in the outbox and is delivered all the same."""
+
+    def __init__(self, missing: Collection[tuple[str, str]], answers: list[Answer]) -> None:
+        gateways = sorted({gateway for _, gateway in missing})
+        super().__init__(f"no answer yet from {', '.join(gateways)[:500]} to {len(missing)} batches")
+        self.missing, self.answers = frozenset(missing), answers
+
+
+class Sent:
+    """Batches that are in the outbox, and so will be delivered; ``ids`` in the order of their commands."""
+
+    def __init__(self, ids: Sequence[str], gateways: Sequence[str]) -> None:
+        self.ids = tuple(ids)
+        self._known = bool(gateways)
+        self._missing = {(name, gateway) for name in ids for gateway in gateways}
+        self._answers: dict[tuple[str, str], Answer] = {}
+        self._change = asyncio.Event()
+
+    def hear(self, answer: Answer) -> None:
+        """One answer arrived."""
+        self._answers[answer.id, answer.gateway] = answer
+        self._missing.discard((answer.id, answer.gateway))
+        self._change.set()
+
+    def skip(self, names: Collection[str]) -> None:
+        """These were answered in an earlier life."""
+        self._missing = {(name, gateway) for name, gateway in self._missing if name not in names}
+        self._change.set()
+
+    async def answers(self, timeout: float | None = 30.0) -> list[Answer]:  # noqa: ASYNC109 - reads better than a context
+        """What the gateways said, once all are heard, each after its kernel accepted the change.
+
+        Of a group whose members are not known: whoever answered within ``timeout`` seconds. Batches under an id of
+        the caller's that were answered in an earlier life are not in the list. Raises :class:`Unanswered`.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                while self._missing or not self._known:
+                    self._change.clear()
+                    await self._change.wait()
+        order = {name: n for n, name in enumerate(self.ids)}
+        found = sorted(self._answers.values(), key=lambda a: (order[a.id], a.gateway))
+        if self._missing:
+            raise Unanswered(self._missing, found)
+        return found
+
+
+class Courier:
+    """``on_answer`` is called for each answer before it is confirmed to the broker, and for a crash in between again.
+
+    ``on_loss`` is told a gateway for which a batch came too late.
+    """
+
+    def __init__(
+        self, post: Post, *, numbered: bool, on_answer: Callable[[Answer], None], on_loss: Callable[[str], None]
+    ) -> None:
+        self._post = post
+        self._numbered = numbered
+        self._on_answer, self._on_loss = on_answer, on_loss
+        self._lanes = Lanes()
+        self._wake = asyncio.Event()
+        self._sent: WeakValueDictionary[str, Sent] = WeakValueDictionary()
+        self._unknown: deque[tuple[float, str]] = deque()  # published to a group whose members are not known
+        self._renumbered: dict[str, float] = {}
+        self._complained: dict[str, str] = {}
+
+    def connected(self, broker: str) -> None:
+        """A connection stands."""
+        self._lanes.connected(broker)
+        self._wake.set()
+
+    def watched(self, ids: Sequence[str], gateways: Sequence[str]) -> Sent:
+        """Something that is told the answers as long as somebody holds it."""
+        old = [self._sent.get(name) for name in ids]
+        if old and old[0] is not None and old[0].ids == tuple(ids):
+            return old[0]
+        sent = Sent(ids, gateways)
+        self._sent.update(dict.fromkeys(ids, sent))
+        return sent
+
+    def look(self, topic: str) -> None:
+        """There is something new in the outbox."""
+        self._lanes.open([topic], time.monotonic())
+        self._wake.set()
+
+    # -- out ---------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        self._lanes.open(await self._post.do(Outbox.open_topics), time.monotonic())
+        while True:
+            self._wake.clear()
+            try:
+                if await self._round():
+                    continue
+            except EdgedError as e:
+                log.warning("cannot deliver: %s", e)
+                await asyncio.sleep(RETRY)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK if len(self._lanes) or self._unknown else None):
+                    await self._wake.wait()
+
+    async def _round(self) -> bool:
+        """Publish a little of every lane. Whether anything went out."""
+        await self._give_up_waiting()
+        if self._post.broker is None:
+            return False
+        busy = False
+        for lane in self._lanes.due(time.monotonic()):
+            went = await self._publish(lane)
+            if went is None:
+                return False
+            busy |= went
+        return busy
+
+    async def _publish(self, lane: Lane) -> bool | None:
+        """None: the connection is lost."""
+        lane.dirty, turn = False, lane.turn
+        rows = await self._post.do(Outbox.pending, lane.topic, lane.cursor, WINDOW, GATHER)
+        if turn != lane.turn:
+            return True
+        if not rows:
+            if not await self._post.do(Outbox.pending, lane.topic, 0, 1, 1):
+                self._lanes.drop(lane)
+            return False
+        lane.dirty = True
+        if not await self._post.publish([self._message(row) for row in rows]):
+            return None
+        now = time.monotonic()
+        lane.took(turn, rows[-1].seq, now)
+        self._unknown.extend((now, row.id) for row in rows if not row.waiting)
+        return True
+
+    def _message(self, row: Row) -> tuple[str, bytes, bytes]:
+        epoch = row.epoch if self._numbered else ""
+        head = self._post.identity.head(row.topic.split("/")[1], epoch, row.seq)
+        return ROOT + row.topic, batch(head, row.id, row.commands), _mark(row)
+
+    async def _give_up_waiting(self) -> None:
+        now, names = time.monotonic(), []
+        while self._unknown and now - self._unknown[0][0] > NOBODY_KNOWN:
+            names.append(self._unknown.popleft()[1])
+        if names:
+            await self._post.do(Outbox.settle, names, now_ms())
+
+    # -- in ----------------------------------------------------------------------------------------------------
+
+    async def hear(self, answers: Sequence[tuple[Answer, bytes | None]]) -> None:
+        """Answers with their Correlation Data, if the broker knows such."""
+        done: list[tuple[str, str]] = []
+        for answer, correlation in answers:
+            if (row := await self._post.do(Outbox.find, answer.id)) is None:
+                self._tell(answer)
+                continue
+            self._lanes.answered(row.topic, time.monotonic())
+            if row.waiting and answer.gateway not in row.waiting:
+                continue
+            if await self._delivered(row, answer, correlation):
+                self._on_answer(answer)
+                done.append((answer.id, answer.gateway))
+                self._tell(answer)
+        await self._post.do(Outbox.answered, done, now_ms())
+        self._wake.set()
+
+    def _tell(self, answer: Answer) -> None:
+        if sent := self._sent.get(answer.id):
+            sent.hear(answer)
+
+    async def _delivered(self, row: Row, answer: Answer, correlation: bytes | None) -> bool:
+        """Whether this settles the batch for that gateway."""
+        code = answer.refusal
+        if code in CURABLE:
+            # Tried again when the lane loses its patience: by then a clock or a key may be put right.
+            if self._complained.get(answer.gateway) != code:
+                log.warning("%s refuses our batches (%s); they are tried again", answer.gateway, code)
+            self._complained[answer.gateway] = code or ""
+            self._tell(answer)
+            return False
+        self._complained.pop(answer.gateway, None)
+        if code != "stale":
+            return True
+        if correlation is not None and correlation != _mark(row):
+            return False  # said of a copy with an older number
+        return await self._too_late(row, answer)
+
+    async def _too_late(self, row: Row, answer: Answer) -> bool:
+        if cause := await self._post.do(Outbox.overtaken, row):
+            if cause == "later":
+                self._on_loss(answer.gateway)
+            return True
+        # Nothing later of ours got through, and yet the gateway knows a higher number: the outbox came from a
+        # backup, or somebody else uses our issuer's name.
+        now = time.monotonic()
+        if now - self._renumbered.get(row.topic, -RENUMBER_PAUSE) >= RENUMBER_PAUSE:
+            self._renumbered[row.topic] = now
+            log.warning("%s has seen higher numbers than ours on %s; numbering anew", answer.gateway, row.topic)
+            await self._post.do(Outbox.renumber, row.topic, new_epoch())
+            self._lanes.back(row.topic)
+        return False
+
+
+def new_epoch() -> str:
+    """A text above all earlier ones: the moment, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def _mark(row: Row) -> bytes:
+    """Correlation Data: which numbering of the batch an answer is about, and its id where the gateway cannot tell."""
+    return f"{row.seq} {row.epoch} {row.id}".encode()
+
+
+def named(correlation: bytes | None) -> str | None:
+    """The batch id in Correlation Data of ours."""
+    parts = correlation.decode(errors="replace").split(" ", 2) if correlation else []
+    return parts[2] if len(parts) == 3 else None

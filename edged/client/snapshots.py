@@ -1,0 +1,165 @@
+"""Sends snapshots: all parts into the outbox, then to the gateway, those that are missing again, until it says done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edged.client.documents import Answer, Commands, Packer, chunk, each
+from edged.client.outbox import Outbox
+from edged.client.post import Post
+from edged.client.schema import Snapshot
+from edged.errors import EdgedError
+from edged.mqtt.topics import ROOT
+
+log = logging.getLogger(__name__)
+PART_COMMANDS = 5000
+IN_FLIGHT = 8  # parts that are not answered yet
+FIRST_PATIENCE, LAST_PATIENCE = 30.0, 900.0  # s without a word from the gateway
+PASSING = frozenset({"expired", "from_the_future"})  # refusals that pass by themselves
+
+
+@dataclass
+class _Job:
+    """A snapshot on its way. ``open``: parts that the gateway has not confirmed."""
+
+    snapshot: Snapshot
+    open: set[int]
+    todo: deque[int]
+    result: asyncio.Future[Answer]
+    out: set[int] = field(default_factory=set)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    heard: float = 0.0
+
+    def again(self, parts: Sequence[int]) -> None:
+        """Publish these (again)."""
+        self.out.difference_update(parts)
+        self.todo = deque(sorted({*self.todo, *parts}))
+        self.wake.set()
+
+
+class Snapshots:
+    """One snapshot a gateway at a time; a newer one displaces it, here as there."""
+
+    def __init__(self, post: Post, *, numbered: bool) -> None:
+        self._post = post
+        self._numbered = numbered
+        self._jobs: dict[str, _Job] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._broker = ""
+
+    def connected(self, broker: str) -> None:
+        """A connection stands; another broker has none of our parts."""
+        for job in self._jobs.values():
+            job.again(sorted(job.open if broker != self._broker else job.out))
+        self._broker = broker
+
+    async def send(self, gateway: str, commands: Commands, shards: Sequence[int] | None) -> Answer:
+        """Keep all parts, then deliver them; returns the last answer."""
+        if (old := self._jobs.get(gateway)) and not old.result.done():
+            old.result.set_exception(EdgedError(f"a newer snapshot for {gateway} took the place of this one"))
+        async with self._locks.setdefault(gateway, asyncio.Lock()):
+            # Read before the table is: what was reserved by now is in it, if the caller writes its table first.
+            epoch, seq = await self._post.do(Outbox.position, f"gw/{gateway}/cmd") if self._numbered else ("", 0)
+            await self._post.do(Outbox.begin_snapshot, gateway)
+            packer, parts = Packer(PART_COMMANDS), 0
+            async for command in each(commands):
+                if (array := packer.add(command)) is not None:
+                    parts += 1
+                    await self._post.do(Outbox.add_part, gateway, parts, array)
+            rest = packer.rest()
+            if rest is not None or not parts:  # an empty table is one empty part: the gateway's brake will ask a human
+                parts += 1
+                await self._post.do(Outbox.add_part, gateway, parts, rest or b"[]")
+            which = None if shards is None else tuple(shards)
+            snapshot = Snapshot(gateway, uuid.uuid4().hex, parts, epoch, seq, which)
+            await self._post.do(Outbox.end_snapshot, snapshot)
+            return await self._deliver(snapshot)
+
+    async def resume(self, snapshot: Snapshot) -> Answer:
+        """Deliver one that an earlier process left in the outbox."""
+        async with self._locks.setdefault(snapshot.gateway, asyncio.Lock()):
+            return await self._deliver(snapshot)
+
+    # -- out ---------------------------------------------------------------------------------------------------
+
+    async def _deliver(self, snapshot: Snapshot) -> Answer:
+        everything = range(1, snapshot.parts + 1)
+        result: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        job = _Job(snapshot, set(everything), deque(everything), result, heard=time.monotonic())
+        self._jobs[snapshot.gateway] = job
+        result.add_done_callback(lambda _: job.wake.set())
+        patience = FIRST_PATIENCE
+        try:
+            while not result.done():
+                job.wake.clear()
+                await self._publish(job)
+                try:
+                    async with asyncio.timeout(max(0.0, job.heard + patience - time.monotonic())):
+                        await job.wake.wait()
+                except TimeoutError:
+                    job.heard, patience = time.monotonic(), min(2 * patience, LAST_PATIENCE)
+                    # All confirmed and no word of the end: the last answer was lost, or the kernel is busy.
+                    job.again(sorted(job.open) or [snapshot.parts])
+            answer = result.result()
+            topic = f"gw/{snapshot.gateway}/cmd"
+            await self._post.do(Outbox.finish_snapshot, snapshot, topic, accepted=not answer.refusal)
+            return answer
+        finally:
+            del self._jobs[snapshot.gateway]
+
+    async def _publish(self, job: _Job) -> None:
+        while job.todo and len(job.out) < IN_FLIGHT and self._post.broker is not None and not job.result.done():
+            part = job.todo.popleft()
+            job.out.add(part)
+            snapshot = job.snapshot
+            commands = await self._post.do(Outbox.part, snapshot.gateway, part)
+            head = self._post.identity.head(snapshot.gateway, snapshot.epoch, snapshot.seq)
+            body = chunk(head, snapshot.sync, part, snapshot.parts, commands, snapshot.shards)
+            topic = f"{ROOT}gw/{snapshot.gateway}/sync"
+            if not await self._post.publish([(topic, body, f"{part} - {snapshot.sync}".encode())]):
+                job.again([part])
+                return
+
+    # -- in ----------------------------------------------------------------------------------------------------
+
+    def hear(self, answer: Answer, correlation: bytes | None) -> bool:
+        """An answer to one of our parts, or the last one. False: it is not about a snapshot that is on its way."""
+        job = self._jobs.get(answer.gateway)
+        if job is None or answer.id != job.snapshot.sync:
+            return False
+        job.heard = time.monotonic()
+        part = answer.document.get("part")
+        code = answer.refusal
+        if code in PASSING:
+            # It lay in the broker for too long, or a clock is wrong; which part, only the Correlation Data may know.
+            word = (correlation or b"").partition(b" ")[0]
+            if part is None and word.isdigit():
+                part = int(word)
+            if code == "expired" and isinstance(part, int):
+                job.again([part])
+        elif isinstance(part, int) and not code:
+            job.out.discard(part)
+            job.open.discard(part)
+        elif not job.result.done():
+            job.result.set_result(answer)
+        job.wake.set()
+        return True
+
+    def missing(self, gateway: str, event: dict[str, Any]) -> None:
+        """The gateway asks for parts."""
+        job = self._jobs.get(gateway)
+        if job is None or event.get("sync") != job.snapshot.sync:
+            return
+        asked = event.get("missing")
+        said = asked if isinstance(asked, list) else []
+        parts = {p for p in said if isinstance(p, int) and 1 <= p <= job.snapshot.parts}
+        job.heard = time.monotonic()
+        job.open |= parts
+        job.again(sorted(parts))
