@@ -128,21 +128,32 @@ class Keyring:
         expires: int | None,
         aud: Sequence[str] | None,
         now: int,
+        channel: str | None = None,
     ) -> None:
         """Whether it is for us and of now. The arguments are what its body says; times and ``now`` in Unix ms.
+
+        ``channel``: the gateway or group that its topic names, where it came by MQTT. A signed one must be meant for
+        that one: order is kept by channel, and nobody may put a message that was held back into another.
 
         Raises Rejected ``malformed`` (a signed one needs issuer, ts, expires and aud), ``bad_signature``,
         ``wrong_audience``, ``expired`` or ``from_the_future``; ``name`` goes with it as the batch's id.
         """
         if opened.issuer is not None:
-            self._admit_signed(opened.issuer, name, issuer, ts, aud, now)
+            self._admit_signed(opened.issuer, name, issuer, ts, aud, now, channel)
             if expires is None:
                 raise Rejected("malformed", "expires: a signed batch says until when it is meant", name)
         if expires is not None and expires <= now:
             raise Rejected("expired", f"the batch expired {(now - expires) // 1000} s ago", name)
 
     def _admit_signed(
-        self, signer: str, name: str | None, issuer: str | None, ts: int | None, aud: Sequence[str] | None, now: int
+        self,
+        signer: str,
+        name: str | None,
+        issuer: str | None,
+        ts: int | None,
+        aud: Sequence[str] | None,
+        now: int,
+        channel: str | None,
     ) -> None:
         for key, value in (("issuer", issuer), ("ts", ts), ("aud", aud)):
             if value is None:
@@ -152,6 +163,8 @@ class Keyring:
             raise Rejected("bad_signature", f"{signer} signed it, but the batch names another issuer", name)
         if self._audience.isdisjoint(aud):
             raise Rejected("wrong_audience", "aud names neither this gateway nor a group of it", name)
+        if channel is not None and channel not in aud:
+            raise Rejected("wrong_audience", "aud does not name the gateway or group of the topic it came on", name)
         if ts > now + self._max_ahead:
             detail = f"ts is more than {self._max_ahead // 60_000} minutes ahead of this gateway's clock"
             raise Rejected("from_the_future", f"{detail}; compare the clocks", name)

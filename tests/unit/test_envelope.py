@@ -342,6 +342,10 @@ def admitted(opened: Opened = SIGNED, **claims: Any) -> str:
         ({"aud": []}, "wrong_audience"),
         ({"aud": ["GW1"]}, "wrong_audience"),
         ({"aud": "gw1"}, "wrong_audience"),  # text is no list of names: its letters are compared
+        ({"channel": "gw1"}, "admitted"),
+        ({"channel": "all"}, "wrong_audience"),
+        ({"channel": "all", "aud": ["gw1", "all"]}, "admitted"),
+        ({"channel": "gw2", "aud": ["gw2"]}, "wrong_audience"),
         ({"ts": NOW + 5 * MINUTE}, "admitted"),
         ({"ts": NOW + 5 * MINUTE + 1}, "from_the_future"),
         ({"ts": NOW - 24 * HOUR}, "admitted"),
@@ -365,7 +369,7 @@ def test_a_signed_batch_is_for_us_and_of_now(claims: dict[str, Any], expected: s
 
 
 def test_of_an_unsigned_batch_only_the_expiry_is_judged() -> None:
-    anything = {"issuer": "noc", "ts": NOW + HOUR, "aud": ["gw9"]}
+    anything = {"issuer": "noc", "ts": NOW + HOUR, "aud": ["gw9"], "channel": "all"}
     assert admitted(UNSIGNED, **anything) == "admitted"
     assert admitted(UNSIGNED, issuer=None, ts=None, aud=None, expires=None) == "admitted"
     assert admitted(UNSIGNED, **anything, expires=NOW) == "expired"
