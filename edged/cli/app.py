@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from edged import __version__, config
-from edged.cli import screens
+from edged.cli import central, screens
 from edged.cli.options import ConfigOption, JsonOption, LevelOption, RunDirOption, VerboseOption
 from edged.control import ControlClient
 from edged.errors import ConfigError, EdgedError, NotRunning
@@ -246,3 +246,8 @@ def _wait_until_gone(client: ControlClient) -> None:
         if time.monotonic() > deadline:
             raise EdgedError(f"the daemon said yes, yet still answers after {STOP_SECONDS:g} s; see its log")
         time.sleep(0.02)
+
+
+# ------------------------------------------------------------------------------------------------ beside billing
+
+central.register(app)

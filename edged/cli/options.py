@@ -21,6 +21,23 @@ RunDirOption = Annotated[
         "--run-dir", metavar="DIR", envvar="EDGED_RUN_DIR", help="Where the daemon's sockets are; else as configured."
     ),
 ]
+BrokerOption = Annotated[
+    list[str] | None,
+    typer.Option("--broker", "-b", metavar="URL", help="mqtt://host:port or mqtts://…; several are tried in turn."),
+]
+UsernameOption = Annotated[str | None, typer.Option("--username", help="User name at the broker.")]
+PasswordFileOption = Annotated[
+    Path | None, typer.Option("--password-file", metavar="FILE", help="Its first line is the password.")
+]
+CaFileOption = Annotated[
+    Path | None, typer.Option("--ca-file", metavar="FILE", help="Who vouches for the broker; default: the system's.")
+]
+CertFileOption = Annotated[
+    Path | None, typer.Option("--cert-file", metavar="FILE", help="Our certificate, where the broker wants one.")
+]
+KeyFileOption = Annotated[
+    Path | None, typer.Option("--key-file", metavar="FILE", help="The private key of the certificate (TLS).")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Stable output for programs.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log everything; this may name subscribers.")]
 

@@ -32,8 +32,10 @@ class Sums:
         sub = literal(named) or named
         if op == "bind":
             self._bind(sub, command.get("addresses") or ())
-        elif op == "block" and command.get("reason") in DEBT:
-            self._block(sub, command)
+        elif op == "block":
+            self._own(sub)
+            if command.get("reason") in DEBT:
+                self._block(sub, command)
 
     def words(self) -> list[str]:
         """16 hex digits for each shard, as the gateway answers ``digest``."""
@@ -51,7 +53,10 @@ class Sums:
         level = _LEVELS.get(str(command.get("level")), int(REASONS[name]))
         invoices = {i if isinstance(i, str) else str(i.get("id")) for i in command.get("invoices") or ()}
         self._add(sub, digest.reason(sub, name, level, int(command.get("rate") or 0), invoices))
-        if literal(sub) and sub not in self._literals:  # an address is bound to itself
+
+    def _own(self, sub: str) -> None:
+        """An address that is a subscriber is bound to itself."""
+        if literal(sub) and sub not in self._literals:
             self._literals.add(sub)
             self._bind(sub, [sub])
 
