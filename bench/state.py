@@ -14,8 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edged import plan
-from edged.consequences import Pair
-from edged.consequences import changes as changes_of
+from edged.consequences import changes
 from edged.domain.levels import Level
 from edged.domain.model import Policy, Reason, Subscriber
 from edged.store.rows import Known, Write
@@ -53,13 +52,13 @@ def fill(directory: Path, people: Addresses) -> None:
     gc.disable()  # a million values that are no cycles: looking for some would take a quarter of the time
     try:
         for first in range(0, len(names), _CHUNK):
-            write, changes = Write(), []
+            write, found = Write(), []
             for at in range(first, min(first + _CHUNK, len(names))):
                 number = store.new_id()
                 state = Subscriber(names[at], reasons=debt, level=int(Level.WALLED), since=now)
                 key = tag + packed[4 * at : 4 * at + 4]
-                changes.append(Pair(None, Known(number, state, (key,))))
-            changes_of(write, changes, now, Policy())
+                found.append(Known(number, state, (key,)))
+            changes(write, found, now, Policy())
             store.commit(write, now)
     finally:
         gc.enable()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +18,9 @@ class Answer:
     """The ack document of one payload; ``enforced`` is filled in when the kernel has it."""
 
     document: dict[str, Any]
-    operations: Counter[tuple[str, str]] = field(default_factory=Counter)
+    operations: dict[tuple[str, str], int] = field(default_factory=dict)
     """(op, status) -> commands, for the observer."""
-    codes: Counter[str] = field(default_factory=Counter)
+    codes: dict[str, int] = field(default_factory=dict)
     """Contract code -> commands refused with it, for the observer."""
     issuer: str = ""
     fresh: bool = True
@@ -35,8 +34,8 @@ class Ledger:
         self._full = total <= FULL_RESULTS
         self._summary = dict.fromkeys(STATUSES, 0)
         self._results: list[dict[str, Any]] = []
-        self._operations: Counter[tuple[str, str]] = Counter()
-        self._codes: Counter[str] = Counter()
+        self._operations: dict[tuple[str, str], int] = {}
+        self._codes: dict[str, int] = {}
         self.document: dict[str, Any] = {
             "v": 1,
             "id": name,
@@ -49,19 +48,21 @@ class Ledger:
 
     def note(self, i: int, sub: str | None, op: str, status: str, more: dict[str, Any] | None = None) -> None:
         """Command ``i`` ended with ``status``; ``more`` is the rest of its result."""
-        self._summary[status] += 1
-        self._operations[op, status] += 1
+        at = op, status
+        self._operations[at] = self._operations.get(at, 0) + 1
         if self._full or status != "applied" or (more is not None and "record" in more):
             result = {"i": i, "sub": sub, "status": status}
             self._results.append({**result, **more} if more else result)
 
     def refuse(self, i: int, sub: str | None, op: str, e: Rejected) -> None:
         """Command ``i`` was refused."""
-        self._codes[e.code] += 1
+        self._codes[e.code] = self._codes.get(e.code, 0) + 1
         self.note(i, sub, op, "rejected", {"code": e.code, "detail": e.detail})
 
     def answer(self, issuer: str, *, fresh: bool) -> Answer:
         """The whole."""
+        for (_, status), n in self._operations.items():
+            self._summary[status] += n
         return Answer(self.document, self._operations, self._codes, issuer, fresh)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -93,8 +94,13 @@ def _command(raw: bytes | msgspec.Raw, held: frozenset[str]) -> c.Command | Refu
     except Rejected as e:
         return Refused(e, c.name_in(raw))
     if held is not roles.EVERY_ROLE:
-        op = c.op_of(cmd)
-        reason = getattr(cmd, "reason", None)
-        if not roles.may(held, op, reason):
+        reason = cmd.reason if isinstance(cmd, c.Block | c.Unblock) else None
+        if not _may(held, cmd.__class__, reason):
+            op = c.op_of(cmd)
             return Refused(Rejected("not_authorized", roles.refusal(held, op, reason)), getattr(cmd, "sub", None), op)
     return cmd
+
+
+@functools.lru_cache(maxsize=1024)
+def _may(held: frozenset[str], kind: type[c.Command], reason: str | None) -> bool:
+    return roles.may(held, c.TAGS[kind], reason)

@@ -37,6 +37,10 @@ KEEP_IDS_MS = 30 * 86_400_000
 """How long a batch id is remembered (contract §1)."""
 
 
+_UNNAMED = frozenset({"garden", "digest"})
+"""Operations that are on no subscriber."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the pipeline needs of the configuration."""
@@ -121,7 +125,7 @@ class Pipeline:
         items = [read(m, self.keyring, limit, now) for m in messages]
         known = self.store.answers([(i.issuer, i.name) for i in items if isinstance(i, Request) and i.head])
         fresh = [i for i in items if isinstance(i, Request) and (i.issuer, i.name) not in known]
-        work.load(sub for i in fresh for cmd in i.commands if (sub := getattr(cmd, "sub", None)) is not None)
+        work.load(_named(fresh))
         answers: list[Answer] = []
         for item in items:
             if isinstance(item, Refusal):
@@ -161,7 +165,8 @@ class Pipeline:
             if isinstance(cmd, Refused):
                 ledger.refuse(i, cmd.sub, cmd.op, cmd.rejected)
                 continue
-            sub, op = getattr(cmd, "sub", None), c.op_of(cmd)
+            op = c.op_of(cmd)
+            sub = None if op in _UNNAMED else cmd.sub  # type: ignore[union-attr]
             try:
                 if sub is not None:
                     check_name(sub)
@@ -215,7 +220,7 @@ class Pipeline:
         work.load_ids(ids)
         for known in work.all():
             after, events = decide.expire(known.sub, now)
-            work.set(known.sub.sub, after, events)
+            work.set(known, after, events)
         return len(ids), self._finish(work, now)
 
     def seen(self, address: str) -> bool:
@@ -229,7 +234,7 @@ class Pipeline:
         after = decide.see_notice(known.sub, now, self.settings.policy)
         if after == known.sub:
             return True
-        work.set(known.sub.sub, after, ())
+        work.set(known, after)
         return self._finish(work, now)
 
     def _finish(self, work: Workset, now: int) -> bool:
@@ -257,6 +262,11 @@ class Pipeline:
             self.observer.kernel_error(error_name(e))
             return False
         return self.enforcer.synced
+
+
+def _named(requests: Sequence[Request]) -> list[str]:
+    """The subscribers that a group names, for one bulk load."""
+    return [cmd.sub for r in requests for cmd in r.commands if isinstance(cmd, c.OnSubscriber)]
 
 
 def _told(made: decide.Decision) -> dict[str, Any] | None:

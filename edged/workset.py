@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from edged.consequences import Pair, changes
+from edged.consequences import changes
 from edged.domain import command as c
 from edged.domain.address import Addressing, literal, words
 from edged.domain.decide import Decision, check_rev
 from edged.domain.model import Fact, Policy, Subscriber
 from edged.domain.rejection import Rejected
-from edged.store.rows import UNMARKED, Event, Known, Mark, Write
+from edged.store.rows import UNMARKED, Event, Known, Mark, Write, read_facts
 from edged.store.store import Store
 
 _NO_FACTS: Mapping[str, Fact] = {}
@@ -29,15 +29,13 @@ class Workset:
         self._store = store
         self._addressing = addressing
         self._known: dict[str, Known | None] = {}
-        self._stored: dict[int, Known] = {}
-        """Number -> the subscriber as the store has it."""
-        self._names: dict[int, str] = {}
-        self._facts: dict[int, dict[str, Fact]] = {}
-        self._holder: dict[bytes, int] = {}
-        """Who has an address by now, 0 for nobody; only of addresses that were looked at."""
+        self._numbers: dict[int, Known] = {}
+        self._facts: dict[int, Mapping[str, Fact]] = {}
+        self._holder: dict[bytes, Known | None] = {}
+        """Who has an address by now; only of addresses that were looked at."""
         self._claimed_inside: dict[bytes, set[bytes]] = {}
         """IPv6 prefix -> longer prefixes inside it that this group has bound."""
-        self._touched: set[int] = set()
+        self._touched: list[Known] = []
         self._write = Write()
         self.mark: Mark = UNMARKED
         """The numbered batch whose commands are being carried out."""
@@ -55,22 +53,17 @@ class Workset:
             for s in wanted:
                 self._known.setdefault(s, None)
             self._look_up(k for s in wanted if self._known[s] is None and literal(s) for k in self._keys_or_none(s))
-        self._facts.update(self._store.facts([k.id for k in found.values()]))
 
     def load_ids(self, ids: Iterable[int]) -> None:
         """Fetch subscribers by number."""
-        wanted = [i for i in ids if i not in self._names]
-        self._meet(self._store.load_ids(wanted))
-        self._facts.update(self._store.facts(wanted))
+        self._meet(self._store.load_ids([i for i in ids if i not in self._numbers]))
 
     def _meet(self, found: Mapping[str, Known]) -> None:
         self._known.update(found)
-        for name, known in found.items():
-            number = known.id
-            self._names[number] = name
-            self._stored[number] = Known(number, known.sub, known.keys, known.entry, known.mark)
+        for known in found.values():
+            self._numbers[known.id] = known
             for key in known.keys:
-                self._holder[key] = number
+                self._holder[key] = known
 
     def _keys_or_none(self, sub: str) -> list[bytes]:
         try:
@@ -83,8 +76,8 @@ class Workset:
         unknown = [k for k in keys if k not in self._holder]
         found = self._store.owners(unknown) if unknown else {}
         # Whom we have met already has lost the address in this group, or it would be in the table of holders.
-        self._holder.update({k: 0 if (n := found.get(k, 0)) in self._names else n for k in unknown})
-        self.load_ids({n for n in found.values() if n not in self._names})
+        self._holder.update(dict.fromkeys(unknown))
+        self.load_ids({n for n in found.values() if n not in self._numbers})
 
     def get(self, sub: str) -> Known | None:
         """The subscriber, None when never heard of."""
@@ -98,7 +91,14 @@ class Workset:
 
     def facts(self, known: Known | None) -> Mapping[str, Fact]:
         """What is remembered of its invoices."""
-        return self._facts.get(known.id, _NO_FACTS) if known else _NO_FACTS
+        if known is None:
+            return _NO_FACTS
+        found = self._facts.get(known.id)
+        if found is None:
+            if known.history is None:
+                return _NO_FACTS
+            found = self._facts[known.id] = read_facts(known.history)
+        return found
 
     def find(self, sub: str | None, address: str | None) -> Known:
         """By name or by address. Raises Rejected ``unknown_subscriber`` or ``bad_address``."""
@@ -116,20 +116,21 @@ class Workset:
     def _owner(self, key: bytes) -> Known | None:
         """Who has this address, with what the group has changed so far."""
         self._look_up([key])
-        number = self._holder[key]
-        return self._known[self._names[number]] if number else None
+        return self._holder[key]
 
     # -- changing --------------------------------------------------------------------------------------------
 
     def _make(self, sub: Subscriber) -> Known:
         known = Known(self._store.new_id(), sub)
         self._known[sub.sub] = known
-        self._names[known.id] = sub.sub
+        self._numbers[known.id] = known
         self._touch(known)
         return known
 
     def _touch(self, known: Known) -> None:
-        self._touched.add(known.id)
+        if not known.touched:
+            known.touched = True
+            self._touched.append(known)
         if self.mark is not UNMARKED:
             known.mark = self.mark
 
@@ -137,28 +138,28 @@ class Workset:
         """Events to publish once it is committed."""
         self._write.events += [Event(e) for e in events]
 
-    def set(self, name: str, sub: Subscriber, events: Iterable[dict[str, Any]]) -> None:
+    def set(self, known: Known, sub: Subscriber, events: Iterable[dict[str, Any]] = ()) -> None:
         """Put a subscriber's new state."""
-        known = self._known.get(name) or self._make(sub)
         known.sub = sub
         self._touch(known)
-        if events:
-            self.tell(*events)
+        self.tell(*events)
 
     def put(self, name: str, made: Decision) -> None:
         """Put a decision: state, invoice facts, events. A new literal address is bound to itself."""
         known = self._known.get(name)
         if known is not None and made.sub is known.sub and not made.facts:
             return
-        self.set(name, made.sub, made.events)
-        if known is None and literal(name):
-            fresh = self._known[name]
-            assert fresh is not None  # noqa: S101  set() has just put it
-            self._claim(fresh, self._addressing.keys(name))
+        fresh = known is None
+        if known is None:
+            known = self._make(made.sub)
+        known.sub = made.sub
+        self._touch(known)
+        if made.events:
+            self.tell(*made.events)
+        if fresh and literal(name):
+            self._claim(known, self._addressing.keys(name))
         if made.facts:
-            number = self._known[name].id  # type: ignore[union-attr]
-            self._facts[number] = {**self._facts.get(number, _NO_FACTS), **made.facts}
-            self._write.facts.update(((number, i), fact) for i, fact in made.facts.items())
+            self._facts[known.id] = self._write.facts[known.id] = {**self.facts(known), **made.facts}
 
     def check_literal(self, name: str) -> None:
         """Raise Rejected where a literal address cannot be a subscriber of its own."""
@@ -180,7 +181,7 @@ class Workset:
                 if self._take(known, held):
                     have.pop(held, None)
             have[key] = None
-            self._holder[key] = known.id
+            self._holder[key] = known
             for cover in self._addressing.covers(key):
                 self._claimed_inside.setdefault(cover, set()).add(key)
         known.keys = tuple(have)
@@ -219,7 +220,7 @@ class Workset:
     def _release(self, known: Known, keys: AbstractSet[bytes]) -> None:
         if keys:
             known.keys = tuple(k for k in known.keys if k not in keys)
-            self._holder.update(dict.fromkeys(keys, 0))
+            self._holder.update(dict.fromkeys(keys))
 
     def _revised(self, known: Known, rev: int | None) -> None:
         """Take a revision; raises Rejected when it falls."""
@@ -270,11 +271,11 @@ class Workset:
         """Take a subscriber and its invoices out."""
         name = known.sub.sub
         self._release(known, set(known.keys))
-        if known.id in self._stored:
+        self._touch(known)
+        known.gone = True
+        if known.stored:
             self._write.forgotten[known.id] = name
-        self._touched.discard(known.id)
-        for key in [k for k in self._write.facts if k[0] == known.id]:
-            del self._write.facts[key]
+        self._write.facts.pop(known.id, None)
         self._known[name] = None
 
     def garden(self, cmd: c.GardenList) -> str:
@@ -290,8 +291,5 @@ class Workset:
 
     def written(self, now: int, policy: Policy) -> Write:
         """Everything to commit, with what each touched subscriber's state means worked out."""
-        gone = [Pair(self._stored[i], None) for i in self._write.forgotten]
-        touched = (self._known[self._names[i]] for i in sorted(self._touched))
-        changed = [Pair(self._stored.get(k.id), k) for k in touched if k is not None]
-        changes(self._write, [*gone, *changed], now, policy)
+        changes(self._write, [k for k in self._touched if k.stored or not k.gone], now, policy)
         return self._write

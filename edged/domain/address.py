@@ -6,7 +6,6 @@ prefix length in bits and 16 bytes for an IPv6 prefix.
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 import re
 import socket
@@ -138,17 +137,21 @@ def _special(text: str) -> Rejected:
     return Rejected("bad_address", f"{text} is not an address that a subscriber can have")
 
 
+def may_be_address(text: str) -> bool:
+    """A quick look, once for each command: False where ``text`` neither is an address nor looks like one."""
+    return ":" in text or text[:1].isdigit()
+
+
 def check_name(sub: str) -> None:
     """Raise Rejected ``bad_address`` for a subscriber's name that was meant to be an address and is not one."""
-    if literal(sub) is None and _LIKE_AN_ADDRESS.fullmatch(sub):
+    if may_be_address(sub) and literal(sub) is None and _LIKE_AN_ADDRESS.fullmatch(sub):
         parse(sub)
         raise Rejected("bad_address", f"{sub!r:.80} looks like an address and is none")
 
 
-@functools.lru_cache(maxsize=8192)
 def literal(text: str) -> str | None:
     """The canonical form where ``text`` is an address or prefix, else None."""
-    if not text or (":" not in text and not text[0].isdigit()):
+    if not may_be_address(text):
         return None
     if "/" not in text and ":" not in text:
         try:

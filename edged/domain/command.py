@@ -10,14 +10,14 @@ from __future__ import annotations
 import datetime as dt
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
-from edged.domain.address import literal
+from edged.domain.address import literal, may_be_address
 from edged.domain.model import REASONS, Invoice
 from edged.domain.rejection import Rejected
 
@@ -54,15 +54,17 @@ class InvoiceIn(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 Invoices = Annotated[list[Opaque | InvoiceIn], Meta(max_length=500)]
 
 
-def listed(invoices: Iterable[str | InvoiceIn]) -> tuple[Invoice, ...]:
+def listed(invoices: Sequence[str | InvoiceIn]) -> tuple[Invoice, ...]:
     """The invoices a command names, each once, the last word on it counting."""
     if not invoices:
         return ()
+    if len(invoices) == 1 and isinstance(invoices[0], str):
+        return (Invoice(invoices[0]),)
     found = (Invoice(i) if isinstance(i, str) else Invoice(i.id, i.due.isoformat() if i.due else "") for i in invoices)
     return tuple({i.id: i for i in found}.values())
 
 
-class _Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="op"):
+class _Command(Struct, frozen=True, forbid_unknown_fields=True, gc=False, tag_field="op"):
     pass
 
 
@@ -72,11 +74,7 @@ class _OnSubscriber(_Command, frozen=True):
     ref: Opaque | None = None
 
     def __post_init__(self) -> None:
-        name = self.sub
-        if not name.isprintable() or name[0] == " " or name[-1] == " ":
-            raise ValueError("sub must be printable characters without space at the ends")
-        if (canonical := literal(name)) is not None and canonical != name:
-            force_setattr(self, "sub", canonical)
+        _check_sub(self)
 
 
 class Bind(_OnSubscriber, tag="bind", frozen=True, kw_only=True):
@@ -106,10 +104,15 @@ class Block(_OnSubscriber, tag="block", frozen=True, kw_only=True):
     page: Opaque | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        _check_reason(self.reason)
-        for name in ("notified_at", "not_before", "deadline"):
-            _check_moment(name, getattr(self, name))
+        _check_sub(self)
+        if self.reason not in REASONS:
+            raise _no_reason(self.reason)
+        if self.notified_at is not None:
+            _check_moment("notified_at", self.notified_at)
+        if self.not_before is not None:
+            _check_moment("not_before", self.not_before)
+        if self.deadline is not None:
+            _check_moment("deadline", self.deadline)
 
 
 class Unblock(_OnSubscriber, tag="unblock", frozen=True, kw_only=True):
@@ -119,9 +122,9 @@ class Unblock(_OnSubscriber, tag="unblock", frozen=True, kw_only=True):
     cause: Opaque | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.reason != "debt*":
-            _check_reason(self.reason)
+        _check_sub(self)
+        if self.reason not in REASONS and self.reason != "debt*":
+            raise _no_reason(self.reason)
 
 
 class Paid(_OnSubscriber, tag="paid", frozen=True, kw_only=True):
@@ -142,12 +145,13 @@ class Trust(_OnSubscriber, tag="trust", frozen=True, kw_only=True):
     channel: Opaque | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        _check_sub(self)
         if self.next_business_day:
             raise ValueError("next_business_day is not in this version; give until, hours or days")
         if (self.until, self.hours, self.days).count(None) != 2:
             raise ValueError("give exactly one of until, hours, days")
-        _check_moment("until", self.until)
+        if self.until is not None:
+            _check_moment("until", self.until)
 
 
 class Untrust(_OnSubscriber, tag="untrust", frozen=True):
@@ -220,20 +224,30 @@ OPS = ("bind", "unbind", "block", "unblock", "paid", "trust", "untrust", "garden
 _read: Callable[[bytes | msgspec.Raw], Command] = msgspec.json.Decoder(Command).decode
 
 
+TAGS = {kind: str(kind.__struct_config__.tag) for kind in get_args(Command)}
+"""Class -> the command's name on the wire."""
+
+
 def op_of(cmd: Command) -> str:
     """The command's name on the wire."""
-    return str(cmd.__struct_config__.tag)
+    return TAGS[cmd.__class__]
 
 
-def _check_reason(value: str) -> None:
-    if value not in REASONS:
-        known = f"known are {', '.join(REASONS)}"
-        what = f"{value!r} is not in this version" if value in _LATER_REASONS else f"unknown: {value!r:.40}"
-        raise ValueError(f"reason {what}; {known}")
+def _check_sub(cmd: _OnSubscriber) -> None:
+    name = cmd.sub
+    if not name.isprintable() or name[0] == " " or name[-1] == " ":
+        raise ValueError("sub must be printable characters without space at the ends")
+    if may_be_address(name) and (canonical := literal(name)) is not None and canonical != name:
+        force_setattr(cmd, "sub", canonical)
 
 
-def _check_moment(name: str, value: dt.datetime | None) -> None:
-    if value is not None and value.year not in _YEARS:
+def _no_reason(value: str) -> ValueError:
+    what = f"{value!r} is not in this version" if value in _LATER_REASONS else f"unknown: {value!r:.40}"
+    return ValueError(f"reason {what}; known are {', '.join(REASONS)}")
+
+
+def _check_moment(name: str, value: dt.datetime) -> None:
+    if value.year not in _YEARS:
         raise ValueError(f"{name} must lie between the years 1971 and 8999")
 
 

@@ -13,7 +13,7 @@ Laws:
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple, assert_never
 
 from msgspec import Struct
@@ -99,12 +99,7 @@ def check_rev(sub: Subscriber, rev: int | None) -> Subscriber:
 
 
 def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy, issuer: str) -> Decision:
-    natural = REASONS[cmd.reason]
-    level = Level[cmd.level.upper()] if cmd.level else natural
-    if cmd.reason in DEBT and level > natural:
-        raise Rejected("malformed", f"level: {cmd.reason} restricts to {natural.word} at most; send another reason")
-    if cmd.rate is not None and level != Level.REDUCED:
-        raise Rejected("malformed", f"rate: only a reduced subscriber has one, and this level is {level.word}")
+    level = _level(cmd)
     named = c.listed(cmd.invoices)
     open_invoices = tuple(i for i in named if not facts.get(i.id, NOTHING).settled) if facts else named
     if cmd.invoices and not open_invoices:
@@ -114,7 +109,7 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
     if had and (not why or had.onset <= now):
         onset, why = min(had.onset, now), ""  # what is in force is not put off by sending it again
     reason = Reason(
-        level=int(level),
+        level=level,
         since=had.since if had else now,
         onset=onset,
         invoices=open_invoices,
@@ -129,12 +124,18 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
     if had == reason:
         return Decision(sub, "deferred" if why else "unchanged", **waiting)  # type: ignore[arg-type]
     after = replace(sub, reasons={**sub.reasons, cmd.reason: reason})
-    return Decision(
-        after,
-        "deferred" if why else "applied",
-        facts=_spend_later(after, cmd.reason, facts, now),
-        **waiting,  # type: ignore[arg-type]
-    )
+    spent = _spend_later(after, cmd.reason, facts, now) if sub.promise else {}
+    return Decision(after, "deferred" if why else "applied", facts=spent, **waiting)  # type: ignore[arg-type]
+
+
+def _level(cmd: c.Block) -> int:
+    natural = REASONS[cmd.reason]
+    level = Level[cmd.level.upper()] if cmd.level else natural
+    if cmd.level and cmd.reason in DEBT and level > natural:
+        raise Rejected("malformed", f"level: {cmd.reason} restricts to {natural.word} at most; send another reason")
+    if cmd.rate is not None and level != Level.REDUCED:
+        raise Rejected("malformed", f"rate: only a reduced subscriber has one, and this level is {level.word}")
+    return level.value
 
 
 def _onset(cmd: c.Block, now: int, policy: Policy) -> tuple[int, str]:
@@ -164,12 +165,16 @@ def _spend_later(sub: Subscriber, name: str, facts: Mapping[str, Fact], now: int
 def _without(sub: Subscriber, names: set[str], outcome: str) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
     """The subscriber without these reasons; a promise with nothing left to lift ends."""
     reasons = {n: r for n, r in sub.reasons.items() if n not in names}
-    after = replace(sub, reasons=reasons)
-    if any(n in DEBT for n in reasons):
-        return after, ()
+    if _in_debt(reasons):
+        return replace(sub, reasons=reasons), ()
     events = (_promise_event(sub.sub, sub.promise, outcome),) if sub.promise else ()
     # Only payment wipes out a breach: a block sent anew must not bring a new promise.
-    return replace(after, promise=None, breached=sub.breached and outcome != "fulfilled"), events
+    breached = sub.breached and outcome != "fulfilled"
+    return replace(sub, reasons=reasons, promise=None, breached=breached), events
+
+
+def _in_debt(reasons: Collection[str]) -> bool:
+    return "debt" in reasons or "debt_partial" in reasons or "notice" in reasons
 
 
 def _promise_event(sub: str, promise: Promise, outcome: str) -> dict[str, Any]:
@@ -187,20 +192,31 @@ def _unblock(cmd: c.Unblock, sub: Subscriber) -> Decision:
 
 def _paid(cmd: c.Paid, sub: Subscriber, facts: Mapping[str, Fact]) -> Decision:
     debts = {n: r for n, r in sub.reasons.items() if n in DEBT}
-    owed = {i.id for r in debts.values() for i in r.invoices}
-    settled = {i.id for i in c.listed(cmd.invoices)} if cmd.invoices is not None else owed
-    changed = {i: facts.get(i, NOTHING)._replace(settled=True) for i in settled if not facts.get(i, NOTHING).settled}
-    left = {n: replace(r, invoices=tuple(i for i in r.invoices if i.id not in settled)) for n, r in debts.items()}
-    cleared = {n for n, r in left.items() if not r.invoices}
-    kept = {n: r for n, r in left.items() if r.invoices}
-    after, events = _without(replace(sub, reasons={**sub.reasons, **kept}), cleared, "fulfilled")
-    if not any(n in DEBT for n in after.reasons) and facts.get(WHOLE, NOTHING).spent:
+    if not debts and cmd.invoices is None and not facts:
+        return Decision(sub, "unchanged")
+    after, cleared = sub, set(debts)
+    if cmd.invoices is None:
+        settled = {i.id for r in debts.values() for i in r.invoices}
+    else:
+        settled = {i.id for i in c.listed(cmd.invoices)}
+        left = {n: replace(r, invoices=tuple(i for i in r.invoices if i.id not in settled)) for n, r in debts.items()}
+        cleared = {n for n, r in left.items() if not r.invoices}
+        after = replace(sub, reasons={**sub.reasons, **{n: r for n, r in left.items() if r.invoices}})
+    changed: dict[str, Fact] = {}
+    for i in settled:
+        fact = facts.get(i, NOTHING)
+        if not fact.settled:
+            changed[i] = Fact(True, fact.spent)
+    after, events = _without(after, cleared, "fulfilled")
+    if facts and facts.get(WHOLE, NOTHING).spent and not _in_debt(after.reasons):
         changed[WHOLE] = NOTHING
     promise = after.promise
     if promise and promise.invoices and set(promise.invoices) <= settled | _settled(facts):
         events = (*events, _promise_event(after.sub, promise, "fulfilled"))
         after = replace(after, promise=None)
-    return Decision(after, "applied" if changed or after != sub else "unchanged", facts=changed, events=events)
+    if not changed and after == sub:
+        return Decision(sub, "unchanged")
+    return Decision(after, facts=changed, events=events)
 
 
 def _settled(facts: Mapping[str, Fact]) -> set[str]:

@@ -36,8 +36,10 @@ def binding(sub: str, address: str) -> int:
 
 def reason(sub: str, name: str, level: int, rate: int, invoices: Iterable[str]) -> int:
     """The number of the fact that this reason is set; ``invoices`` are ids in any order."""
-    line = _SEPARATOR.join((f"r\x1f{sub}\x1f{name}\x1f{level}\x1f{rate}", *sorted(invoices)))
-    return int.from_bytes(sha256(line.encode()).digest()[:8])
+    line = f"r\x1f{sub}\x1f{name}\x1f{level}\x1f{rate}"
+    for invoice in sorted(invoices):
+        line += _SEPARATOR + invoice
+    return int.from_bytes(sha256(line.encode()).digest()[:8], "big")
 
 
 def words(value: int) -> str:

@@ -60,7 +60,11 @@ def level(sub: Subscriber, now: int) -> Level:
 
 def entry(sub: Subscriber, now: int, policy: Policy) -> Entry:
     """What the kernel should do for each address (law 5)."""
-    base, lift = levels(sub, now)
+    return _entry(sub, levels(sub, now), now, policy)
+
+
+def _entry(sub: Subscriber, found: tuple[int, int], now: int, policy: Policy) -> Entry:
+    base, lift = found
     if base in _PLAIN and lift == base and not sub.notified:
         return _PLAIN[base]
     until = sub.promise.until if sub.promise and lift < base else 0
@@ -94,5 +98,23 @@ def standing(sub: Subscriber, now: int) -> Standing:
 
 def settle(sub: Subscriber, now: int) -> Subscriber:
     """``sub`` with ``level`` and ``since`` brought up to ``now``."""
-    found = levels(sub, now)[1]
+    return _settled(sub, levels(sub, now)[1], now)
+
+
+def judge(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, Entry, int]:
+    """:func:`settle`, :func:`entry` and :func:`next_moment` at once: what a commit needs of each subscriber."""
+    if sub.promise is None and not sub.notified:  # nearly everybody; the rest says the same at greater length
+        base = due = 0
+        for reason in sub.reasons.values():
+            if reason.onset > now or reason.deadline:
+                break
+            base = max(base, reason.level)
+        else:
+            if base in _PLAIN:
+                return (sub if base == sub.level else _settled(sub, base, now)), _PLAIN[base], due
+    found = levels(sub, now)
+    return _settled(sub, found[1], now), _entry(sub, found, now, policy), next_moment(sub, now)
+
+
+def _settled(sub: Subscriber, found: int, now: int) -> Subscriber:
     return sub if found == sub.level else msgspec.structs.replace(sub, level=found, since=now)

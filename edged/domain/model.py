@@ -28,14 +28,14 @@ WHOLE = "*"
 """Stands for the whole debt where no invoice is named."""
 
 
-class Invoice(msgspec.Struct, frozen=True, array_like=True):
+class Invoice(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An invoice billing named. ``due`` is an ISO date or empty."""
 
     id: str
     due: str = ""
 
 
-class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One reason to restrict a subscriber."""
 
     level: int
@@ -50,7 +50,7 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
     issuer: str = ""
 
 
-class Promise(msgspec.Struct, frozen=True, omit_defaults=True):
+class Promise(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A running promise. ``invoices`` empty: it covers every debt reason."""
 
     basis: str
@@ -62,7 +62,7 @@ class Promise(msgspec.Struct, frozen=True, omit_defaults=True):
     issuer: str = ""
 
 
-class Subscriber(msgspec.Struct, frozen=True, omit_defaults=True):
+class Subscriber(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A subscriber's whole state but for addresses and invoice history."""
 
     sub: str

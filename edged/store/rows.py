@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ _WALLED = Entry(int(Level.WALLED))
 _V4_BYTES, _V6_BYTES = 5, 17
 
 _read_entry = msgspec.json.Decoder(Entry).decode
+_read_facts = msgspec.json.Decoder(dict[str, Fact]).decode
 _write_json = msgspec.json.Encoder().encode
 
 
@@ -32,18 +33,31 @@ class Mark(NamedTuple):
 UNMARKED = Mark()
 
 
-@dataclass(slots=True)
-class Known:
-    """A stored subscriber: its number, state, addresses, the kernel entry of each of them, and its last batch.
+class Stored(NamedTuple):
+    """A subscriber as the store has it."""
 
-    The values are never changed in place, so keeping the old ones costs nothing.
+    sub: Subscriber
+    keys: tuple[bytes, ...]
+    entry: Entry
+
+
+class Known(msgspec.Struct, gc=False):
+    """A subscriber at work: its number, state, addresses, and the kernel entry of each of them.
+
+    The values are never changed in place, so ``stored``, how all of it stands in the store, costs nothing.
     """
 
     id: int
     sub: Subscriber
     keys: tuple[bytes, ...] = ()
     entry: Entry = OPEN
+    stored: Stored | None = None
+    history: str | None = None
+    """What is remembered of its invoices, as stored (see :func:`read_facts`)."""
     mark: Mark = UNMARKED
+    """The numbered batch that changes it; unmarked: as the store has it."""
+    touched: bool = False
+    gone: bool = False
 
 
 class Row(NamedTuple):
@@ -52,9 +66,11 @@ class Row(NamedTuple):
     id: int
     sub: Subscriber
     due: int = 0
-    keys: tuple[bytes, ...] = ()
+    keys: tuple[bytes, ...] | None = ()
+    """None: as they are."""
     entry: Entry = OPEN
-    mark: Mark = UNMARKED
+    mark: Mark | None = None
+    """None: as it is."""
 
 
 class Numbered(NamedTuple):
@@ -87,7 +103,8 @@ class Write:
     """Address -> who has it from now on, 0 for nobody; only what changes."""
     entries: dict[bytes, tuple[Owned | None, Owned | None]] = field(default_factory=dict)
     """Address -> kernel entry before and after, where they differ."""
-    facts: dict[tuple[int, str], Fact] = field(default_factory=dict)
+    facts: dict[int, Mapping[str, Fact]] = field(default_factory=dict)
+    """Subscriber number -> all that is remembered of its invoices."""
     gardens: dict[str, dict[str, Any]] = field(default_factory=dict)
     answers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """(issuer, batch id) -> answer."""
@@ -132,6 +149,16 @@ def entry_of(text: str | None) -> Entry:
     if text is None:
         return OPEN
     return _WALLED if text == "3" else _read_entry(text)
+
+
+def read_facts(text: str | None) -> dict[str, Fact]:
+    """What is remembered of a subscriber's invoices, from how the store keeps it."""
+    return _read_facts(text) if text else {}
+
+
+def facts_text(facts: Mapping[str, Fact]) -> str:
+    """The other way round."""
+    return _write_json(facts).decode()
 
 
 def parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -38,12 +38,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              entry TEXT NOT NULL               -- ... and its kernel entry as JSON
            ) STRICT, WITHOUT ROWID""",
         """CREATE TABLE invoice (
-             owner INTEGER NOT NULL,
-             id TEXT NOT NULL,
-             settled INTEGER NOT NULL,
-             spent INTEGER NOT NULL,           -- promises used on it, kept for ever
-             PRIMARY KEY (owner, id)
-           ) STRICT, WITHOUT ROWID""",
+             owner INTEGER PRIMARY KEY,
+             facts TEXT NOT NULL               -- invoice id -> [settled, promises used on it], JSON, kept for ever
+           ) STRICT""",
         """CREATE TABLE batch (
              issuer TEXT NOT NULL,             -- empty where it was not signed
              id TEXT NOT NULL,

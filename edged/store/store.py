@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from edged.domain.model import Fact, Subscriber
+from edged.domain.model import Subscriber
 from edged.errors import StoreError
 from edged.plan import Owned, Run
 from edged.store import refill, totals, writer
-from edged.store.rows import UNMARKED, Event, Known, Mark, Numbered, Write, entry_of, marks, parts, unpack
+from edged.store.rows import Event, Known, Mark, Numbered, Stored, Write, entry_of, marks, parts, unpack
 from edged.store.schema import MIGRATIONS
 from edged.store.totals import Totals
 
@@ -119,13 +119,27 @@ class Store:
     @staticmethod
     def _known(db: sqlite3.Connection, column: str, values: Sequence[str | int]) -> dict[str, Known]:
         out: dict[str, Known] = {}
+        query = (
+            "SELECT s.id, s.sub, s.keys, s.entry, s.record, i.facts FROM subscriber s LEFT JOIN invoice i ON i.owner = s.id"
+            f" WHERE s.{column} IN "
+        )
         for part in parts(values):
-            query = "SELECT id, sub, keys, entry, numbering, seq, record FROM subscriber"
-            rows = db.execute(f"{query} WHERE {column} IN ({marks(part)})", part)
-            for number, name, keys, entry, numbering, seq, record in rows:
-                mark = Mark(numbering, seq) if numbering else UNMARKED
-                out[name] = Known(number, _decode(record), unpack(keys), entry_of(entry), mark)
+            for number, name, blob, entry, record, facts in db.execute(f"{query}({marks(part)})", part):
+                state = Stored(_decode(record), unpack(blob), entry_of(entry))
+                out[name] = Known(number, *state, state, facts)
         return out
+
+    def marks(self, ids: Iterable[int]) -> dict[int, Mark]:
+        """The last numbered batch of subscribers, by number."""
+
+        def work(db: sqlite3.Connection) -> dict[int, Mark]:
+            out: dict[int, Mark] = {}
+            for part in parts(list(ids)):
+                rows = db.execute(f"SELECT id, numbering, seq FROM subscriber WHERE id IN ({marks(part)})", part)
+                out.update((number, Mark(*mark)) for number, *mark in rows)
+            return out
+
+        return self._read(work)
 
     def owners(self, keys: Iterable[bytes]) -> dict[bytes, int]:
         """Subscriber numbers by address; unbound keys are left out."""
@@ -142,19 +156,6 @@ class Store:
         """The bound addresses from one key to another, both included."""
         query = "SELECT key FROM address WHERE key BETWEEN ? AND ?"
         return self._read(lambda db: [k for (k,) in db.execute(query, (first, last))])
-
-    def facts(self, ids: Iterable[int]) -> dict[int, dict[str, Fact]]:
-        """What is remembered of invoices, by subscriber number."""
-
-        def work(db: sqlite3.Connection) -> dict[int, dict[str, Fact]]:
-            out: dict[int, dict[str, Fact]] = {}
-            for part in parts(list(ids)):
-                rows = db.execute(f"SELECT owner, id, settled, spent FROM invoice WHERE owner IN ({marks(part)})", part)
-                for owner, invoice, settled, spent in rows:
-                    out.setdefault(owner, {})[invoice] = Fact(bool(settled), spent)
-            return out
-
-        return self._read(work)
 
     def new_id(self) -> int:
         """A fresh subscriber number (used or not, it is not given again while the daemon runs)."""

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 
 from edged.store import refill
-from edged.store.rows import Row, Write, entry_text, pack
+from edged.store.rows import UNMARKED, Write, entry_text, facts_text, pack
 
 _encode = msgspec.json.Encoder().encode
+_LEAVE = (None, None)
 
 
 def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) -> None:
     """Everything of one commit but the totals, inside a transaction that the caller opened."""
     for number, name in w.forgotten.items():
         _forget(db, number, name)
-    db.executemany("INSERT INTO subscriber VALUES (?9,?1,?2,?3,?4,?5,?6,?7,?8)", _rows(w.fresh))
     db.executemany(
-        "UPDATE subscriber SET level = ?2, due = ?3, entry = ?4, keys = ?5, numbering = ?6, seq = ?7, record = ?8"
-        " WHERE id = ?9",
-        _rows(w.changed),
+        "INSERT INTO subscriber VALUES (?,?,?,?,?,?,?,?,CAST(? AS TEXT))",
+        (
+            (number, s.sub, s.level, due, entry_text(entry), pack(keys or ()), *(mark or UNMARKED), _encode(s))
+            for number, s, due, keys, entry, mark in w.fresh
+        ),
+    )
+    db.executemany(
+        "UPDATE subscriber SET level = ?1, due = ?2, entry = ?3, keys = coalesce(?4, keys),"
+        " numbering = coalesce(?5, numbering), seq = coalesce(?6, seq), record = CAST(?7 AS TEXT) WHERE id = ?8",
+        (
+            (s.level, due, entry_text(entry), None if keys is None else pack(keys), *(mark or _LEAVE), _encode(s), number)
+            for number, s, due, keys, entry, mark in w.changed
+        ),
     )
     if w.owners:
         db.executemany("DELETE FROM address WHERE key = ?", ((k,) for k, owner in w.owners.items() if not owner))
@@ -31,8 +40,7 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
     if w.entries:
         refill.write(db, w.entries)
     db.executemany(
-        "INSERT OR REPLACE INTO invoice VALUES (?,?,?,?)",
-        ((owner, i, f.settled, f.spent) for (owner, i), f in w.facts.items()),
+        "INSERT OR REPLACE INTO invoice VALUES (?,?)", ((owner, facts_text(f)) for owner, f in w.facts.items())
     )
     db.executemany("INSERT OR REPLACE INTO garden VALUES (?,?)", ((n, json.dumps(v)) for n, v in w.gardens.items()))
     db.executemany(
@@ -45,13 +53,6 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         ((json.dumps(e.document), e.topic, e.correlation) for e in w.events),
     )
     db.executemany("INSERT OR REPLACE INTO note VALUES (?,?)", notes.items())
-
-
-def _rows(rows: Iterable[Row]) -> Iterator[tuple[Any, ...]]:
-    return (
-        (s.sub, s.level, due, entry_text(entry), pack(keys), mark[0], mark[1], _encode(s).decode(), number)
-        for number, s, due, keys, entry, mark in rows
-    )
 
 
 def _forget(db: sqlite3.Connection, number: int, name: str) -> None:

@@ -16,7 +16,7 @@ from edged.errors import StoreError
 from edged.plan import Owned
 from edged.store import schema
 from edged.store.bitmap import addresses, changed, count, nets_of
-from edged.store.rows import Event, Known, Mark, Row, Write
+from edged.store.rows import Event, Known, Mark, Row, Stored, Write, read_facts
 from edged.store.store import Store
 from tests.worlds import turns, v4, v6
 
@@ -47,7 +47,7 @@ def test_what_is_written_is_read_back_by_name_by_number_and_after_a_restart(stor
     write = Write(
         fresh=[Row(number, FULL, 9, keys, entry, mark)],
         owners=dict.fromkeys(keys, number),
-        facts={(number, "F"): Fact(True, 2)},
+        facts={number: {"F": Fact(True, 2)}},
         levels=[0, 0, 0, 1, 0],
         promises=1,
         shards={255: -1, 0: 5},
@@ -56,9 +56,10 @@ def test_what_is_written_is_read_back_by_name_by_number_and_after_a_restart(stor
     store.commit(write, 5)
     for _ in range(2):
         known = store.load(["C-1", "C-2"])["C-1"]
-        assert known == Known(number, FULL, keys, entry, mark)
+        assert known == Known(number, FULL, keys, entry, Stored(FULL, keys, entry), known.history)
+        assert read_facts(known.history) == {"F": Fact(True, 2)}
+        assert store.marks([number]) == {number: mark}
         assert store.load_ids([number, 99]) == {"C-1": known}
-        assert store.facts([number]) == {number: {"F": Fact(True, 2)}}
         assert store.owners([v4(1), v4(2)]) == {v4(1): number}
         assert (store.totals.levels, store.totals.promises) == ((0, 0, 0, 1, 0), 1)
         assert store.totals.hash == f"{2}".rjust(16, "0")
