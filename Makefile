@@ -12,14 +12,15 @@ BIN   := $(VENV)/bin
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3.13 /usr/bin/python3.12 /usr/bin/python3.11) python3)
 KEEP  ?=
 ARGS  ?=
+N     ?= 1
 
 # command it brings : Debian package. The Debian package is asked for only when its command is not there.
 TOOLS := nft:nftables mosquitto:mosquitto mosquitto_pub:mosquitto-clients ip:iproute2 ipset:ipset iptables:iptables \
          nginx:nginx-light wrk:wrk curl:curl dnsmasq:dnsmasq-base tcpdump:tcpdump ping:iputils-ping ps:procps \
-         modprobe:kmod systemd-analyze:systemd openssl:openssl
+         modprobe:kmod systemd-analyze:systemd openssl:openssl strace:strace
 SBIN := $$PATH:/usr/sbin:/sbin
 
-.PHONY: help install run test check bench lock clean
+.PHONY: help install run test torture check bench lock clean
 
 help: ## say what each target does
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +32,9 @@ run: install ## play the main job in a lab of three namespaces, step by step (KE
 
 test: install ## run every test, under ten minutes (ARGS="-k name" for some)
 	$(BIN)/python -m pytest $(ARGS)
+
+torture: install ## kills, power cuts and forgeries by the thousand (N=0.1 for a tenth; ARGS="--only kills --seed 7 --one")
+	$(BIN)/python -m tests.torture --scale $(N) $(ARGS)
 
 check: install ## lint, format, types, import layers
 	$(BIN)/ruff check .

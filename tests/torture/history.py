@@ -172,6 +172,8 @@ def _events(history: History, world: World) -> Iterator[Violation]:
 def _by_subject(events: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[str, ...]]]:
     out: dict[str, list[tuple[str, ...]]] = {}
     for e in events:
+        if e["event"] not in {"address.moved", "trust.ended", "resync.wanted"}:
+            continue
         told = tuple(str(e[k]) for k in ("event", "from", "to", "outcome", "epoch", "expected", "got") if k in e)
         subject = str(e.get("address") or e.get("sub") or (e.get("issuer"), e.get("stream")))
         if not any(t.startswith(GHOST) for t in (subject, *told)):

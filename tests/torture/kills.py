@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import shutil
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from tests.torture.history import History, Violation
 from tests.torture.model import World
 from tests.torture.mortal import Mortal, ram
 from tests.torture.postbox import Postbox
+from tests.torture.report import Report
 from tests.torture.stream import Sent, Stream, Tick
 from tests.unit.core import START
 
@@ -25,25 +24,6 @@ EPISODE = 250
 """Kills between two looks at everything."""
 PATIENCE = 6
 """Groups of messages after which a point that nobody passes is given up."""
-
-
-@dataclass
-class Report:
-    """What became of a run."""
-
-    kills: Counter[str] = field(default_factory=Counter)
-    batches: int = 0
-    answers: int = 0
-    repeated: int = 0
-    """Answers given again to what was known already."""
-    violations: list[str] = field(default_factory=list)
-
-    def add(self, other: Report) -> None:
-        self.kills += other.kills
-        self.batches += other.batches
-        self.answers += other.answers
-        self.repeated += other.repeated
-        self.violations += other.violations
 
 
 Serve = Callable[[Mortal, list[Sent]], list[dict[str, Any]]]

@@ -65,7 +65,7 @@ class Mortal(Core):
 
     def digest(self) -> str:
         """What it says of its whole state."""
-        return str(self.send({"op": "digest"}, name="judge")["results"][0]["record"]["hash"])
+        return str(self.process(b'{"op":"digest"}').answers[0].document["results"][0]["record"]["hash"])
 
     def restrictions(self) -> dict[str, list[str]]:
         """Address -> the kernel sets it is in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from tests.torture.stream import Sent, Step, Stream, Tick
@@ -23,6 +24,15 @@ class Postbox:
         self.heard: list[dict[str, Any]] = []
         """Answers that reached the sender."""
         self._wire: list[dict[str, Any]] = []
+
+    @classmethod
+    def of(cls, steps: Sequence[Step], at: int, rng: random.Random) -> Postbox:
+        """A closed one that delivers ``steps`` from the one numbered ``at`` on."""
+        stream = Stream(0, 0)
+        stream.steps = list(steps)
+        made = cls(stream, rng)
+        made._at, made.closed = at, True
+        return made
 
     @property
     def position(self) -> int:

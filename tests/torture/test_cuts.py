@@ -1,0 +1,104 @@
+"""Some of the power cuts of ``make torture``, always the same ones, and proof that a lazy disk is found out."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.torture import cuts
+from tests.torture.disk import Disk, File
+from tests.torture.writelog import Create, Sync, Truncate, Unlink, Write, read
+
+
+def test_nothing_answered_is_lost_in_a_power_cut() -> None:
+    recording = cuts.record(1, batches=40)
+    report = cuts.cut(recording, 30)
+    assert report.violations == []
+    assert report.answers > 30
+
+
+@pytest.mark.parametrize("setting", ["OFF", "NORMAL"])
+def test_a_store_that_does_not_wait_for_the_disk_is_found_out(setting: str) -> None:
+    recording = cuts.record(2, batches=25, synchronous=setting)
+    assert cuts.cut(recording, 10).violations
+
+
+# -- the disk ------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_synced_is_there_and_the_rest_in_sectors() -> None:
+    disk = Disk()
+    old, new = b"o" * 2048, b"n" * 2048
+    for op in (Create("d/f"), Sync("d"), Write("d/f", 0, old), Sync("d/f"), Write("d/f", 0, new)):
+        disk.feed(op)
+    found = {disk.cut(random.Random(n))["f"] for n in range(200)}
+    assert {old, new} < found
+    assert all(f[i : i + 512] in {b"o" * 512, b"n" * 512} for f in found for i in range(0, 2048, 512))
+    assert any(f[:512] == b"o" * 512 and f[512:1024] == b"n" * 512 for f in found), "never in another order"
+
+
+def test_a_name_is_sure_only_when_its_folder_was_synced() -> None:
+    disk = Disk()
+    for op in (Create("d/f"), Write("d/f", 0, b"x"), Sync("d/f")):
+        disk.feed(op)
+    found = [disk.cut(random.Random(n)) for n in range(50)]
+    assert {} in found
+    assert {"f": b"x"} in found
+    disk.feed(Sync("d"))
+    assert all(disk.cut(random.Random(n)) == {"f": b"x"} for n in range(50))
+    disk.feed(Unlink("d/f"))
+    assert {len(disk.cut(random.Random(n))) for n in range(50)} == {0, 1}
+
+
+def test_a_sector_never_holds_a_later_write_without_an_earlier_one() -> None:
+    for n in range(200):
+        file = File(bytearray(b"....."), [Write("f", 0, b"aaa"), Write("f", 2, b"bbb")])
+        assert file.cut(random.Random(n)) in {b".....", b"aaa..", b"aabbb"}
+
+
+def test_a_new_size_stays_in_its_place() -> None:
+    file = File(bytearray(), [Write("f", 0, b"a" * 600), Truncate("f", 0), Write("f", 0, b"b" * 600)])
+    for n in range(200):
+        found = file.cut(random.Random(n))
+        assert not (b"a" in found and b"b" in found)
+
+
+# -- the log -------------------------------------------------------------------------------------------------------
+
+
+def escaped(text: str) -> str:
+    return "".join(f"\\x{b:02x}" for b in text.encode())
+
+
+def test_a_log_is_read(tmp_path: Path) -> None:
+    log, db, other = tmp_path / "log", escaped("/d/f"), escaped("/e/f")
+    lines = (
+        f'7 openat(AT_FDCWD<{escaped("/")}>, "{db}", O_RDWR|O_CREAT, 0644) = 3<{db}>',
+        f'7 openat(AT_FDCWD<{escaped("/")}>, "{escaped("/d/none")}", O_RDONLY) = -1 ENOENT (No such file)',
+        f'7 pwrite64(3<{db}>, "{escaped("abc")}", 3, 512) = 3',
+        f'7 pwrite64(4<{other}>, "{escaped("abc")}", 3, 512) = 3',
+        f"7 fdatasync(3<{db}> <unfinished ...>",
+        f'8 write(9<{escaped("/s")}>, "{escaped("{}")}", 2) = 2',
+        "7 <... fdatasync resumed>) = 0",
+        f"7 ftruncate(3<{db}>, 5) = 0",
+        f'7 unlink("{db}") = 0',
+    )
+    log.write_text("\n".join(lines) + "\n")
+    assert [type(op).__name__ for op in read(log, "/d", "/s")] == "Create Write Said Sync Truncate Unlink".split()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"fallocate(3<{escaped('/d/f')}>, 0, 0, 4096)",
+        f'rename("{escaped("/d/f")}", "{escaped("/d/g")}")',
+        f"mmap(NULL, 4096, PROT_READ|PROT_WRITE, MAP_SHARED, 3<{escaped('/d/f')}>, 0)",
+    ],
+)
+def test_what_the_log_reader_does_not_know_is_no_guess(tmp_path: Path, line: str) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"7 {line} = 0\n")
+    with pytest.raises(ValueError, match=line.partition("(")[0]):
+        read(log, "/d", "/s")
