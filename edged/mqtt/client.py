@@ -53,3 +53,19 @@ class Client(aiomqtt.Client):
             raise
         finally:
             self._loop.call_soon_threadsafe(self.dialled.set)
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002
+        # aiomqtt remembers the number of the socket. By the time it is looked at, the socket may be closed and the
+        # number another's: a writer of ours on somebody else's connection.
+        self._loop.call_soon_threadsafe(self._watch_for_writing, sock)
+
+    def _watch_for_writing(self, sock: Any) -> None:
+        if sock.fileno() >= 0:
+            self._loop.add_writer(sock.fileno(), self._write)
+
+    def _write(self) -> None:
+        try:
+            self._client.loop_write()
+        except Exception as exc:  # noqa: BLE001 - paho lets some errors of the socket out
+            if not self._disconnected.done():
+                self._disconnected.set_exception(exc)

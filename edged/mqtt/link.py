@@ -44,8 +44,8 @@ class Link:
 
     Every method that waits raises :class:`LinkLost` as soon as the connection is gone; ``lost`` then holds the reason.
     ``complain`` is told what the broker refused without closing the connection. ``keep``: the broker keeps the session
-    while we are away. ``retained``: retained messages are wanted, too. ``contradicted`` is called when the broker
-    publishes our own will while we are connected.
+    while we are away. ``retained``: retained messages are wanted, too. ``echo`` is a topic of our own on
+    which we hear ourselves. ``contradicted`` is called when the broker publishes our will while we are connected.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Link:
         client_id: str,
         topics: Sequence[str],
         will: Outbound | None,
+        echo: str = "",
         version5: bool,
         keep: bool = True,
         retained: bool = False,
@@ -65,6 +66,7 @@ class Link:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._broker, self._cfg = broker, cfg
         self._topics, self._will = tuple(topics), will
+        self.echo = echo
         self._version5 = version5
         self._retained = retained
         self._complain, self._contradicted = complain, contradicted
@@ -133,9 +135,10 @@ class Link:
 
     async def subscribe(self) -> list[str]:
         """Subscribe with QoS 1, without old retained messages. Returns the topics that the broker refused."""
-        wanted: Any = [packet.subscription(t, version5=self._version5, retained=self._retained) for t in self._topics]
+        topics = [*self._topics, *([self.echo] if self.echo else [])]
+        wanted: Any = [packet.subscription(t, version5=self._version5, retained=self._retained) for t in topics]
         if self._will is not None:  # that we may not read it is no fault: the state is published every minute as well
-            wanted.append(packet.echo(self._will.topic, version5=self._version5))
+            wanted.append(packet.others(self._will.topic, version5=self._version5))
         codes = await self._until(self._client.subscribe(wanted))
         return [topic for topic, code in zip(self._topics, codes, strict=False) if packet.failed(code)]
 
@@ -165,6 +168,21 @@ class Link:
     async def publish(self, messages: Iterable[Outbound]) -> None:
         """Publish in order and wait until the broker has taken every one."""
         await self._until(self._send_all(messages))
+
+    async def answer(self, pairs: Sequence[tuple[Delivery, Outbound | None]]) -> None:
+        """Publish in order; acknowledge each message, in order, as soon as the broker has taken its answer.
+
+        A connection that breaks again and again in the middle thus still gets ahead.
+        """
+        sending = [asyncio.create_task(self._send(answer)) if answer else None for _, answer in pairs]
+        try:
+            for (delivery, _), sent in zip(pairs, sending, strict=True):
+                if sent is not None:
+                    await self._until(sent)
+                self.ack((delivery,))
+        finally:
+            for sent in filter(None, sending):
+                sent.cancel()
 
     async def close(self) -> None:
         """Say goodbye, so that the broker does not publish the Last Will."""
@@ -197,9 +215,9 @@ class Link:
         if not work.done():
             self.check()
 
-    async def _until(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _until(self, work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
         # aiomqtt would wait for its timeout when the connection is lost meanwhile.
-        task = asyncio.create_task(work)
+        task = work if isinstance(work, asyncio.Task) else asyncio.create_task(work)
         try:
             await self.wait(task)
             return task.result()
@@ -243,7 +261,7 @@ class Link:
             self._paho.ack(message.mid, message.qos)
             if message.payload == self._will.payload and not message.retain:
                 self._contradicted()
-        elif not packet.matches(self._topics, message.topic):
+        elif message.topic != self.echo and not packet.matches(self._topics, message.topic):
             # The broker keeps what an earlier configuration subscribed to: a group that this gateway has left.
             log.info("a message on %s was ignored: that topic is no longer ours", message.topic)
             self._paho.ack(message.mid, message.qos)

@@ -50,7 +50,7 @@ def subscription(topic: str, *, version5: bool, retained: bool) -> Any:
     return (topic, _NO_RETAINED if version5 and not retained else 1)
 
 
-def echo(topic: str, *, version5: bool) -> Any:
+def others(topic: str, *, version5: bool) -> Any:
     """``topic`` with QoS 0, so that nothing is kept for us, and where MQTT 5 allows it without what we publish."""
     return (topic, _OTHERS_ONLY if version5 else 0)
 

@@ -1,13 +1,17 @@
 """What happens at the other brokers while one is in use.
 
 **The preferred ones** are tried again and again, and once one is back the session returns to it: the new connection is
-made first and both are read for ``OVERLAP_SECONDS``, so that what the brokers are still passing on to each other
-arrives in order; then the old one is left when all that came on it is done. A preferred broker that does not last
-is given longer and longer, up to an hour.
+made first, and the old one left when all that came on it is done. A preferred broker that does not last is given longer
+and longer, up to an hour.
 
 **The others** are looked in on, soon after connecting and every ten minutes. That makes the session in which they keep
 for us what comes while we are elsewhere, takes what they kept (bridged brokers: batches that we know already, which
 the id shows), so that no queue of theirs runs over, and tells the operator of a dead one before it is needed.
+
+Nothing may overtake: a batch that comes on one connection while an earlier one still waits on the other would be a gap
+in the numbering. So each time a *mark* is published at the broker visited, on a topic that nobody but we read. Bridges
+keep the order; when the mark has come back on the connection in use, all that stood before it is done. Without a bridge
+it never comes back: then nothing is taken there, and that is said.
 
 Brokers of a cluster have one session between them. There a second connection ends the first; that is noticed, and
 nobody is looked in on any more.
@@ -19,31 +23,32 @@ import asyncio
 import logging
 import math
 import random
+import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from edged.mqtt.endpoint import Endpoint
 from edged.mqtt.link import Link
-from edged.mqtt.message import Overrun
+from edged.mqtt.message import LinkLost, Outbound, Overrun
 from edged.mqtt.trouble import Trouble
+from edged.mqtt.worker import Worker
 
 log = logging.getLogger(__name__)
 
 RETURN_SECONDS, LONGEST_RETURN_SECONDS = 60.0, 3600.0  # between two tries of the preferred brokers
 LASTING_SECONDS = 600.0  # a broker that we returned to and that held so long was worth it
-OVERLAP_SECONDS = 2.0
 FIRST_LOOK_SECONDS, LOOK_SECONDS = 5.0, 600.0
-QUIET_SECONDS, LONGEST_LOOK_SECONDS = 1.0, 60.0  # a look ends when nothing came for the first, or after the second
+MARK_SECONDS = 30.0  # a bridge that was cut is given so long to come back
 
 
 class Rounds:
-    """``run`` beside each connection. ``reach(broker, look)`` opens and subscribes, ``work(link)`` handles a batch."""
+    """``run`` beside each connection. ``reach(broker, look)`` opens and subscribes."""
 
     def __init__(
         self,
         brokers: Sequence[Endpoint],
         reach: Callable[[Endpoint, bool], Awaitable[Link]],
-        work: Callable[[Link], Awaitable[None]],
+        worker: Worker,
         trouble: Trouble,
         *,
         look: bool,
@@ -52,7 +57,10 @@ class Rounds:
         self.away = False
         """Whether our client id is in use at another broker just now."""
         self._brokers = list(brokers)
-        self._reach, self._work = reach, work
+        self._reach, self._worker = reach, worker
+        worker.heard = self._heard
+        self._mark = b""
+        self._back: dict[Link, asyncio.Event] = {}
         self._trouble = trouble
         self._look = look
         self._patience = RETURN_SECONDS
@@ -78,7 +86,7 @@ class Rounds:
                 back = _soon(self._waits())
             else:
                 for broker in rest:
-                    await self._look_in(broker)
+                    await self._look_in(broker, link)
                 look = _soon(LOOK_SECONDS)
 
     def _waits(self) -> float:
@@ -89,7 +97,8 @@ class Rounds:
         self.away = True
         try:
             other = await self._reach(broker, False)
-            await asyncio.wait((other.lost,), timeout=OVERLAP_SECONDS)
+            if other.echo and not await self._passed_on(other, link):
+                log.warning("%s is back, but what it is sent does not come here: going on there all the same", broker)
             other.check()
             lasted = time.monotonic() - self._returned >= LASTING_SECONDS
             self._patience = RETURN_SECONDS if lasted else min(2 * self._patience, LONGEST_RETURN_SECONDS)
@@ -106,11 +115,16 @@ class Rounds:
             if other is not None:
                 other.abort()
 
-    async def _look_in(self, broker: Endpoint) -> None:
+    async def _look_in(self, broker: Endpoint, link: Link) -> None:
         other: Link | None = None
         self.away = True
         try:
             other = await self._reach(broker, True)
+            if not await self._passed_on(other, link):
+                raise LinkLost(
+                    "what is published there does not come here, and waits there: are the brokers bridged, and may "
+                    f"this gateway write and read {other.echo}?"
+                )
             await self._drain(other)
             await other.close()
         except Exception as exc:  # noqa: BLE001 - as above
@@ -122,15 +136,30 @@ class Rounds:
             if other is not None:
                 other.abort()
 
-    async def _drain(self, link: Link) -> None:
-        end = time.monotonic() + LONGEST_LOOK_SECONDS
+    async def _passed_on(self, other: Link, link: Link) -> bool:
+        """Whether a mark published on ``other`` came back on ``link``; all before it is done then."""
+        self._mark, self._back = secrets.token_bytes(8), {link: asyncio.Event(), other: asyncio.Event()}
+        await other.publish([Outbound(other.echo, self._mark)])
         try:
-            while time.monotonic() < end:
-                async with asyncio.timeout(QUIET_SECONDS):
-                    await link.arrived()
-                await self._work(link)
-        except (TimeoutError, Overrun):
-            return  # what an overrun left behind stays in that broker's queue for the next look
+            async with asyncio.timeout(MARK_SECONDS):
+                await self._back[link].wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _heard(self, link: Link, mark: bytes) -> None:
+        if mark == self._mark and link in self._back:
+            self._back[link].set()
+
+    async def _drain(self, other: Link) -> None:
+        """Take what was kept up to the mark: all of it has had its turn on the connection in use."""
+        try:
+            async with asyncio.timeout(MARK_SECONDS):
+                while not self._back[other].is_set():
+                    await other.arrived()
+                    await self._worker.work(other)
+        except Overrun:
+            return  # what is left stays in that broker's queue for the next look
 
 
 def _soon(seconds: float) -> float:

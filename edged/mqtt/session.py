@@ -5,7 +5,7 @@ It returns to the preferred broker when that is back, and keeps a session at the
 Laws:
 
 1. A message is acknowledged (PUBACK) only after ``handle`` returned, which means committed and enforced, and after
-   the broker took the answers. Whatever breaks earlier, the broker sends the message again and the batch id makes
+   the broker took its answer. Whatever breaks earlier, the broker sends the message again and the batch id makes
    the second time harmless.
 2. ``handle`` is never called twice at the same time, nor cancelled because a connection was lost.
 3. Nothing here ends the daemon: every failure is named in ``last_error``, logged once, and tried again after a
@@ -73,7 +73,8 @@ class Session:
         self._broker: str | None = None
         self._trouble = Trouble(client_id)
         self._worker = Worker(handle, self._trouble)
-        self._rounds = Rounds(self._brokers, self._reach, self._worker.work, self._trouble, look=keep)
+        self._echo = f"{will.topic.rpartition('/')[0]}/echo" if will and keep and len(self._brokers) > 1 else ""
+        self._rounds = Rounds(self._brokers, self._reach, self._worker, self._trouble, look=bool(self._echo))
         self._again: asyncio.Task[None] | None = None
 
     @property
@@ -157,6 +158,7 @@ class Session:
             client_id=self._client_id,
             topics=self._subscriptions,
             will=None if look else self._will,
+            echo=self._echo,
             keep=self._keep,
             retained=self._retained,
             complain=partial(complain, str(broker)),

@@ -30,6 +30,9 @@ class Worker:
         self._handle = handle
         self._trouble = trouble
         self._turn = asyncio.Lock()
+        self._gather = GATHER
+        self.heard: Callable[[Link, bytes], None] = lambda _link, _mark: None
+        """Told of a mark that came back on ``Link.echo``, once all that came before it is done."""
         self._job: _Job | None = None
 
     @property
@@ -49,10 +52,13 @@ class Worker:
                 await link.wait(self._job.task)
                 task, self._job = self._job.task, None
                 task.result()
-            batch = await link.take(1 if self._trouble.careful else GATHER)
-            call = self._call([delivery.inbound for delivery in batch])
+            batch = await link.take(1 if self._trouble.careful else self._gather)
+            call = self._call([each.inbound for each in batch if each.inbound.topic != link.echo])
             self._job = _Job(link, batch, asyncio.create_task(call, name="mqtt-handle"))
+            # A connection that cannot carry so many answers at once would ask for the same ones for ever.
+            self._gather = max(1, self._gather // 2)
             await self._finish(self._job)
+            self._gather = min(GATHER, 4 * self._gather)
 
     async def finish(self, link: Link) -> None:
         """Wait for the call in hand, if its messages came on ``link``, and acknowledge them."""
@@ -69,7 +75,7 @@ class Worker:
 
     async def _call(self, messages: Sequence[Inbound]) -> Sequence[Outbound]:
         try:
-            return await self._handle(messages)
+            return await self._handle(messages) if messages else []
         except (Exception, asyncio.CancelledError) as exc:
             raise HandlerFault(exc) from exc
 
@@ -80,6 +86,14 @@ class Worker:
         except HandlerFault:
             self._job = None
             raise
-        await job.link.publish(answers)
-        job.link.ack(job.batch)
+        ours = sum(each.inbound.topic == job.link.echo for each in job.batch)
+        if len(answers) == len(job.batch) - ours:
+            rest = iter(answers)
+            await job.link.answer([(d, None if d.inbound.topic == job.link.echo else next(rest)) for d in job.batch])
+        else:
+            await job.link.publish(answers)
+            job.link.ack(job.batch)
         self._job = None
+        for each in job.batch:
+            if each.inbound.topic == job.link.echo:
+                self.heard(job.link, each.inbound.payload)

@@ -60,7 +60,7 @@ class Seen(Silent):
 class Rig:
     """A session in this process whose handler can be held or made to fail."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, subscriptions: Sequence[str] = TOPICS.subscriptions) -> None:
         self.batches: list[list[Inbound]] = []
         self.free = asyncio.Event()
         self.free.set()
@@ -70,7 +70,7 @@ class Rig:
         self.session = Session(
             settings,
             client_id=TOPICS.client_id,
-            subscriptions=TOPICS.subscriptions,
+            subscriptions=subscriptions,
             will=Outbound(TOPICS.state, OFFLINE, retain=True),
             on_connect=self._on_connect,
             handle=self._handle,
@@ -443,6 +443,20 @@ async def test_a_retained_command_is_not_replayed_on_connecting(broker: Broker, 
         await asyncio.to_thread(erp.publish, TOPICS.command, b"new", retain=True)
         assert await asyncio.to_thread(erp.wait_for, TOPICS.ack) == [b"new"]
         assert [m.payload for m in rig.got] == [b"new"]
+
+
+async def test_what_an_earlier_configuration_subscribed_to_is_given_back_unread(broker: Broker, erp: Peer) -> None:
+    old = Rig(Settings([broker.url]), subscriptions=[*TOPICS.subscriptions, "edged/v1/group/left/cmd"])
+    async with old:
+        await old.connected()
+    await asyncio.to_thread(erp.publish, "edged/v1/group/left/cmd", b"not ours")
+    async with Rig(Settings([broker.url])) as rig:
+        await rig.connected()
+        await until(lambda: "Received UNSUBSCRIBE from edged-gw1" in broker.log, "the end of the subscription")
+        await asyncio.to_thread(erp.publish, "edged/v1/group/left/cmd", b"not ours either")
+        await asyncio.to_thread(erp.publish, TOPICS.command, b"ours")
+        assert await asyncio.to_thread(erp.wait_for, TOPICS.ack) == [b"ours"]
+        assert [message.payload for message in rig.got] == [b"ours"]
 
 
 # ---------------------------------------------------------------------------------------------- TLS, passwords, rights
