@@ -56,10 +56,15 @@ class Answer(NamedTuple):
         """The code with which the message was refused as a whole, else None."""
         if isinstance(error := self.document.get("error"), dict) and error.get("code") in REFUSALS:
             return str(error["code"])
-        results = _objects(self.document.get("results"))
-        if len(results) == 1 and results[0].get("sub") is None and results[0].get("code") in REFUSALS:
-            return str(results[0]["code"])
-        return None
+        results, summary = _objects(self.document.get("results")), self.document.get("summary")
+        if len(results) != 1 or (
+            isinstance(summary, dict) and sum(n for n in summary.values() if isinstance(n, int)) > 1
+        ):
+            return None
+        (only,) = results
+        # A command of a snapshot says in which part it stands; a message that is refused has no parts.
+        whole = only.get("sub") is None and "part" not in only and only.get("code") in REFUSALS
+        return str(only["code"]) if whole else None
 
     @property
     def record(self) -> Any:

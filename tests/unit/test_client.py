@@ -101,6 +101,9 @@ def test_answers_say_what_was_refused() -> None:
     whole = Answer("gw1", "b", {"results": [result(code="stale")]})
     assert whole.refusal == "stale"
     assert Answer("gw1", "b", {"results": [result(code="unknown_op")]}).refusal is None
+    assert Answer("gw1", "b", {"results": [result(code="malformed", part=3)]}).refusal is None
+    among = {"summary": {"applied": 999, "rejected": 1}, "results": [result(code="malformed")]}
+    assert Answer("gw1", "b", among).refusal is None
     assert Answer("gw1", "b", {"results": [{"record": {"a": 1}}]}).record == {"a": 1}
     for nonsense in ({}, {"results": 5}, {"results": [5, None]}, {"summary": "x", "error": "y"}):
         answer = Answer("gw1", "b", nonsense)
