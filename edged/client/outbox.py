@@ -102,6 +102,11 @@ class Outbox:
         )
         return [Row(topic, epoch, seq, name, _names(who), commands) for seq, name, who, commands in found]
 
+    def waiting(self, topic: str, upto: int) -> bool:
+        """Whether a batch up to this number is open."""
+        query = "SELECT 1 FROM batch WHERE topic = ? AND done = 0 AND seq <= ? LIMIT 1"
+        return self._db.execute(query, (topic, upto)).fetchone() is not None
+
     def find(self, name: str) -> Row | None:
         """An open batch by its id."""
         found = self._db.execute(

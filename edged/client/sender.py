@@ -88,11 +88,11 @@ class Sender:
         except BaseException:
             await self._post.close()
             raise
-        self._post.start()
-        self._begin(self._courier.run())
         for snapshot in await self._post.do(Outbox.snapshots):
             self._begin(self._snapshots.resume(snapshot))
+        self._begin(self._courier.run())
         await self._resync.look()
+        self._post.start()  # last: the first answers come right behind the connection
         return self
 
     async def __aexit__(self, *_: object) -> None:

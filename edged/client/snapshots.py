@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -20,6 +21,8 @@ from edged.mqtt.topics import ROOT
 
 log = logging.getLogger(__name__)
 PART_COMMANDS = 5000
+WORK = 300.0  # s that a gateway may take from the last part to the last answer
+SETTLE = 5.0  # s for batches that are on their way
 IN_FLIGHT = 8  # parts that are not answered yet
 FIRST_PATIENCE, LAST_PATIENCE = 30.0, 900.0  # s without a word from the gateway
 PASSING = frozenset({"expired", "from_the_future"})  # refusals that pass by themselves
@@ -65,8 +68,7 @@ class Snapshots:
         if (old := self._jobs.get(gateway)) and not old.result.done():
             old.result.set_exception(EdgedError(f"a newer snapshot for {gateway} took the place of this one"))
         async with self._locks.setdefault(gateway, asyncio.Lock()):
-            # Read before the table is: what was reserved by now is in it, if the caller writes its table first.
-            epoch, seq = await self._post.do(Outbox.position, f"gw/{gateway}/cmd") if self._numbered else ("", 0)
+            epoch, seq = await self._settled(f"gw/{gateway}/cmd") if self._numbered else ("", 0)
             await self._post.do(Outbox.begin_snapshot, gateway)
             packer, parts = Packer(PART_COMMANDS), 0
             async for command in each(commands):
@@ -81,6 +83,19 @@ class Snapshots:
             snapshot = Snapshot(gateway, uuid.uuid4().hex, parts, epoch, seq, which)
             await self._post.do(Outbox.end_snapshot, snapshot)
             return await self._deliver(snapshot)
+
+    async def _settled(self, topic: str) -> tuple[str, int]:
+        """The position that the snapshot includes: what was reserved by now is in the caller's table.
+
+        Batches up to it are stale once the snapshot is in force. What they hold beside bindings and debts (a garden, a
+        forget) would be lost with them, so a gateway that is there gets a moment to answer them first.
+        """
+        position = await self._post.do(Outbox.position, topic)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE):
+                while await self._post.do(Outbox.waiting, topic, position[1]):  # noqa: ASYNC110 - the outbox tells nobody
+                    await asyncio.sleep(SETTLE / 50)
+        return position
 
     async def resume(self, snapshot: Snapshot) -> Answer:
         """Deliver one that an earlier process left in the outbox."""
@@ -101,11 +116,13 @@ class Snapshots:
                 job.wake.clear()
                 await self._publish(job)
                 try:
-                    async with asyncio.timeout(max(0.0, job.heard + patience - time.monotonic())):
+                    # With every part confirmed the gateway is at work, which with a million subscribers takes its time.
+                    due = job.heard + (patience if job.open else max(patience, WORK)) - time.monotonic()
+                    async with asyncio.timeout(max(0.0, due)):
                         await job.wake.wait()
                 except TimeoutError:
                     job.heard, patience = time.monotonic(), min(2 * patience, LAST_PATIENCE)
-                    # All confirmed and no word of the end: the last answer was lost, or the kernel is busy.
+                    # All confirmed and no word of the end: the last answer was lost.
                     job.again(sorted(job.open) or [snapshot.parts])
             answer = result.result()
             topic = f"gw/{snapshot.gateway}/cmd"

@@ -217,6 +217,8 @@ def test_too_late_and_a_new_numbering() -> None:
     reserve(box, "a", "b", "c", "d")
     rows = {r.id: r for r in box.pending(TOPIC, 0, 9, 9)}
     assert not box.overtaken(rows["a"])
+    assert box.waiting(TOPIC, 1)
+    assert not box.waiting(TOPIC, 0)
     box.answered([("b", "gw1")], NOW)
     assert box.overtaken(rows["a"]) == "later"
     assert not box.overtaken(rows["c"])
