@@ -217,6 +217,7 @@ class Core:
         jobs: Mapping[str, Coroutine[Any, Any, None]] = {
             "sync": self.keeper.run_sync(),
             "timers": self.keeper.run_timers(),
+            "snapshots": self.keeper.run_snapshots(),
             "watch": vigil.run_watch(),
             "pulse": vigil.run_pulse(),
             "gardens": self.keeper.gardens.run(),

@@ -83,6 +83,8 @@ class Desk:
 
     @staticmethod
     def _finished(answer: Answer, moment: int, seconds: float) -> bytes:
+        if "part" in answer.document:
+            return json.dumps(answer.document, ensure_ascii=False).encode()  # the whole is enforced later
         timing = {"enforced": rfc3339(moment), "enforced_ms": round(seconds * 1000, 2)}
         return json.dumps({**answer.document, **timing}, ensure_ascii=False).encode()
 
@@ -155,7 +157,8 @@ class Desk:
             for number, event in rows:
                 head = {"v": 1, "gateway": self._topics.gateway, "id": number}
                 text = json.dumps(event.document if event.topic else head | event.document).encode()
-                messages.append(Outbound(event.topic or self._topics.event, text, correlation=event.correlation))
+                topic = self._topics.ack if event.topic == "ack" else event.topic or self._topics.event
+                messages.append(Outbound(topic, text, correlation=event.correlation))
             if not self.session or not await self.session.publish(*messages):
                 return  # the next connect wakes us
             await self._keeper.do(self._keeper.store.forget_events, rows[-1][0])

@@ -11,12 +11,15 @@ import msgspec
 
 from edged.domain import command as c
 from edged.domain import roles
-from edged.domain.batch import Bare, Chunk, Head, read_payload
+from edged.domain.batch import Bare, Batch, Chunk, Head, read_payload
 from edged.domain.rejection import Rejected
-from edged.envelope import Keyring
+from edged.envelope import Keyring, Opened
 
 LOCAL = ""
 """The source of what came over the control socket."""
+
+
+_OUT_OF_TIME = frozenset({"expired", "from_the_future"})
 
 
 class Incoming(NamedTuple):
@@ -48,6 +51,8 @@ class Request(NamedTuple):
     source: str
     commands: Sequence[c.Command | Refused]
     incoming: Incoming
+    late: Rejected | None = None
+    """It came too late or too early: refused, unless it was carried out before, for then it gets its answer again."""
 
 
 class Refusal(NamedTuple):
@@ -70,22 +75,36 @@ def read(incoming: Incoming, keyring: Keyring, limit: int, now: int) -> Request 
             commands = [_command(found.raw, opened.roles)]
             return Request(None, f"bare-{uuid.uuid4().hex[:16]}", mine, incoming.source, commands, incoming)
         name = found.sync if isinstance(found, Chunk) else found.id
-        keyring.admit(
-            opened,
-            name=name,
-            issuer=found.issuer,
-            ts=found.moment(found.ts),
-            expires=found.moment(found.expires),
-            aud=found.audience,
-            now=now,
-        )
+        late = _admit(keyring, opened, found, name, incoming.source, now)
         if isinstance(found, Chunk) and not roles.may(opened.roles, "sync"):
             raise Rejected("not_authorized", "sync: " + roles.refusal(opened.roles, "sync"))
         issuer = opened.issuer or found.issuer or mine
         commands = [_command(raw, opened.roles) for raw in found.commands]
-        return Request(found, name, issuer, incoming.source, commands, incoming)
+        return Request(found, name, issuer, incoming.source, commands, incoming, late)
     except Rejected as e:
         return Refusal(e, e.batch or name)
+
+
+def _admit(keyring: Keyring, opened: Opened, head: Batch | Chunk, name: str, source: str, now: int) -> Rejected | None:
+    """Raises Rejected for what is not meant for us; returns it for what is only out of time."""
+    if opened.issuer is None and source != LOCAL and head.issuer in keyring.names:
+        raise Rejected("unsigned", f"issuer: {head.issuer} signs its batches here, and this one is not signed")
+    try:
+        keyring.admit(
+            opened,
+            name=name,
+            issuer=head.issuer,
+            ts=head.moment(head.ts),
+            expires=head.moment(head.expires),
+            aud=head.audience,
+            channel=source.split("/")[1] if source != LOCAL else None,
+            now=now,
+        )
+    except Rejected as e:
+        if e.code in _OUT_OF_TIME:
+            return e
+        raise
+    return None
 
 
 def _command(raw: bytes | msgspec.Raw, held: frozenset[str]) -> c.Command | Refused:

@@ -24,6 +24,7 @@ from edged.nft.routing import Steering
 from edged.nft.watch import Watch
 from edged.observer import Observer
 from edged.pipeline import Outcome, Pipeline, error_name
+from edged.replacement import Replacement
 from edged.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -76,6 +77,14 @@ class Keeper:
         self.watch = watch
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keeper")
         self._wanted: asyncio.Event = asyncio.Event()
+        self._complete = asyncio.Event()
+        """Set when a snapshot may be complete."""
+        self._walked = asyncio.Event()
+        """Clear while a snapshot changes the desired state."""
+        if pipeline.gathering.ready:
+            self._complete.set()
+        else:
+            self._walked.set()
         self._cause = "start"
         self._timer = asyncio.Event()
         self._wanted.set()
@@ -107,6 +116,8 @@ class Keeper:
             outcome = await self._processed(payloads)
             if outcome.gardens_changed:
                 await self.refresh_gardens()
+            if self.pipeline.gathering.ready:
+                self._complete.set()
             await self._settled(outcome.enforced)
         finally:
             self.queued -= len(payloads)
@@ -160,6 +171,44 @@ class Keeper:
                 self.last_commit = time.time()
                 return out
 
+    # -- snapshots -------------------------------------------------------------------------------------------
+
+    async def run_snapshots(self) -> None:
+        """Carry out each snapshot whose last chunk is in."""
+        while True:
+            await self._complete.wait()
+            self._complete.clear()
+            while (staged := self.pipeline.gathering.ready) and not self.frozen:
+                await self._replace(Replacement(self.pipeline, staged))
+
+    async def _replace(self, replacement: Replacement) -> None:
+        began = time.monotonic()
+        self._walked.clear()
+        try:
+            steps = replacement.steps()
+            while await self.do(self._steps, steps):
+                self.alive()
+                self.last_commit = time.time()
+        except StoreError as e:
+            self.observer.commit_failed()
+            self.note("store", e)
+            await asyncio.sleep(LAST_PAUSE / 5)
+            return
+        finally:
+            self._walked.set()
+        before = self.resyncs
+        self.want("snapshot")
+        await self.synced_after(before)
+        await self.persist(replacement.finish)
+        self.changed.set()
+        self.told.set()
+        _log.info("snapshot: carried out in %.1f s", time.monotonic() - began)
+
+    async def _turn(self) -> None:
+        """A refill in the middle of a snapshot would show half of it; without a table, half is better than nothing."""
+        if await self.do(lambda: self.enforcer.backend.table() is not None):
+            await self._walked.wait()
+
     # -- refill ----------------------------------------------------------------------------------------------
 
     def want(self, cause: str) -> None:
@@ -183,6 +232,7 @@ class Keeper:
             await self._wanted.wait()
             if self.frozen:
                 return
+            await self._turn()
             self._wanted.clear()
             cause, began = self._cause, time.monotonic()
             try:

@@ -23,6 +23,7 @@ from edged.domain.model import Policy, rfc3339
 from edged.domain.rejection import Rejected
 from edged.envelope import Keyring
 from edged.errors import KernelError, SetFull
+from edged.gathering import Gathering
 from edged.intake import Incoming, Refusal, Refused, Request, read
 from edged.nft.enforcer import Enforcer
 from edged.numberings import Numberings
@@ -80,6 +81,7 @@ class Pipeline:
         self.keyring = keyring or Keyring((), required=False, audience=(), max_ahead=0, max_age=0)
         self.questions = Questions(store, enforcer, settings.addressing, settings.policy, clock)
         self.numberings = Numberings(store.numberings())
+        self.gathering = Gathering(store)
         self.last_error = ""
         self.doubt = "error"
         """Why the last change was not enforced: error or growth."""
@@ -97,17 +99,22 @@ class Pipeline:
         now, began = self.clock(), time.perf_counter()
         work = Workset(self.store, self.settings.addressing)
         self.numberings.begin()
+        self.gathering.begin()
         answers = self._answer_all(messages, work, now)
         write = work.written(now, self.settings.policy)
         write.numberings.update(self.numberings.moved)
+        if self.gathering.ready:
+            write.touched = [r.id for r in (*write.fresh, *write.changed)]
+            self.gathering.newer.update(write.touched)
         for answer in answers:
             if answer.fresh:
                 write.answers[answer.issuer, answer.document["id"]] = without(answer.document, work.forgotten)
         last = next((a.document["id"] for a in reversed(answers) if a.fresh), "")
         self._commit(write, now, {"last_batch": last} if last else {})
         self.numberings.keep()
+        self.gathering.keep()
         self.last_batch = last or self.last_batch
-        enforced = self._enforce(write)
+        enforced = self._enforce(work, write)
         self._tell(answers)
         self.last_seconds = time.perf_counter() - began
         return Outcome(answers, enforced, bool(write.gardens))
@@ -145,8 +152,10 @@ class Pipeline:
         head = request.head
         assert head is not None  # noqa: S101  a bare command goes another way
         try:
+            if request.late:
+                raise request.late
             if isinstance(head, Chunk):
-                raise Rejected("unknown_op", "snapshots are not in this version")
+                return self._chunk(request, work, now)
             gap, work.mark = None, UNMARKED
             if head.seq is not None:
                 gap, work.mark = self.numberings.take(request.issuer, request.source, head.epoch or "", head.seq)
@@ -157,6 +166,12 @@ class Pipeline:
             answer.document["gap"] = {"expected": gap.expected, "got": gap.got}
             stream = {"issuer": request.issuer, "stream": request.source, "epoch": head.epoch or ""}
             work.tell({"event": "resync.wanted", **stream, "expected": gap.expected, "got": gap.got})
+        return answer
+
+    def _chunk(self, request: Request, work: Workset, now: int) -> Answer:
+        told = self.gathering.take(request, sum(self.store.totals.levels), work.write, now)
+        answer = Ledger(self.settings.gateway, request.name, now, 1).answer(request.issuer, fresh=False)
+        answer.document.update(told)
         return answer
 
     def _run(self, request: Request, work: Workset, now: int, *, fresh: bool) -> Answer:
@@ -241,7 +256,19 @@ class Pipeline:
         """Commit and enforce what nobody waits to be answered for."""
         write = work.written(now, self.settings.policy)
         self._commit(write, now, {})
-        return self._enforce(write)
+        return self._enforce(work, write)
+
+    def ask(self) -> bool:
+        """Ask for missing parts of snapshots, drop those whose rest stays away; returns whether there is an event."""
+        now = self.clock()
+        write = Write(events=self.gathering.overdue(now))
+        self.gathering.begin()
+        for number in self.gathering.forsaken(now):
+            self.gathering.drop(number, write)
+        if write.events or write.unstaged:
+            self._commit(write, now, {})
+            self.gathering.keep()
+        return bool(write.events)
 
     # -- commit and enforce ----------------------------------------------------------------------------------
 
@@ -250,9 +277,10 @@ class Pipeline:
         self.store.commit(write, now, notes)
         self.observer.committed(time.perf_counter() - began)
 
-    def _enforce(self, write: Write) -> bool:
+    def _enforce(self, work: Workset, write: Write) -> bool:
+        whole = work.met() if self.enforcer.loose else {}
         try:
-            self.enforcer.apply(diff(write.entries), self.clock())
+            self.enforcer.apply(diff(write.entries), self.clock(), whole)
         except SetFull:
             self.doubt = "growth"
             return False

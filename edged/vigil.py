@@ -67,6 +67,8 @@ class Vigil:
                 if time.monotonic() - last_purge > PURGE_SECONDS:
                     await self._keeper.do(self._keeper.store.purge, self._keeper.pipeline.clock() - KEEP_IDS_MS)
                     last_purge = time.monotonic()
+                if await self._keeper.do(self._keeper.pipeline.ask):
+                    self._keeper.told.set()
                 if self._keeper.in_sync.is_set():
                     await self._read_back()
             except StoreError as e:

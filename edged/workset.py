@@ -6,7 +6,7 @@ including all of its addresses: a policer must go with its last user.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -16,6 +16,7 @@ from edged.domain.address import Addressing, literal, words
 from edged.domain.decide import Decision, check_rev
 from edged.domain.model import Fact, Policy, Subscriber
 from edged.domain.rejection import Rejected
+from edged.plan import Owned
 from edged.store.rows import UNMARKED, Event, Known, Mark, Write, read_facts
 from edged.store.store import Store
 
@@ -39,6 +40,10 @@ class Workset:
         self._write = Write()
         self.mark: Mark = UNMARKED
         """The numbered batch whose commands are being carried out."""
+        self.quiet = False
+        """No event tells that an address moved."""
+        self.yields: Callable[[Known], bool] = lambda _: False
+        """Who gives up an address without being asked: whose turn in a snapshot has not come yet."""
         self.forgotten: set[str] = set()
         """Names of subscribers that this group forgets."""
 
@@ -202,7 +207,10 @@ class Workset:
         for key, found in covers.items():
             for cover in found:
                 owner = self._owner(cover)
-                if owner and owner is not known:
+                if owner and owner is not known and self.yields(owner):
+                    self._release(owner, {cover})
+                    self._touch(owner)
+                elif owner and owner is not known:
                     detail = f"{words(key)} lies inside {words(cover)}, which another subscriber has; unbind that first"
                     raise Rejected("bad_address", detail)
 
@@ -213,8 +221,9 @@ class Workset:
             return False
         self._release(owner, {key})
         self._touch(owner)
-        moved = {"event": "address.moved", "address": words(key), "from": owner.sub.sub, "to": known.sub.sub}
-        self.tell(moved)
+        if not self.quiet:
+            moved = {"event": "address.moved", "address": words(key), "from": owner.sub.sub, "to": known.sub.sub}
+            self.tell(moved)
         return True
 
     def _release(self, known: Known, keys: AbstractSet[bytes]) -> None:
@@ -245,6 +254,12 @@ class Workset:
         self._release(known, lost)
         self._claim(known, keys)
         return "applied"
+
+    def vacate(self, known: Known) -> None:
+        """Take all addresses from a subscriber."""
+        if known.keys:
+            self._release(known, set(known.keys))
+            self._touch(known)
 
     def unbind(self, cmd: c.Unbind) -> str:
         """Carry out ``unbind``; returns the status."""
@@ -288,6 +303,20 @@ class Workset:
         return "applied"
 
     # -- the result ------------------------------------------------------------------------------------------
+
+    @property
+    def write(self) -> Write:
+        """What will be committed, for what is no subscriber's."""
+        return self._write
+
+    def met(self) -> dict[bytes, Owned | None]:
+        """Owner and entry of every address that a subscriber met so far has, or had when the group began."""
+        out: dict[bytes, Owned | None] = {}
+        for known in self._numbers.values():
+            for key in known.stored.keys if known.stored else ():
+                out.setdefault(key, None)
+            out.update((k, Owned(known.id, known.entry)) for k in known.keys if not known.gone)
+        return out
 
     def written(self, now: int, policy: Policy) -> Write:
         """Everything to commit, with what each touched subscriber's state means worked out."""

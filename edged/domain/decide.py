@@ -173,6 +173,11 @@ def _without(sub: Subscriber, names: set[str], outcome: str) -> tuple[Subscriber
     return replace(sub, reasons=reasons, promise=None, breached=breached), events
 
 
+def release(sub: Subscriber, names: set[str]) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+    """The subscriber without these reasons, and the events of it: billing says that they no longer stand."""
+    return _without(sub, names, "released")
+
+
 def _in_debt(reasons: Collection[str]) -> bool:
     return "debt" in reasons or "debt_partial" in reasons or "notice" in reasons
 

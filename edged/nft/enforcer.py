@@ -58,24 +58,28 @@ class Enforcer:
         self._spoiled = False
         """A change beside the refill did not reach the kernel."""
         self._gardens: Ranges = {}
+        self.loose = False
+        """The store is ahead of the live sets (a snapshot is under way): they are told what is, not what changes."""
 
     # -- small changes ---------------------------------------------------------------------------------------
 
-    def apply(self, change: Change, now: int) -> None:
+    def apply(self, change: Change, now: int, whole: Mapping[bytes, Owned | None] = {}) -> None:
         """Bring a change into force as one transaction; ``now`` in Unix ms. Raises KernelError and is then unsynced.
 
         Without a live generation nothing is done: the refill under way, or the next one, reads the change from the
-        store.
+        store. ``whole``: while ``loose``, all that is to hold for the addresses concerned.
         """
-        if not change:
+        if not change and not (self.loose and whole):
             return
         parts: list[tuple[Generation, Change]] = []
-        if self.live:
+        if self.live and not self.loose:
             parts.append((self.live, change))
         if self._next:
             parts.append((self._next, self._cursor.part(change)))
         transaction = Transaction()
         try:
+            if self.live and self.loose:
+                transaction.add(*self.live.restate(whole, now))
             for generation, part in parts:
                 transaction.add(*generation.write(part, now))
             self.backend.commit(transaction)

@@ -16,7 +16,7 @@ from edged.nft import garden, schema, sets
 from edged.nft.schema import Settings
 from edged.nft.sets import SetSpec
 from edged.nft.transaction import AddElements, AddLimit, DelElements, DelLimit, Operation
-from edged.plan import Change, Element, Run
+from edged.plan import Change, Element, Owned, Run
 
 SMALLEST = 4096
 """The smallest declared set size."""
@@ -94,6 +94,21 @@ class Generation:
                 yield AddElements(spec, _keys(lasting), timeouts, objects)
         for name in change.limits_remove:
             yield DelLimit(f"{name}_g{self.number}")
+
+    def restate(self, whole: Mapping[bytes, Owned | None], now: int) -> Iterator[Operation]:
+        """Whatever the sets hold for these addresses, they then hold what ``whole`` says; None: nothing.
+
+        Not counted, and policers are left behind: the next refill makes both right.
+        """
+        keys: dict[int, list[bytes]] = defaultdict(list)
+        for key in whole:
+            keys[key[0]].append(key)
+        for tag, group in keys.items():
+            packed = b"".join(k[1:] for k in group)
+            for role in plan.ROLES:
+                yield DelElements(self.spec(role, tag), packed, maybe=True)
+        found = [e for key, owned in whole.items() if owned for e in plan.elements(key, owned)]
+        yield from self.write(Change(add=found, limits_add=plan.limits_of(found)), now)
 
     def write_restricted(self, run: Run) -> Operation:
         """A run of keys into a restricted set."""

@@ -91,6 +91,33 @@ class Event(NamedTuple):
     correlation: bytes | None = None
 
 
+class Staged(NamedTuple):
+    """One snapshot under way. ``seq`` -1: it does not say which batches it includes. Times in Unix ms."""
+
+    id: int
+    issuer: str
+    sync: str
+    parts: int
+    shards: tuple[int, ...]
+    epoch: str
+    seq: int
+    began: int
+    at: int
+    ready: bool
+    topic: str
+    correlation: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One part: ``commands`` as a JSON list."""
+
+    snapshot: int
+    part: int
+    subscribers: int
+    commands: bytes
+
+
 @dataclass(slots=True)
 class Write:
     """What one commit writes."""
@@ -110,6 +137,12 @@ class Write:
     """(issuer, batch id) -> answer."""
     events: list[Event] = field(default_factory=list)
     numberings: dict[int, Numbered] = field(default_factory=dict)
+    staged: list[Staged] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    touched: list[int] = field(default_factory=list)
+    """Subscribers that a command changes while a complete snapshot waits or is carried out."""
+    unstaged: list[int] = field(default_factory=list)
+    """Snapshots that are no longer under way, by number."""
     levels: list[int] = field(default_factory=lambda: [0] * 5)
     """How the number of subscribers in each level changes."""
     promises: int = 0

@@ -65,6 +65,31 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
            ) STRICT""",
         "CREATE TABLE garden (name TEXT PRIMARY KEY, list TEXT NOT NULL) STRICT, WITHOUT ROWID",
         "CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
+        """CREATE TABLE snapshot (
+             id INTEGER PRIMARY KEY,
+             issuer TEXT NOT NULL,
+             sync TEXT NOT NULL,               -- the sender's name for it
+             parts INTEGER NOT NULL,
+             shards TEXT NOT NULL,             -- JSON list of those it replaces, empty for all
+             epoch TEXT NOT NULL,              -- the last batch whose effect it includes ...
+             seq INTEGER NOT NULL,             -- ... -1 where it does not say
+             began INTEGER NOT NULL,           -- Unix ms
+             at INTEGER NOT NULL,              -- when its last chunk came, or missing ones were last asked for, Unix ms
+             ready INTEGER NOT NULL,           -- 1 once all parts are in
+             topic TEXT NOT NULL,              -- where the last chunk wants its answer
+             correlation BLOB,
+             UNIQUE (issuer, sync)
+           ) STRICT""",
+        """CREATE TABLE chunk (
+             snapshot INTEGER NOT NULL,
+             part INTEGER NOT NULL,
+             subscribers INTEGER NOT NULL,     -- how many it names
+             commands BLOB NOT NULL,           -- JSON list
+             PRIMARY KEY (snapshot, part)
+           ) STRICT""",
+        """CREATE TABLE touched (
+             subscriber INTEGER PRIMARY KEY    -- changed by a command since a snapshot's last chunk came
+           ) STRICT""",
         """CREATE TABLE total (
              id INTEGER PRIMARY KEY CHECK (id = 1),
              levels TEXT NOT NULL,             -- subscribers by level in force, JSON

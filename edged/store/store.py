@@ -18,8 +18,8 @@ import msgspec
 from edged.domain.model import Subscriber
 from edged.errors import StoreError
 from edged.plan import Owned, Run
-from edged.store import refill, totals, writer
-from edged.store.rows import Event, Known, Mark, Numbered, Stored, Write, entry_of, marks, parts, unpack
+from edged.store import refill, staging, totals, writer
+from edged.store.rows import Event, Known, Mark, Numbered, Staged, Stored, Write, entry_of, marks, parts, unpack
 from edged.store.schema import MIGRATIONS
 from edged.store.totals import Totals
 
@@ -120,8 +120,8 @@ class Store:
     def _known(db: sqlite3.Connection, column: str, values: Sequence[str | int]) -> dict[str, Known]:
         out: dict[str, Known] = {}
         query = (
-            "SELECT s.id, s.sub, s.keys, s.entry, s.record, i.facts FROM subscriber s LEFT JOIN invoice i ON i.owner = s.id"
-            f" WHERE s.{column} IN "
+            "SELECT s.id, s.sub, s.keys, s.entry, s.record, i.facts"
+            f" FROM subscriber s LEFT JOIN invoice i ON i.owner = s.id WHERE s.{column} IN "
         )
         for part in parts(values):
             for number, name, blob, entry, record, facts in db.execute(f"{query}({marks(part)})", part):
@@ -213,6 +213,27 @@ class Store:
         query = "SELECT id, event, topic, correlation FROM outbox ORDER BY id LIMIT ?"
         return self._read(lambda db: [(i, Event(json.loads(e), t, c)) for i, e, t, c in db.execute(query, (limit,))])
 
+    def snapshots(self) -> list[Staged]:
+        """Snapshots under way, oldest first."""
+        return self._read(staging.read)
+
+    def chunks(self, snapshot: int) -> dict[int, int]:
+        """The parts of a snapshot that are in -> how many subscribers each names."""
+        return self._read(lambda db: staging.present(db, snapshot))
+
+    def chunk(self, snapshot: int, part: int) -> bytes:
+        """The commands of one part, as a JSON list."""
+        return self._read(lambda db: staging.commands(db, snapshot, part))
+
+    def touched(self) -> list[int]:
+        """Subscribers that a command has changed since a snapshot's last chunk came."""
+        return self._read(staging.touched)
+
+    def names(self, after: int, limit: int) -> list[tuple[int, str]]:
+        """Subscribers (number, name) with numbers above ``after``, ascending."""
+        query = "SELECT id, sub FROM subscriber WHERE id > ? ORDER BY id LIMIT ?"
+        return self._read(lambda db: db.execute(query, (after, limit)).fetchall())
+
     def gardens(self) -> dict[str, dict[str, Any]]:
         """The garden lists set by commands."""
         return self._read(lambda db: {n: json.loads(v) for n, v in db.execute("SELECT name, list FROM garden")})
@@ -224,8 +245,11 @@ class Store:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def commit(self, write: Write, now: int, notes: Mapping[str, str] = {}) -> None:
-        """Write everything and fsync, or raise StoreError with nothing written."""
+    def commit(self, write: Write, now: int, notes: Mapping[str, str] = {}, *, lasting: bool = True) -> None:
+        """Write everything and fsync, or raise StoreError with nothing written.
+
+        Not ``lasting``: without fsync. It is never lost alone, yet all such commits at the end may be, in a power cut.
+        """
         after = self.totals.plus(write)
 
         def work(db: sqlite3.Connection) -> None:
@@ -233,7 +257,14 @@ class Store:
             if after is not self.totals:
                 totals.write(db, after)
 
-        self._commit(work)
+        if lasting:
+            self._commit(work)
+        else:
+            self._read(lambda db: db.execute("PRAGMA synchronous=NORMAL"))
+            try:
+                self._commit(work)
+            finally:
+                self._read(lambda db: db.execute("PRAGMA synchronous=FULL"))
         self.totals = after
         if write.forgotten:
             # Really forgotten: not even in the log of earlier pages.

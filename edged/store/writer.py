@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from edged.store import refill
+from edged.store import refill, staging
 from edged.store.rows import UNMARKED, Write, entry_text, facts_text, pack
 
 _encode = msgspec.json.Encoder().encode
@@ -30,7 +30,15 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         "UPDATE subscriber SET level = ?1, due = ?2, entry = ?3, keys = coalesce(?4, keys),"
         " numbering = coalesce(?5, numbering), seq = coalesce(?6, seq), record = CAST(?7 AS TEXT) WHERE id = ?8",
         (
-            (s.level, due, entry_text(entry), None if keys is None else pack(keys), *(mark or _LEAVE), _encode(s), number)
+            (
+                s.level,
+                due,
+                entry_text(entry),
+                None if keys is None else pack(keys),
+                *(mark or _LEAVE),
+                _encode(s),
+                number,
+            )
             for number, s, due, keys, entry, mark in w.changed
         ),
     )
@@ -48,6 +56,9 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         ((issuer, i, now, _encode(a).decode()) for (issuer, i), a in w.answers.items()),
     )
     db.executemany("INSERT OR REPLACE INTO numbering VALUES (?,?,?,?,?)", w.numberings.values())
+    db.executemany("INSERT OR IGNORE INTO touched VALUES (?)", ((i,) for i in w.touched))
+    if w.staged or w.unstaged:
+        staging.write(db, w.staged, w.chunks, w.unstaged)
     db.executemany(
         "INSERT INTO outbox(event, topic, correlation) VALUES (?,?,?)",
         ((json.dumps(e.document), e.topic, e.correlation) for e in w.events),

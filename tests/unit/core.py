@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from edged.nft.enforcer import Enforcer
 from edged.nft.fake import FakeBackend
 from edged.observer import Silent
 from edged.pipeline import Outcome, Pipeline, Settings
+from edged.replacement import Replacement
 from edged.store.store import Store
 from tests.worlds import RULES, held
 
@@ -64,6 +66,44 @@ class Core:
     def refill(self) -> None:
         for _ in self.enforcer.refill(self.store, lambda: self.now):
             pass
+
+    def post(self, document: dict[str, Any], source: str) -> dict[str, Any]:
+        """One message as it comes by MQTT on a channel; its answer."""
+        return self.pipeline.process([Incoming(json.dumps(document).encode(), source)]).answers[0].document
+
+    def carry_out(self) -> None:
+        """What the keeper does when a snapshot's last chunk is in, without pauses."""
+        while self.pipeline.gathering.ready:
+            self.end_snapshot(self.begin_snapshot())
+
+    def begin_snapshot(self) -> Iterator[None]:
+        """The steps of the snapshot that is complete."""
+        assert self.pipeline.gathering.ready
+        self.replacement = Replacement(self.pipeline, self.pipeline.gathering.ready)
+        return self.replacement.steps()
+
+    def end_snapshot(self, steps: Iterator[None]) -> None:
+        """The steps that are left, and what follows them."""
+        for _ in steps:
+            pass
+        self.refill()
+        self.replacement.finish()
+
+    def sync(self, *parts: list[Any], name: str = "s1", **head: Any) -> dict[str, Any]:
+        """A whole snapshot; its answer."""
+        for i, commands in enumerate(parts, 1):
+            self.chunk(commands, i, len(parts), name, **head)
+        self.carry_out()
+        return self.answered(name)
+
+    def chunk(self, commands: list[Any], part: int, parts: int, name: str = "s1", **head: Any) -> dict[str, Any]:
+        """One part of a snapshot; its answer."""
+        document = {"v": 1, "sync": name, "part": part, "parts": parts, "commands": commands, **head}
+        return self.process(json.dumps(document).encode()).answers[0].document
+
+    def answered(self, name: str) -> dict[str, Any]:
+        """The final answer to a snapshot, as it waits to be published."""
+        return next(e for e in self.events() if e.get("sync") == name and "counts" in e)
 
     def restart(self) -> None:
         self.store.close()

@@ -1,0 +1,149 @@
+"""The chunks of snapshots: kept until the last is in, asked for when they stay away (contract §1, Snapshot)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+
+from edged.domain import command as c
+from edged.domain.batch import Chunk
+from edged.domain.model import rfc3339
+from edged.domain.rejection import Rejected
+from edged.intake import Refused, Request
+from edged.store import rows
+from edged.store.rows import Event, Staged, Write
+from edged.store.store import Store
+
+ASK_MS = 30_000
+"""Without a chunk for so long, the missing ones are asked for."""
+GIVE_UP_MS = 3_600_000
+"""A snapshot without a chunk for so long is dropped."""
+MOST_ASKED = 100
+FEWEST_SHARE = 0.5
+"""A snapshot that names a smaller share of the subscribers than this is taken for a wrong export ..."""
+FEWEST_JUDGED = 50
+"""... where more than so many are known."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Gathering:
+    """All snapshots under way. Changes go into the group's ``Write`` and count once it is committed (``keep``)."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: dict[int, tuple[Staged, dict[int, int]]] = {
+            s.id: (s, store.chunks(s.id)) for s in store.snapshots()
+        }
+        self._group = self._kept
+        self.newer = set(store.touched())
+        """Subscribers that a command has changed since the last chunk of a complete snapshot came."""
+        self._asked: dict[int, int] = {}
+        """Snapshot -> when its missing parts were last asked for, Unix ms."""
+
+    def begin(self) -> None:
+        """Forget what a group that was not committed did."""
+        self._group = {number: (s, dict(parts)) for number, (s, parts) in self._kept.items()}
+
+    def keep(self) -> None:
+        """The group is committed."""
+        self._kept = self._group
+
+    @property
+    def ready(self) -> Staged | None:
+        """The oldest snapshot that is complete."""
+        return next((s for s, _ in self._kept.values() if s.ready), None)
+
+    def take(self, request: Request, known: int, work: Write, now: int) -> dict[str, Any]:
+        """Keep a chunk; returns what its answer says of it. ``known``: subscribers now. Raises Rejected."""
+        chunk = request.head
+        assert isinstance(chunk, Chunk)  # noqa: S101  the caller looked
+        staged, parts = self._of(request, chunk, work, now)
+        if chunk.part not in parts and not staged.ready:
+            names = {cmd.sub for cmd in request.commands if isinstance(cmd, c.OnSubscriber)}
+            unread = sum(isinstance(cmd, Refused) for cmd in request.commands)
+            body = _encode(chunk.commands)
+            parts[chunk.part] = len(names) + unread
+            work.chunks.append(rows.Chunk(staged.id, chunk.part, parts[chunk.part], body))
+            staged = staged._replace(
+                at=now, topic=request.incoming.response_topic, correlation=request.incoming.correlation
+            )
+            if len(parts) == staged.parts:
+                try:
+                    _judge(sum(parts.values()), known, staged)
+                except Rejected:
+                    self.drop(staged.id, work)
+                    raise
+                staged = staged._replace(ready=True)
+            self._group[staged.id] = staged, parts
+            work.staged = [s for s in work.staged if s.id != staged.id] + [staged]
+        return {"sync": staged.sync, "part": chunk.part, "parts": staged.parts, "missing": staged.parts - len(parts)}
+
+    def _of(self, request: Request, chunk: Chunk, work: Write, now: int) -> tuple[Staged, dict[int, int]]:
+        """The snapshot of a chunk: begun by an earlier one, or new, in place of an unfinished one of its issuer."""
+        shards = tuple(sorted(set(chunk.shards or ())))
+        seq = -1 if chunk.seq is None else chunk.seq
+        for staged, parts in self._group.values():
+            if (staged.issuer, staged.sync) == (request.issuer, chunk.sync):
+                if (staged.parts, staged.shards, staged.epoch, staged.seq) != (
+                    chunk.parts, shards, chunk.epoch or "", seq,
+                ):  # fmt: skip
+                    detail = "parts, shards, epoch and seq must be the same in every chunk of a snapshot"
+                    raise Rejected("malformed", detail)
+                return staged, parts
+        for staged, _ in list(self._group.values()):
+            if staged.issuer == request.issuer and not staged.ready:
+                self.drop(staged.id, work)
+        number = 1 + max([*self._group, *self._kept], default=0)
+        fresh = Staged(
+            number, request.issuer, chunk.sync, chunk.parts, shards, chunk.epoch or "", seq, now, now, False, "", None
+        )
+        return fresh, {}
+
+    def drop(self, number: int, work: Write) -> None:
+        """Take a snapshot out, done or given up."""
+        self._group.pop(number, None)
+        work.unstaged.append(number)
+        if not any(s.ready for s, _ in self._group.values()):
+            self.newer = set()
+        work.staged = [s for s in work.staged if s.id != number]
+        work.chunks = [x for x in work.chunks if x.snapshot != number]
+
+    def overdue(self, now: int) -> list[Event]:
+        """Events that ask for what is missing; each snapshot is asked for every 30 s while nothing of it comes."""
+        out = []
+        for staged, parts in self._kept.values():
+            if staged.ready or now - max(staged.at, self._asked.get(staged.id, 0)) < ASK_MS:
+                continue
+            self._asked[staged.id] = now
+            missing = _missing(staged.parts, parts)
+            told = {"event": "sync.missing", "sync": staged.sync, "issuer": staged.issuer, "missing": missing}
+            out.append(Event({**told, "parts": staged.parts, "at": rfc3339(now)}))
+        return out
+
+    def forsaken(self, now: int) -> list[int]:
+        """Snapshots whose rest did not come."""
+        return [s.id for s, _ in self._kept.values() if not s.ready and now - s.at > GIVE_UP_MS]
+
+
+def _missing(parts: int, present: Collection[int]) -> list[int]:
+    out = []
+    for part in range(1, parts + 1):
+        if part not in present:
+            out.append(part)
+            if len(out) == MOST_ASKED:
+                break
+    return out
+
+
+def _judge(named: int, known: int, staged: Staged) -> None:
+    """Raises Rejected ``brake`` for a snapshot too small to be true."""
+    expected = known * len(staged.shards) / 256 if staged.shards else known
+    if expected > FEWEST_JUDGED and named < FEWEST_SHARE * expected:
+        raise Rejected(
+            "brake",
+            f"the snapshot names {named} subscribers and {round(expected)} are known here: it would free or unbind most"
+            " of them; forget those who left, or send it in shards that are whole",
+        )

@@ -1,0 +1,77 @@
+"""A snapshot from its last chunk to its answer: walk, refill, answer. Synchronous, for the keeper's thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from edged.answers import STATUSES
+from edged.domain.model import rfc3339
+from edged.pipeline import Pipeline
+from edged.snapshot import Tally, Walk
+from edged.store.rows import Event, Staged, Write
+
+STEP = 200
+"""Subscribers in one step: a command beside it waits some milliseconds at most."""
+
+
+class Replacement:
+    """``steps`` brings the desired state to what the snapshot says; ``finish`` once the kernel has it."""
+
+    def __init__(self, pipeline: Pipeline, staged: Staged) -> None:
+        self.staged = staged
+        self._pipeline = pipeline
+        self._received = pipeline.clock()
+        settings = pipeline.settings
+        source = f"gw/{settings.gateway}/cmd"
+        self._walk = Walk(
+            staged,
+            pipeline.store,
+            pipeline.numberings,
+            settings.addressing,
+            settings.policy,
+            source,
+            pipeline.gathering.newer,
+        )
+
+    def steps(self) -> Iterator[None]:
+        """Raises StoreError; the whole is then begun again, which is harmless."""
+        pipeline = self._pipeline
+        pipeline.enforcer.loose = True
+        now = self._received
+        for write in self._walk.steps(STEP, now):
+            pipeline.store.commit(write, now, lasting=False)
+            yield
+        pipeline.store.heartbeat(now)  # a lasting commit makes all before it last
+
+    def finish(self) -> None:
+        """Answer, and forget the chunks. The snapshot's id is remembered as a batch's is."""
+        now = self._pipeline.clock()
+        self._pipeline.enforcer.loose = False
+        document = self._document(self._walk.tally, now)
+        write = Write(answers={(self.staged.issuer, self.staged.sync): document})
+        topic = self.staged.topic or "ack"
+        write.events.append(Event(document, topic, self.staged.correlation))
+        gathering = self._pipeline.gathering
+        gathering.begin()
+        gathering.drop(self.staged.id, write)
+        self._pipeline.store.commit(write, now, {"last_batch": self.staged.sync})
+        gathering.keep()
+        self._pipeline.last_batch = self.staged.sync
+
+    def _document(self, tally: Tally, now: int) -> dict[str, Any]:
+        counts = {n: getattr(tally, n) for n in ("subscribers", "added", "changed", "removed", "kept")}
+        return {
+            "v": 1,
+            "id": self.staged.sync,
+            "sync": self.staged.sync,
+            "gateway": self._pipeline.settings.gateway,
+            "duplicate": False,
+            "received": rfc3339(self._received),
+            "enforced": rfc3339(now),
+            "enforced_ms": now - self._received,
+            "summary": {s: tally.summary[s] for s in STATUSES},
+            "counts": counts,
+            "hash": self._pipeline.store.totals.hash,
+            "results": tally.results,
+        }

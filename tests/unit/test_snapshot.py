@@ -1,0 +1,290 @@
+"""Snapshots over the fake kernel: replaced in one step, what is newer kept, what is not billing's left alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edged.consequences import changes
+from edged.domain.digest import SHARDS, shard
+from edged.domain.model import Policy
+from edged.store.rows import Known, Write
+from edged.store.totals import Totals
+from tests.unit.core import Core
+
+HOUR = 3_600_000
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> Iterator[Core]:
+    made = Core(tmp_path)
+    yield made
+    made.store.close()
+
+
+def bind(n: int, *more: str) -> dict[str, Any]:
+    return {"op": "bind", "sub": f"C-{n}", "addresses": [f"100.64.{n >> 8}.{n & 255}", *more]}
+
+
+def block(n: int, reason: str = "debt", *invoices: str, **more: Any) -> dict[str, Any]:
+    return {"op": "block", "sub": f"C-{n}", "reason": reason, "invoices": list(invoices), **more}
+
+
+def restricted(core: Core) -> set[bytes]:
+    return core.in_kernel()["restricted4"]
+
+
+def key(n: int) -> bytes:
+    return b"\x64\x40" + bytes([n >> 8, n & 255])
+
+
+def true_digest(core: Core) -> Totals:
+    """The totals worked out from every stored subscriber anew."""
+    write = Write()
+    found = [k for _, name in core.store.names(0, 100_000) for k in core.store.load([name]).values()]
+    changes(write, [Known(k.id, k.sub, k.keys, k.entry) for k in found], core.now, Policy())
+    return Totals().plus(write)
+
+
+def test_parts_in_any_order_and_repeated_are_carried_out_once_all_are_in(core: Core) -> None:
+    parts = {1: [bind(1), block(1)], 2: [bind(2)], 3: [bind(3), block(3, "debt_partial", rate=512)]}
+    missing = [core.chunk(parts[p], p, 3)["missing"] for p in (3, 1, 3, 1)]
+    assert missing == [2, 1, 1, 1]
+    assert core.pipeline.gathering.ready is None
+    assert core.store.totals.levels == (0, 0, 0, 0, 0)
+    last = core.chunk(parts[2], 2, 3)
+    assert (last["id"], last["part"], last["missing"]) == ("s1", 2, 0)
+    core.carry_out()
+    answer = core.answered("s1")
+    assert answer["counts"] == {"subscribers": 3, "added": 3, "changed": 0, "removed": 0, "kept": 0}
+    assert answer["summary"]["applied"] == 5
+    assert (core.level("C-1"), core.level("C-2"), core.level("C-3")) == ("walled", "open", "reduced")
+    assert restricted(core) == {key(1), key(3)}
+    assert answer["hash"] == core.store.totals.hash
+    assert core.agrees()
+
+
+def test_what_it_does_not_name_is_open_and_unbound(core: Core) -> None:
+    core.send(bind(1), block(1), bind(2), block(2), {"op": "trust", "sub": "C-2", "hours": 2})
+    answer = core.sync([bind(1), block(1, "notice")])
+    assert core.level("C-1") == "notice"
+    assert core.pipeline.questions.why("C-2")["addresses"] == []
+    assert core.level("C-2") == "open"
+    assert answer["counts"]["removed"] == 1
+    assert [e["outcome"] for e in core.events() if e.get("event") == "trust.ended"] == ["released"]
+    assert core.agrees()
+    core.send({"op": "block", "sub": "C-2", "reason": "debt"})
+    assert core.status({"op": "trust", "sub": "C-2", "hours": 2}) == ["trust_spent"], "a promise used is used for ever"
+
+
+def test_the_same_again_changes_nothing(core: Core) -> None:
+    parts = [[bind(n), block(n, "debt", f"F-{n}")] for n in range(1, 9)]
+    core.sync(*parts)
+    before = core.store.totals, core.in_kernel(), core.pipeline.questions.why("C-3")
+    core.now += HOUR
+    answer = core.sync(*parts, name="s2")
+    assert answer["counts"] == {"subscribers": 8, "added": 0, "changed": 0, "removed": 0, "kept": 0}
+    assert (core.store.totals, core.in_kernel(), core.pipeline.questions.why("C-3")) == before
+    again = core.chunk(parts[0], 1, 8, name="s2")
+    assert again["duplicate"]
+    assert again["counts"] == answer["counts"]
+    assert core.pipeline.gathering.ready is None
+
+
+def test_reasons_that_are_no_debts_promises_and_payments_outlive_it(core: Core) -> None:
+    core.send(bind(1), block(1, "operator"), bind(2), block(2, "debt", "F-2"), bind(3), block(3, "debt", "F-3"))
+    core.send({"op": "trust", "sub": "C-2", "hours": 5}, {"op": "paid", "sub": "C-3", "invoices": ["F-3"]})
+    answer = core.sync([bind(1), bind(2), block(2, "debt", "F-2"), bind(3), block(3, "debt", "F-3")])
+    assert core.level("C-1") == "walled"
+    assert core.pipeline.questions.why("C-2")["promise"]["running"]
+    assert core.level("C-2") == "open"
+    assert core.level("C-3") == "open", "paid before, so its old debt does not come back"
+    assert answer["summary"]["unchanged"] >= 4
+    assert core.agrees()
+
+
+def test_a_promise_in_it_is_granted_once(core: Core) -> None:
+    promise = {"op": "trust", "sub": "C-1", "until": "2026-09-22T00:00:00Z"}
+    parts = [promise, bind(1), block(1, "debt", "F-1")]  # also when it stands before its block
+    assert core.sync(parts)["summary"]["rejected"] == 0
+    assert core.sync(parts, name="s2")["summary"]["rejected"] == 0
+    assert core.pipeline.questions.why("C-1")["reasons"][0]["invoices"][0]["promises_spent"] == 1
+
+
+def test_what_a_newer_batch_said_is_kept(core: Core) -> None:
+    def numbered(seq: int, *commands: Any) -> None:
+        payload = {"v": 1, "id": f"n{seq}", "issuer": "erp", "epoch": "e", "seq": seq, "commands": list(commands)}
+        core.post(payload, "gw/gw1/cmd")
+
+    numbered(1, bind(1), block(1), bind(2), block(2))
+    numbered(2, {"op": "paid", "sub": "C-2"})
+    snapshot = [bind(1), block(1), bind(2), block(2)]  # made before batch 2
+    answer = core.sync(snapshot, issuer="erp", epoch="e", seq=1)
+    assert answer["counts"]["kept"] == 1
+    assert (core.level("C-1"), core.level("C-2")) == ("walled", "open")
+    answer = core.sync([bind(1)], name="s2", issuer="erp", epoch="e", seq=2)
+    assert answer["counts"]["kept"] == 0
+    assert core.level("C-1") == "open"
+
+
+def test_a_lower_rev_is_stale_and_leaves_the_subscriber_alone(core: Core) -> None:
+    core.send({**bind(1), "rev": 7}, {"op": "unblock", "sub": "C-1", "reason": "debt", "rev": 8})
+    answer = core.sync([{**bind(1, "100.64.9.9"), "rev": 7}, block(1, rev=7)])
+    assert [r["code"] for r in answer["results"]] == ["stale", "stale"]
+    assert core.level("C-1") == "open"
+    assert [a["address"] for a in core.pipeline.questions.why("C-1")["addresses"]] == ["100.64.0.1"]
+
+
+def test_only_the_shards_it_names_are_replaced(core: Core) -> None:
+    everybody = range(1, 60)
+    core.send(*(c for n in everybody for c in (bind(n), block(n))))
+    mine = {shard(f"C-{n}") for n in range(1, 20)}
+    chosen = [n for n in everybody if shard(f"C-{n}") in mine]
+    left = [n for n in everybody if n not in chosen]
+    answer = core.sync([bind(n) for n in chosen], shards=sorted(mine))
+    assert restricted(core) == {key(n) for n in left}
+    assert answer["counts"]["subscribers"] == len(chosen)
+    foreign = core.sync([bind(n) for n in chosen] + [bind(left[0])], name="s2", shards=sorted(mine))
+    assert [r["code"] for r in foreign["results"]] == ["malformed"]
+    assert core.agrees()
+
+
+def test_addresses_may_change_hands_all_at_once(core: Core) -> None:
+    wide, inside = "2001:db8:0:100::/56", "2001:db8:0:1ff::/64"
+    core.send(*(c for n in range(1, 9) for c in (bind(n), block(n))), {"op": "bind", "sub": "V", "addresses": [wide]})
+    swapped = [{"op": "bind", "sub": f"C-{n}", "addresses": [f"100.64.0.{9 - n}"]} for n in range(1, 9)]
+    answer = core.sync(
+        [*swapped, block(1), {"op": "bind", "sub": "W", "addresses": [inside]}],
+        [{"op": "bind", "sub": "V", "addresses": ["2001:db8:0:200::/56"]}],
+    )
+    assert answer["summary"]["rejected"] == 0
+    assert restricted(core) == {key(8)}
+    assert [a["address"] for a in core.pipeline.questions.why(inside)["addresses"]] == [inside]
+    assert not [e for e in core.events() if e.get("event") == "address.moved"]
+    assert core.agrees()
+
+
+def test_refused_commands_are_told_and_spare_their_subscriber(core: Core) -> None:
+    core.send(bind(1), block(1))
+    answer = core.sync([
+        bind(1), {"op": "block", "sub": "C-1", "reason": "debt", "rate": 64},
+        {"op": "paid", "sub": "C-2"}, block(3, "operator"), {"op": "dance"}, bind(4, "not an address"), bind(5),
+    ])  # fmt: skip
+    assert [(r["i"], r["code"]) for r in answer["results"]] == [
+        (2, "malformed"), (3, "malformed"), (4, "unknown_op"), (1, "malformed"), (5, "bad_address"),
+    ]  # fmt: skip
+    assert answer["summary"]["rejected"] == 5
+    assert core.level("C-1") == "walled", "what could not be judged stays as it was"
+
+
+def test_a_snapshot_too_small_to_be_true_is_refused(core: Core) -> None:
+    core.send(*(bind(n) for n in range(1, 101)))
+    before = core.store.totals
+    answer = core.chunk([bind(1)], 1, 1)
+    assert answer["results"][0]["code"] == "brake"
+    assert core.chunk([], 1, 1, name="empty")["results"][0]["code"] == "brake"
+    assert core.pipeline.gathering.ready is None
+    assert core.store.totals == before
+    assert core.store.snapshots() == []
+    core.sync([bind(n) for n in range(1, 60)], name="most")
+    assert core.store.totals.levels[0] == 59
+
+
+def test_chunks_that_contradict_each_other_are_refused(core: Core) -> None:
+    core.chunk([bind(1)], 1, 3)
+    changes_of: list[tuple[int, dict[str, Any]]] = [(4, {}), (3, {"shards": [1]}), (3, {"epoch": "e", "seq": 4})]
+    for parts, head in changes_of:
+        answer = core.chunk([bind(2)], 2, parts, **head)
+        assert answer["results"][0]["code"] == "malformed"
+    assert core.chunk([bind(2)], 2, 3)["missing"] == 1
+
+
+def test_missing_parts_are_asked_for_and_a_newer_snapshot_displaces(core: Core) -> None:
+    core.chunk([bind(1)], 2, 4)
+    core.now += 29_000
+    assert not core.pipeline.ask()
+    core.now += 1_000
+    assert core.pipeline.ask()
+    assert not core.pipeline.ask()
+    (event,) = core.events()
+    assert (event["event"], event["sync"], event["missing"]) == ("sync.missing", "s1", [1, 3, 4])
+    core.chunk([bind(1)], 1, 1, name="s2")
+    assert [s.sync for s in core.store.snapshots()] == ["s2"]
+    core.carry_out()
+    assert core.store.snapshots() == []
+    core.chunk([bind(1)], 1, 2, name="s3")
+    core.now += HOUR + 1
+    core.pipeline.ask()
+    assert core.store.snapshots() == []
+    assert core.store.db.execute("SELECT count(*) FROM chunk").fetchone() == (0,)
+
+
+def test_commands_beside_it_reach_the_old_sets_and_are_in_the_new_ones(core: Core) -> None:
+    core.send(*(c for n in range(1, 700) for c in (bind(n), block(n))))
+    core.send({"op": "bind", "sub": "V", "addresses": ["100.64.99.1"]})
+    core.chunk([c for n in range(1, 700) for c in ([bind(n)] if n % 2 else [bind(n), block(n)])], 1, 1)
+    steps = core.begin_snapshot()
+    for _ in range(2):
+        next(steps)
+    assert restricted(core) == {key(n) for n in range(1, 700)}, "the kernel is not touched before the end"
+    core.send({"op": "paid", "sub": "C-2"}, block(699, "operator"), {"op": "block", "sub": "V", "reason": "operator"})
+    core.send({"op": "paid", "sub": "C-1"})  # freed by the snapshot already, in the kernel not yet
+    wanted = {key(n) for n in range(3, 700)} | {b"\x64\x40\x63\x01"}
+    assert restricted(core) == wanted
+    core.end_snapshot(steps)
+    assert core.level("C-699") == "walled"
+    assert core.level("C-2") == "open", "whatever comes after the last chunk is newer than the snapshot"
+    assert core.level("V") == "walled"
+    assert restricted(core) == {key(n) for n in range(4, 700, 2)} | {key(699), b"\x64\x40\x63\x01"}
+    assert core.agrees()
+
+
+@pytest.mark.parametrize("at", range(4))
+def test_a_daemon_that_dies_in_the_middle_begins_again(core: Core, at: int) -> None:
+    core.send(*(c for n in range(1, 500) for c in (bind(n), block(n))))
+    core.chunk([bind(n) for n in range(1, 500)], 1, 2)
+    core.restart()
+    core.chunk([bind(n) for n in range(500, 600)], 2, 2)
+    steps = core.begin_snapshot()
+    for _ in range(at):
+        next(steps)
+    core.restart()
+    core.carry_out()
+    assert core.answered("s1")["counts"]["subscribers"] == 599
+    assert core.store.totals.levels == (599, 0, 0, 0, 0)
+    assert core.store.totals == true_digest(core)
+    assert core.agrees()
+
+
+def test_the_digest_says_what_differs(core: Core, tmp_path: Path) -> None:
+    other = Core(tmp_path / "other")
+    rng = random.Random(5)
+    for n in range(1, 300):
+        core.send(bind(n), *([block(n, "debt", f"F-{n}")] if n % 3 else []))
+    ids = list(range(1, 300))
+    rng.shuffle(ids)
+    other.sync([c for n in ids for c in ([bind(n), block(n, "debt", f"F-{n}")] if n % 3 else [bind(n)])])
+    assert core.store.totals.hash == other.store.totals.hash
+    core.send({"op": "paid", "sub": "C-1"}, block(3, "operator"))
+    (mine,), (theirs,) = core.send({"op": "digest"})["results"], other.send({"op": "digest"})["results"]
+    differing = [i for i in range(SHARDS) if mine["record"]["shards"][i] != theirs["record"]["shards"][i]]
+    assert differing == [shard("C-1")], "the operator's block is not billing's to send again"
+    assert mine["record"]["hash"] == core.store.totals.hash != other.store.totals.hash
+    core.send({"op": "unblock", "sub": "C-3", "reason": "operator"})
+    same = [n for n in ids if shard(f"C-{n}") == shard("C-1")]
+    debts = [block(n, "debt", f"F-{n}") for n in same if n % 3 and n != 1]
+    other.sync([*(bind(n) for n in same), *debts], name="s2", shards=[shard("C-1")])
+    assert core.store.totals.hash == other.store.totals.hash
+    assert core.store.totals == true_digest(core)
+    other.store.close()
+
+
+def test_it_comes_back_after_a_restart_and_its_answer_waits(core: Core) -> None:
+    core.sync([bind(1), block(1)])
+    core.restart()
+    assert core.answered("s1")["summary"]["applied"] == 2
+    assert core.store.totals.levels == (0, 0, 0, 1, 0)
