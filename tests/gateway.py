@@ -99,6 +99,7 @@ class Gateway:
         jobs = [
             self.keeper.run_sync(),
             self.keeper.run_timers(),
+            self.keeper.run_snapshots(),
             self.desk.run_state(),
             self.desk.run_events(),
             self.session.run(),
