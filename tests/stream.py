@@ -1,7 +1,8 @@
 """An ERP that never gives up: numbered batches, several under way, each sent again until it is answered.
 
-Batch number ``n`` binds one and the same address to subscriber ``S<n>``. Each binding takes it from the one before,
-which is an event: batches lost, carried out twice or out of order show in the chain of events and in the last owner.
+Batch number ``n`` binds one and the same address to subscriber ``S<n>`` and blocks it. Each binding takes the address
+from the one before, which is an event: batches lost, carried out twice or out of order show in the chain of events and
+in the last owner.
 """
 
 from __future__ import annotations
@@ -71,8 +72,11 @@ class Stream:
                             break
 
     async def _publish(self, number: int) -> bool:
-        command = {"op": "bind", "sub": f"S{number}", "addresses": [ADDRESS]}
-        batch = {"v": 1, "id": self.name(number), "issuer": "erp", "epoch": "1", "seq": number, "commands": [command]}
+        commands = [
+            {"op": "bind", "sub": f"S{number}", "addresses": [ADDRESS]},
+            {"op": "block", "sub": f"S{number}", "reason": "debt", "invoices": [f"F-{number}"]},
+        ]
+        batch = {"v": 1, "id": self.name(number), "issuer": "erp", "epoch": "1", "seq": number, "commands": commands}
         return await self.session.publish(Outbound(self._topic, json.dumps(batch).encode()))
 
     async def _nothing(self) -> Sequence[Outbound]:
@@ -99,3 +103,40 @@ class Stream:
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait((self._task,))
+
+
+async def retained_states(settings: MqttSettings, count: int) -> dict[str, dict[str, Any]]:
+    """The retained state document of each gateway at the first broker of ``settings``, once there are ``count``."""
+    found: dict[str, dict[str, Any]] = {}
+    enough = asyncio.Event()
+
+    async def handle(messages: Sequence[Inbound]) -> Sequence[Outbound]:
+        for message in messages:
+            document = json.loads(message.payload)
+            found[document["gateway"]] = document
+        if len(found) >= count:
+            enough.set()
+        return []
+
+    async def nothing() -> Sequence[Outbound]:
+        return []
+
+    reader = Session(
+        settings,
+        client_id="reader",
+        subscriptions=["edged/v1/gw/+/state"],
+        will=None,
+        on_connect=nothing,
+        handle=handle,
+        observer=Silent(),
+        keep=False,
+        retained=True,
+    )
+    task = asyncio.create_task(reader.run())
+    try:
+        async with asyncio.timeout(20):
+            await enough.wait()
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+    return found

@@ -44,8 +44,9 @@ class Link:
 
     Every method that waits raises :class:`LinkLost` as soon as the connection is gone; ``lost`` then holds the reason.
     ``complain`` is told what the broker refused without closing the connection. ``keep``: the broker keeps the session
-    while we are away. ``retained``: retained messages are wanted, too. ``echo`` is a topic of our own on
-    which we hear ourselves. ``contradicted`` is called when the broker publishes our will while we are connected.
+    while we are away. ``retained``: retained messages are wanted, too. ``look``: our will stays with the broker in use.
+    ``echo`` is a topic of our own on which we hear ourselves. ``contradicted`` is called when the broker publishes our
+    will while we are connected.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Link:
         version5: bool,
         keep: bool = True,
         retained: bool = False,
+        look: bool = False,
         complain: Callable[[str], None],
         contradicted: Callable[[], None] = lambda: None,
     ) -> None:
@@ -89,7 +91,7 @@ class Link:
             identifier=client_id,
             username=cfg.username or None,
             password=password(cfg),
-            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain) if will else None,
+            will=aiomqtt.Will(will.topic, will.payload, qos=1, retain=will.retain) if will and not look else None,
             keepalive=cfg.keepalive,
             timeout=ANSWER_SECONDS,
             tls_context=tls_context(cfg) if broker.tls else None,

@@ -157,12 +157,13 @@ class Session:
             self._cfg,
             client_id=self._client_id,
             topics=self._subscriptions,
-            will=None if look else self._will,
+            will=self._will,
+            look=look,
             echo=self._echo,
             keep=self._keep,
             retained=self._retained,
             complain=partial(complain, str(broker)),
-            contradicted=self._contradicted,
+            contradicted=(lambda: None) if look else self._contradicted,
         )
         try:
             link = new(version5=True)

@@ -55,7 +55,7 @@ def check(gateway: Gateway, erp: Stream) -> None:
     assert moves == [(f"S{n}", f"S{n + 1}") for n in range(1, erp.sent)]
     for name in names:
         for answer in erp.answers["gw1"][name]:
-            assert answer["summary"]["applied"] == 1, answer
+            assert answer["summary"]["applied"] == 2, answer
             assert "gap" not in answer
     assert gateway.core.pipeline.questions.why("100.64.9.9")["sub"] == f"S{erp.sent}"
     assert gateway.core.agrees()
