@@ -7,13 +7,13 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.torture import history, writelog
+from tests.torture import writelog
 from tests.torture.disk import Disk
-from tests.torture.history import History
+from tests.torture.history import History, check
 from tests.torture.mortal import Mortal, ram
 from tests.torture.postbox import Postbox
 from tests.torture.report import Report
@@ -29,12 +29,29 @@ CHECKPOINTS = (10, 40, 150, 4000)
 
 
 @dataclass
+class Heard:
+    """What left the gateway before the power went."""
+
+    answers: list[dict[str, Any]]
+    events: dict[int, dict[str, Any]]
+    """Published, and perhaps gone from the store, by number."""
+    done: int
+    """Steps that will not come again."""
+
+
+@dataclass
 class Recording:
     """What one run wrote, and what was sent to it."""
 
     seed: int
+    start: int
+    """Unix ms of its clock's first moment."""
     steps: Sequence[Step]
     ops: list[Op]
+    heard: Callable[[Sequence[Said]], Heard]
+    """What the sender understands of what was said."""
+    later: int = 0
+    """Unix ms of a moment behind the run, where its clock was the machine's."""
 
 
 def record(seed: int, *, batches: int = BATCHES, **pragmas: str | int) -> Recording:
@@ -48,8 +65,13 @@ def record(seed: int, *, batches: int = BATCHES, **pragmas: str | int) -> Record
         ops = writelog.read(log, str(database), str(said))
     finally:
         shutil.rmtree(folder)
-    done = max(json.loads(op.data).get("done", 0) for op in ops if isinstance(op, Said))
-    return Recording(seed, Stream(seed, START).take(done + MORE), ops)
+    done = _heard([op for op in ops if isinstance(op, Said)]).done
+    return Recording(seed, START, Stream(seed, START).take(done + MORE), ops, _heard)
+
+
+def _heard(said: Sequence[Said]) -> Heard:
+    told = [json.loads(s.data) for s in said]
+    return Heard([t["answer"] for t in told if "answer" in t], {}, max((t.get("done", 0) for t in told), default=0))
 
 
 def cut(recording: Recording, cuts: int, seed: int = 0) -> Report:
@@ -65,33 +87,37 @@ def cut(recording: Recording, cuts: int, seed: int = 0) -> Report:
         at = point
         report.where[type(ops[point]).__name__.lower() if point < len(ops) else "end"] += 1
         report.batches += len(recording.steps)
-        told = [json.loads(data) for data in disk.said]
-        found = judge(recording.steps, disk.cut(rng), told, rng)
-        report.answers += sum("answer" in t for t in told)
-        report.violations += [f"power cut, seed {recording.seed}, behind operation {point}: {v}" for v in found]
+        heard = recording.heard(disk.said)
+        found = judge(recording, disk.cut(rng), heard, rng)
+        report.answers += len(heard.answers)
+        report.violations += [f"cuts, seed {recording.seed}, behind operation {point}: {v}" for v in found]
     return report
 
 
-def judge(steps: Sequence[Step], files: dict[str, bytes], told: list[dict[str, Any]], rng: random.Random) -> list[str]:
-    """What is wrong with edged on these files, after it had told this."""
-    answers = [t["answer"] for t in told if "answer" in t]
-    done = max((t["done"] for t in told if "done" in t), default=0)
+def judge(recording: Recording, files: dict[str, bytes], heard: Heard, rng: random.Random) -> list[str]:
+    """What is wrong with edged on these files, after this was heard of it."""
+    start, steps = recording.start, recording.steps
     folder = ram()
     core = Mortal(folder / "db")
+
+    def history(answers: list[dict[str, Any]], *, complete: bool) -> History:
+        numbered = {**heard.events, **core.numbered()}
+        events = [numbered[n] for n in sorted(numbered)]
+        return History(start, steps, answers, events, core.records(), core.digest(), complete)
+
     try:
         core.directory.mkdir()
         for name, content in files.items():
             (core.directory / name).write_bytes(content)
         if rng.random() < 0.3:
             (core.directory / "edged.db-shm").write_bytes(os.urandom(32768))  # of no meaning to anybody
-        core.now = max([START, *(s.now for s in steps[:done] if isinstance(s, Tick))])
+        core.now = max([start, recording.later, *(s.now for s in steps[: heard.done] if isinstance(s, Tick))])
         core.start()
-        left = History(START, steps, answers, core.events(), core.records(), core.digest(), complete=False)
-        found = history.check(left)
+        answers = list(heard.answers)
+        found = check(history(answers, complete=False))
         if not found:
-            answers = [*answers, *_again(core, steps, max(done - rng.choice((0, 0, 1, 3)), 0), rng)]
-            end = History(START, steps, answers, core.events(), core.records(), core.digest())
-            found = history.check(end)
+            answers += _again(core, steps, max(heard.done - rng.choice((0, 0, 1, 3)), 0), rng)
+            found = check(history(answers, complete=True))
         if not found and not core.agrees():
             return ["kernel: a refill in the end changed what was in force"]
         return [f"{v.kind}: {v.detail}" for v in found]

@@ -56,7 +56,7 @@ class Disk:
 
     files: dict[str, File] = field(default_factory=dict)
     """As the running process sees them."""
-    said: list[bytes] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
     _names: dict[str, File] = field(default_factory=dict)
     """As the folder says after its last sync."""
     _pending: list[tuple[str, File | None]] = field(default_factory=list)
@@ -75,8 +75,8 @@ class Disk:
                 self.files[path].pending.append(op)
             case Sync(path):
                 self._sync(path)
-            case Said(data):
-                self.said.append(data)
+            case Said():
+                self.said.append(op)
 
     def _sync(self, path: str) -> None:
         if path in self.files:

@@ -51,7 +51,11 @@ class Mortal(Core):
                 self.refill()
 
     def events(self) -> list[dict[str, Any]]:
-        return [e.document for _, e in self.store.events(1_000_000)]
+        return list(self.numbered().values())
+
+    def numbered(self) -> dict[int, dict[str, Any]]:
+        """The events not yet published, by number."""
+        return {n: e.document for n, e in self.store.events(1_000_000)}
 
     def records(self, names: tuple[str, ...] = (*SUBSCRIBERS, HAND)) -> dict[str, dict[str, Any] | None]:
         """Subscribers as support sees them."""

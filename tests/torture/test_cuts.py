@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.torture import cuts
+from tests.torture import cuts, daemon_log
 from tests.torture.disk import Disk, File
-from tests.torture.writelog import Create, Sync, Truncate, Unlink, Write, read
+from tests.torture.writelog import Create, Said, Sync, Truncate, Unlink, Write, read
 
 
 def test_nothing_answered_is_lost_in_a_power_cut() -> None:
@@ -17,6 +17,13 @@ def test_nothing_answered_is_lost_in_a_power_cut() -> None:
     report = cuts.cut(recording, 30)
     assert report.violations == []
     assert report.answers > 30
+
+
+def test_nothing_the_real_daemon_answered_is_lost_in_a_power_cut() -> None:
+    recording = daemon_log.record(4, batches=20)
+    report = cuts.cut(recording, 10)
+    assert report.violations == []
+    assert report.answers > 10
 
 
 @pytest.mark.parametrize("setting", ["OFF", "NORMAL"])
@@ -68,6 +75,21 @@ def test_a_new_size_stays_in_its_place() -> None:
 # -- the log -------------------------------------------------------------------------------------------------------
 
 
+def test_threads_in_a_log_take_turns(tmp_path: Path) -> None:
+    log, db = tmp_path / "log", escaped("/d/f")
+    lines = (
+        f'7 pwrite64(3<{db}>, "{escaped("abc")}", 3, 512 <unfinished ...>',
+        f"8 fsync(3<{db}> <unfinished ...>",
+        f'9 sendto(5<{escaped("socket:[1]")}>, "{escaped("hello")}", 5, 0, NULL, 0 <unfinished ...>',
+        "7 <... pwrite64 resumed>) = 2",
+        "9 <... sendto resumed>) = -1 EAGAIN (Resource temporarily unavailable)",
+        "8 <... fsync resumed>) = 0",
+        f'9 sendto(5<{escaped("socket:[1]")}>, "{escaped("hello")}", 5, 0, NULL, 0) = 4',
+    )
+    log.write_text("\n".join(lines) + "\n")
+    assert read(log, "/d", "socket:") == [Write("/d/f", 512, b"ab"), Sync("/d/f"), Said("socket:[1]", b"hell")]
+
+
 def escaped(text: str) -> str:
     return "".join(f"\\x{b:02x}" for b in text.encode())
 
@@ -102,3 +124,14 @@ def test_what_the_log_reader_does_not_know_is_no_guess(tmp_path: Path, line: str
     log.write_text(f"7 {line} = 0\n")
     with pytest.raises(ValueError, match=line.partition("(")[0]):
         read(log, "/d", "/s")
+
+
+def test_what_a_client_published_is_read() -> None:
+    properties = b"\x02\x01\x00"
+    answer = b"\x00\x05g/ack\x00\x07" + properties + b'{"id":"b"}'
+    state = b"\x00\x07g/state" + b"\x00" + b"x" * 200
+    stream = b"\x10\x02ab" + bytes([0x32, len(answer)]) + answer + b"\x40\x02\x00\x01"
+    stream += bytes([0x31, (len(state) & 127) | 128, len(state) >> 7]) + state
+    assert list(daemon_log.published(stream)) == [("g/ack", b'{"id":"b"}'), ("g/state", b"x" * 200)]
+    assert [t for t, _ in daemon_log.published(stream[:-1])] == ["g/ack"], "half a packet tells nothing"
+    assert not list(daemon_log.published(b"GET / HTTP/1.1"))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 CALLS = (
     "open openat creat write writev pwrite64 pwritev pwritev2 ftruncate truncate fallocate fsync fdatasync msync mmap"
-    " sync_file_range unlink unlinkat rename renameat renameat2 link linkat copy_file_range sendfile"
+    " sync_file_range unlink unlinkat rename renameat renameat2 link linkat copy_file_range sendfile sendto"
 ).split()
 LONGEST = 1 << 20
 """Bytes of one write that the log keeps; a longer one is an error, not a guess."""
@@ -42,13 +42,16 @@ class Unlink(NamedTuple):
 
 
 class Said(NamedTuple):
-    """Something that left the machine: from here on somebody may rely on it."""
+    """Something that left the process: from here on somebody may rely on it. ``voice`` names the file or socket."""
 
+    voice: str
     data: bytes
 
 
 Op = Write | Truncate | Sync | Create | Unlink | Said
 
+_AT_THE_END = ("open", "openat", "creat", "fsync", "fdatasync", "mmap")
+"""Calls whose result says what they did; the others may have done it as soon as they began."""
 _LINE = re.compile(r"^(\d+) +(\w+)\((.*)\) += (-?\w+)(?:<([^>]*)>)?.*$", re.DOTALL)
 _UNFINISHED = re.compile(r"^(\d+) +(\w+)\((.*) <unfinished \.\.\.>$")
 _RESUMED = re.compile(r"^(\d+) +<\.\.\. (\w+) resumed>(.*)$")
@@ -72,26 +75,30 @@ def record(argv: Sequence[str], log: Path, timeout: float = 100.0) -> None:
 
 
 def read(log: Path, folder: str, said: str) -> list[Op]:
-    """The operations on the files in ``folder``, and what was written to the file ``said``.
+    """The operations on the files in ``folder``, and what was written to files or sockets named ``said`` or longer.
 
-    A write counts from its beginning, a sync from its end. Raises ValueError for a call it does not understand.
+    With several threads a write counts from its beginning, a sync from its end. Raises ValueError for a call it does
+    not understand.
     """
-    begun: dict[str, tuple[str, str]] = {}
-    ops: list[Op] = []
+    begun: dict[str, tuple[str, str, int]] = {}
+    ops: list[list[Op]] = []
     with log.open() as lines:
         for raw in lines:
-            line = raw.rstrip("\n")
+            line, place = raw.rstrip("\n"), len(ops)
             if found := _UNFINISHED.match(line):
-                begun[found[1]] = found[2], found[3]
-                if found[2] not in {"fsync", "fdatasync"}:
-                    raise ValueError(f"two threads at once wrote: {line:.200}")
+                begun[found[1]] = found[2], found[3].removesuffix(","), place
+                ops.append([])
                 continue
             if found := _RESUMED.match(line):
-                name, arguments = begun.pop(found[1])
+                name, arguments, started = begun.pop(found[1])
                 line = f"{found[1]} {name}({arguments}{found[3]}"
+                place = place if name in _AT_THE_END else started
             if (found := _LINE.match(line)) and not found[4].startswith("-"):
-                ops += _ops(found[2], found[3], _plain(found[5] or ""), found[4], folder, said)
-    return ops
+                done = [*_ops(found[2], found[3], _plain(found[5] or ""), found[4], folder, said)]
+                if place == len(ops):
+                    ops.append([])
+                ops[place] = done
+    return [op for done in ops for op in done]
 
 
 def _ops(name: str, arguments: str, opened: str, result: str, folder: str, said: str) -> Iterator[Op]:
@@ -102,8 +109,9 @@ def _ops(name: str, arguments: str, opened: str, result: str, folder: str, said:
             yield Create(opened)
         if opened.startswith(folder) and "O_TRUNC" in arguments:
             yield Truncate(opened, 0)
-    elif path == said and name == "write":
-        yield Said(_bytes(arguments))
+    elif held and path.startswith(said) and name in {"write", "sendto"}:
+        if arguments[held.end() :].startswith(', "'):  # else it is netlink, which strace takes apart
+            yield Said(path, _bytes(arguments)[: int(result)])
     elif not (named := _named(name, arguments, folder)):
         return
     elif name == "unlink":
