@@ -1,5 +1,5 @@
-"""What a person types. ``app`` has the commands, ``options`` their options, ``screens`` what they print, ``logs``
-how the daemon speaks.
+"""What a person types. ``app`` has a gateway's commands, ``central`` those beside billing (``lines`` is what they read,
+``fleet`` a table they show), ``options`` the options, ``screens`` what is printed, ``logs`` how the daemon speaks.
 """
 
 from edged.cli.app import main

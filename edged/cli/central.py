@@ -7,15 +7,15 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edged.cli import fleet as table
-from edged.cli import screens
+from edged.cli import lines, screens
 from edged.cli.options import (
     BrokerOption,
     CaFileOption,
@@ -153,7 +153,7 @@ async def _publish(sender: Sender, to: str | Group, what: str, timeout: float, s
     from edged.client import Unanswered
 
     async with sender:
-        for number, document in _batches(what):
+        for number, document in lines.batches(what, BATCH):
             try:
                 answers = await sender.ask(to, document=document, timeout=timeout)
             except Unanswered as e:
@@ -168,55 +168,13 @@ async def _publish(sender: Sender, to: str | Group, what: str, timeout: float, s
 
 async def _snapshot(sender: Sender, gateway: str, file: Path, timeout: float, say: _Printer) -> None:  # noqa: ASYNC109
     async def commands() -> AsyncIterator[Mapping[str, Any]]:
-        for number, command in enumerate(_documents(str(file)), 1):
+        for number, command in enumerate(lines.documents(str(file)), 1):
             yield command[1]
             if number % BATCH == 0:
                 await asyncio.sleep(0)  # a million lines are read while others have their turn
 
     async with sender:
         say(1, await sender.snapshot(gateway, commands(), timeout=timeout))
-
-
-def _batches(what: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Batches as they stand, and the commands in between gathered into batches; with the number of the first line."""
-    held: list[dict[str, Any]] = []
-    first = 1
-    for number, document in _documents(what):
-        if held and ("commands" in document or len(held) >= BATCH):
-            yield first, {"commands": held}
-            held = []
-        if "commands" in document:
-            yield number, document
-        else:
-            first = first if held else number
-            held.append(document)
-    if held:
-        yield first, {"commands": held}
-
-
-def _documents(what: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Line number and object."""
-    if what.lstrip().startswith("{"):
-        yield 1, _parsed(what, "the command")
-        return
-    try:
-        stdin = nullcontext(sys.stdin)
-        with stdin if what == "-" else Path(what).open(encoding="utf-8", errors="replace") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, _parsed(line, f"{what}: line {number}")
-    except OSError as e:
-        raise EdgedError(f"{what}: {e.strerror}") from e
-
-
-def _parsed(text: str, where: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise EdgedError(f"{where}: not JSON: {e}") from None
-    if not isinstance(document, dict):
-        raise EdgedError(f"{where}: a JSON object was expected, a command or a batch")
-    return document
 
 
 # ---------------------------------------------------------------------------------------------------------- fleet
@@ -239,7 +197,9 @@ def fleet(
 ) -> None:
     """Show all gateways: online, lag, levels, whether they agree; live, or once (--json: one object a line)."""
     brokers = _brokers(broker, username, password_file, ca_file, cert_file, key_file)
-    asyncio.run(table.show(brokers, group or [], timeout, once=once or not sys.stdout.isatty(), as_json=json_output))
+    once = once or not sys.stdout.isatty()
+    with suppress(KeyboardInterrupt):  # how one leaves a live table
+        asyncio.run(table.show(brokers, group or [], timeout, once=once, as_json=json_output))
 
 
 def _brokers(

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
+import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,12 +141,38 @@ async def test_the_fleet_is_what_the_broker_retains(broker: Broker) -> None:
     assert "no broker answered" in nobody.stderr
 
 
+async def test_the_live_table_follows_and_leaves_at_ctrl_c(broker: Broker) -> None:
+    ours, theirs = pty.openpty()
+    with Peer(broker.port) as peer:
+        retain(peer, "alpha")
+        live = await asyncio.create_subprocess_exec(
+            str(edged_binary()), "fleet", "-b", broker.url, stdin=theirs, stdout=theirs, stderr=theirs,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "150", "LINES": "30"},
+        )  # fmt: skip
+        os.close(theirs)
+        try:
+            await asyncio.wait_for(asyncio.to_thread(_until_shown, ours, "alpha"), 30)
+            retain(peer, "omega")
+            await asyncio.wait_for(asyncio.to_thread(_until_shown, ours, "omega"), 30)
+            live.send_signal(signal.SIGINT)
+            assert await asyncio.wait_for(live.wait(), 30) == 0
+        finally:
+            if live.returncode is None:
+                live.kill()
+                await live.wait()
+            os.close(ours)
+
+
+def _until_shown(terminal: int, word: str) -> None:
+    shown = ""
+    while word not in shown:
+        shown += os.read(terminal, 65_536).decode(errors="replace")
+
+
 # ------------------------------------------------------------------------------------------------ the example
 
 
 async def test_the_example_mirrors_a_table_also_when_killed(broker: Broker, tmp_path: Path) -> None:
-    import sqlite3
-
     erp = sqlite3.connect(tmp_path / "erp.db", isolation_level=None)
     erp.executescript((ROOT / "examples" / "erp_schema.sql").read_text())
 

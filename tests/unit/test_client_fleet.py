@@ -14,8 +14,9 @@ import pytest
 from rich.console import Console
 
 from edged import envelope
-from edged.cli import central, main
 from edged.cli import fleet as screen
+from edged.cli import lines as lines_module
+from edged.cli import main
 from edged.client.fleet import Fleet
 
 NOW = 1_790_000_000_000
@@ -161,7 +162,6 @@ def test_wrong_usage_is_two_and_says_what_is_right(
 
 
 def test_lines_become_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(central, "BATCH", 2)
     lines = ['{"op":"a"}', "", '{"op":"b"}', '{"op":"c"}', '{"id":"x","commands":[1]}', '{"op":"d"}']
     file = tmp_path / "lines"
     file.write_text("\n".join(lines))
@@ -171,13 +171,13 @@ def test_lines_become_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         (5, {"id": "x", "commands": [1]}),
         (6, {"commands": [{"op": "d"}]}),
     ]
-    assert list(central._batches(str(file))) == expected
+    assert list(lines_module.batches(str(file), 2)) == expected
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines)))
-    assert list(central._batches("-")) == expected
-    assert list(central._batches(' {"op":"a"}')) == [(1, {"commands": [{"op": "a"}]})]
+    assert list(lines_module.batches("-", 2)) == expected
+    assert list(lines_module.batches(' {"op":"a"}', 2)) == [(1, {"commands": [{"op": "a"}]})]
     for text, hint in (("{", "not JSON"), ("[1]", "an object was expected|object was expected")):
         file.write_text(text)
         with pytest.raises(Exception, match=hint):
-            list(central._batches(str(file)))
+            list(lines_module.batches(str(file), 2))
     with pytest.raises(Exception, match="No such file"):
-        list(central._batches(str(tmp_path / "none")))
+        list(lines_module.batches(str(tmp_path / "none"), 2))
