@@ -18,7 +18,7 @@ from typing import Any
 from . import report
 from .common import BenchError, say
 
-NAMES = ("load", "change", "forward", "redirect", "probe")
+NAMES = ("load", "change", "forward", "redirect", "probe", "fleet", "backlog")
 
 
 def one(name: str) -> int:
