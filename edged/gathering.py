@@ -56,6 +56,11 @@ class Gathering:
         """The oldest snapshot that is complete."""
         return next((s for s, _ in self._kept.values() if s.ready), None)
 
+    @property
+    def completed(self) -> bool:
+        """Whether one is complete, with what the group has brought: its later commands are newer than the snapshot."""
+        return any(s.ready for s, _ in self._group.values())
+
     def take(self, request: Request, known: int, work: Write, now: int) -> dict[str, Any]:
         """Keep a chunk; returns what its answer says of it. ``known``: subscribers now. Raises Rejected."""
         chunk = request.head

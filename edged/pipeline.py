@@ -103,7 +103,7 @@ class Pipeline:
         answers = self._answer_all(messages, work, now)
         write = work.written(now, self.settings.policy)
         write.numberings.update(self.numberings.moved)
-        if self.gathering.ready:
+        if self.gathering.completed:
             write.touched = [r.id for r in (*write.fresh, *write.changed)]
             self.gathering.newer.update(write.touched)
         for answer in answers:
