@@ -38,7 +38,6 @@ def write(db: sqlite3.Connection, put: list[Staged], chunks: list[Chunk], droppe
     for part in parts(dropped):
         db.execute(f"DELETE FROM chunk WHERE snapshot IN ({marks(part)})", part)
         db.execute(f"DELETE FROM snapshot WHERE id IN ({marks(part)})", part)
-        db.execute("DELETE FROM touched WHERE NOT EXISTS (SELECT 1 FROM snapshot WHERE ready)")
     db.executemany(
         "INSERT OR REPLACE INTO snapshot VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
         ((*s[:4], json.dumps(s.shards), *s[5:]) for s in put),
@@ -47,3 +46,5 @@ def write(db: sqlite3.Connection, put: list[Staged], chunks: list[Chunk], droppe
         "INSERT OR IGNORE INTO chunk VALUES (?,?,?,?)",
         ((c.snapshot, c.part, c.subscribers, c.commands) for c in chunks),
     )
+    if dropped:  # only now: one commit may drop an unfinished snapshot and complete the next
+        db.execute("DELETE FROM touched WHERE NOT EXISTS (SELECT 1 FROM snapshot WHERE ready)")
