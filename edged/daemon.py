@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import gc
 import ipaddress
 import logging
 import os
@@ -163,6 +164,10 @@ class Core:
     async def run(self) -> int:
         """Until a signal or ``edged stop``. Raises EdgedError when it cannot start."""
         loop = asyncio.get_running_loop()
+        # What a group of commands makes is freed when the group ends and holds no cycles: looking for some, ever again
+        # through everything, cost a tenth of the time.
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 100)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         self.store.open()

@@ -99,7 +99,9 @@ class Desk:
         return self._state(gone)
 
     def _state(self, document: Mapping[str, Any]) -> Outbound:
-        return Outbound(self._topics.state, json.dumps(document).encode(), retain=True)
+        """``at`` says how old what a dashboard finds retained is."""
+        at = {"at": rfc3339(self._keeper.pipeline.clock())}
+        return Outbound(self._topics.state, json.dumps({**document, **at}).encode(), retain=True)
 
     async def _document(self) -> dict[str, Any]:
         """The state document. ``brake`` joins it with the issue that brings it."""

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
-from edged.domain.command import MOST_COMMANDS, MOST_ID, MOST_PARTS, UNREADABLE, Count, Id, Moment, Opaque, explain
+from edged.domain.command import (
+    MOST_COMMANDS,
+    MOST_ID,
+    MOST_PARTS,
+    UNREADABLE,
+    UNREADABLE_COMMAND,
+    Count,
+    Id,
+    Moment,
+    Opaque,
+    explain,
+)
 from edged.domain.digest import SHARDS
 from edged.domain.model import milliseconds
 from edged.domain.rejection import Rejected
@@ -104,11 +116,44 @@ def read_payload(payload: bytes, limit: int) -> Batch | Chunk | Bare:
     try:
         return _read_batch(payload)
     except msgspec.ValidationError as e:
-        fault = e
+        return _read_other(payload, e)
     except UNREADABLE as e:
         what = "nested too deeply" if isinstance(e, RecursionError) else str(e)[:120]
-        raise Rejected("malformed", f"payload is not UTF-8 JSON: {what}") from None
+        fault = Rejected("malformed", f"payload is not UTF-8 JSON: {what}")
+    if cleaned := _without_unreadable(payload):
+        return read_payload(cleaned, limit)
+    raise fault
+
+
+def _without_unreadable(payload: bytes) -> bytes | None:
+    """The payload with commands that strict JSON cannot hold (half a character, infinity) replaced by a text.
+
+    They fall alone then; None where that is not what ails it.
+    """
     try:
+        document = json.loads(payload)
+        if not isinstance(document, dict) or not isinstance(document.get("commands"), list):
+            return None
+        document["commands"] = [_readable(c) for c in document["commands"]]
+        cleaned = msgspec.json.encode(document)
+        msgspec.json.decode(cleaned)
+    except (ValueError, *UNREADABLE):  # what UNREADABLE names is in part no ValueError
+        return None
+    return cleaned
+
+
+def _readable(command: object) -> object:
+    try:
+        msgspec.json.decode(json.dumps(command))
+    except UNREADABLE as e:
+        return f"{UNREADABLE_COMMAND}: {e}"
+    return command
+
+
+def _read_other(payload: bytes, fault: msgspec.ValidationError) -> Batch | Chunk | Bare:
+    """What is no batch, or a batch with this fault."""
+    try:
+        payload.decode()
         probe = _read_probe(payload)
     except UNREADABLE:
         raise Rejected("malformed", "payload is not an object with a batch or a command") from None

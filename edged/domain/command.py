@@ -218,6 +218,9 @@ class GardenList(_Command, tag="garden", frozen=True, kw_only=True):
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What reading JSON may raise."""
 
+UNREADABLE_COMMAND = "the command is no JSON"
+"""How a text begins that stands for a command which strict JSON cannot hold."""
+
 OnSubscriber = Bind | Unbind | Block | Unblock | Paid | Trust | Untrust | Forget
 Command = OnSubscriber | Query | Digest | GardenList
 OPS = ("bind", "unbind", "block", "unblock", "paid", "trust", "untrust", "garden", "query", "digest", "forget")
@@ -309,7 +312,8 @@ def _fault(raw: bytes | msgspec.Raw, error: msgspec.ValidationError) -> Rejected
     except UNREADABLE:
         document = None
     if not isinstance(document, dict):
-        return Rejected("malformed", "a command must be a JSON object")
+        told = isinstance(document, str) and document.startswith(UNREADABLE_COMMAND)
+        return Rejected("malformed", str(document)[:200] if told else "a command must be a JSON object")
     op = document.get("op")
     if not isinstance(op, str) or op not in OPS:
         later = " is not in this version" if isinstance(op, str) and op in _LATER_OPS else " is unknown"

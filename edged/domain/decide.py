@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -40,14 +40,14 @@ from edged.domain.rejection import Rejected
 DAY_MS = 86_400_000
 
 
-class View(NamedTuple):
+class View(Struct, frozen=True, gc=False):
     """What is known before the command. ``sub`` is None for a subscriber never heard of."""
 
     sub: Subscriber | None
     facts: Mapping[str, Fact] = {}
 
 
-class Decision(Struct, frozen=True):
+class Decision(Struct, frozen=True, gc=False):
     """What the command does."""
 
     sub: Subscriber

@@ -6,7 +6,7 @@ no rule looks at can be filled at leisure.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -127,8 +127,8 @@ class Generation:
     def count(self, change: Change) -> None:
         """Take note of an acknowledged change."""
         for sign, elements in ((-1, change.remove), (1, change.add)):
-            for e in elements:
-                self.counts[e.role, e.key[0]] = max(self.counts[e.role, e.key[0]] + sign, 0)
+            for at, n in Counter([(e.role, e.key[0]) for e in elements]).items():
+                self.counts[at] = max(self.counts[at] + sign * n, 0)
 
     def count_restricted(self, run: Run) -> None:
         """Take note of an acknowledged run."""

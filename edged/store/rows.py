@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 UNMARKED = Mark()
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """A subscriber as the store has it."""
 
     sub: Subscriber
@@ -60,7 +60,7 @@ class Known(msgspec.Struct, gc=False):
     gone: bool = False
 
 
-class Row(NamedTuple):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """A subscriber to write. ``due``: next moment in Unix ms, 0 for never."""
 
     id: int

@@ -125,8 +125,8 @@ class Store:
         )
         for part in parts(values):
             for number, name, blob, entry, record, facts in db.execute(f"{query}({marks(part)})", part):
-                state = Stored(_decode(record), unpack(blob), entry_of(entry))
-                out[name] = Known(number, *state, state, facts)
+                sub, keys, told = _decode(record), unpack(blob), entry_of(entry)
+                out[name] = Known(number, sub, keys, told, Stored(sub, keys, told), facts)
         return out
 
     def marks(self, ids: Iterable[int]) -> dict[int, Mark]:

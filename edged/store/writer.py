@@ -22,8 +22,17 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
     db.executemany(
         "INSERT INTO subscriber VALUES (?,?,?,?,?,?,?,?,CAST(? AS TEXT))",
         (
-            (number, s.sub, s.level, due, entry_text(entry), pack(keys or ()), *(mark or UNMARKED), _encode(s))
-            for number, s, due, keys, entry, mark in w.fresh
+            (
+                r.id,
+                r.sub.sub,
+                r.sub.level,
+                r.due,
+                entry_text(r.entry),
+                pack(r.keys or ()),
+                *(r.mark or UNMARKED),
+                _encode(r.sub),
+            )
+            for r in w.fresh
         ),
     )
     db.executemany(
@@ -31,15 +40,15 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         " numbering = coalesce(?5, numbering), seq = coalesce(?6, seq), record = CAST(?7 AS TEXT) WHERE id = ?8",
         (
             (
-                s.level,
-                due,
-                entry_text(entry),
-                None if keys is None else pack(keys),
-                *(mark or _LEAVE),
-                _encode(s),
-                number,
+                r.sub.level,
+                r.due,
+                entry_text(r.entry),
+                None if r.keys is None else pack(r.keys),
+                *(r.mark or _LEAVE),
+                _encode(r.sub),
+                r.id,
             )
-            for number, s, due, keys, entry, mark in w.changed
+            for r in w.changed
         ),
     )
     if w.owners:

@@ -100,7 +100,7 @@ def test_every_batch_is_answered_though_the_daemon_is_killed_among_them(lab: Lab
     mark, ids = lab.manager.mark, [f"burst-{i}" for i in range(40)]
     for i, identity in enumerate(ids):
         order = {"op": "block", "sub": f"100.64.1.{i}", "reason": "debt"}
-        lab.manager.send(json.dumps({"v": 1, "id": identity, "commands": [order]}))
+        lab.manager.send(json.dumps({"v": 1, "id": identity, "issuer": "billing", "commands": [order]}))
         if i == len(ids) // 2:
             lab.manager.wait_answer(ids[0], mark)  # so that some are done and some are not
     lab.kill_daemon()
