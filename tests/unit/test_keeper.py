@@ -129,3 +129,16 @@ async def test_what_somebody_took_out_of_the_kernel_is_missed_and_put_back(core:
         await keeper.synced_after(before)
         assert core.enforcer.truth(KEY) == {"restricted": 0}
     assert [e["event"] for e in core.events()] == ["drift"]
+
+
+async def test_what_a_snapshot_has_written_and_the_kernel_has_not_yet_is_no_drift(core: Core) -> None:
+    async with keeping(core) as keeper:
+        await keeper.in_sync.wait()
+        bound = {"op": "bind", "sub": "C-1", "addresses": ["100.64.0.10"]}
+        core.chunk([bound, {"op": "block", "sub": "C-1", "reason": "debt"}], 1, 1)
+        for _ in core.begin_snapshot():
+            pass
+        assert core.enforcer.truth(KEY) == {}
+        await Vigil(keeper)._read_back()
+        assert keeper.in_sync.is_set()
+    assert core.events() == []
