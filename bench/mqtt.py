@@ -12,11 +12,14 @@ from .common import BenchError
 
 
 class Wire:
-    """A client that publishes and receives with QoS 1. Calls block; moments are ``time.monotonic()``."""
+    """A client that publishes and receives with QoS 1. Calls block; moments are ``time.monotonic()``.
 
-    def __init__(self, space: Namespace, port: int, name: str, *topics: str) -> None:
+    ``patience``: seconds of silence after which a call that waits raises TimeoutError.
+    """
+
+    def __init__(self, space: Namespace, port: int, name: str, *topics: str, patience: float = 20.0) -> None:
         self._socket = space.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.settimeout(20)
+        self._socket.settimeout(patience)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket.connect(("127.0.0.1", port))
         self._buffer = b""

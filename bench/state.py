@@ -88,7 +88,7 @@ def fill(directory: Path, people: Addresses, kind: str = WALLED, now: int | None
         for at in range(0, len(ordered), _CHUNK):
             _rows(db, at, ordered[at : at + _CHUNK], walled[at : at + _CHUNK].tolist(), models)
         _bitmaps(db, ordered[walled])
-        totals.write(db, _totals(ordered, walled, invoices=kind == HALF))
+        totals.write(db, totals_of(ordered, walled, invoices=kind == HALF))
         db.execute("COMMIT")
     finally:
         gc.enable()
@@ -136,7 +136,8 @@ def _bitmaps(db: Any, restricted: Addresses) -> None:
     db.executemany("INSERT INTO restricted4 (net, bits, n) VALUES (?,?,?)", ((n, b, bitmap.count(b)) for n, b in rows))
 
 
-def _totals(ordered: Addresses, walled: Any, *, invoices: bool) -> Totals:
+def totals_of(ordered: Addresses, walled: Any, *, invoices: bool) -> Totals:
+    """Counts and digests of such a database; ``walled`` is an array of truth values."""
     sums = [0] * digest.SHARDS
     for number, (address, w) in enumerate(zip(texts(ordered), walled.tolist(), strict=True)):
         sub = name(number)
