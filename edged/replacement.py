@@ -37,17 +37,17 @@ class Replacement:
     def steps(self) -> Iterator[None]:
         """Raises StoreError; the whole is then begun again, which is harmless."""
         pipeline = self._pipeline
-        pipeline.enforcer.loose = True
+        pipeline.enforcer.loose, pipeline.enforcer.walked = True, False
         now = self._received
         for write in self._walk.steps(STEP, now):
             pipeline.store.commit(write, now, lasting=False)
             yield
         pipeline.store.heartbeat(now)  # a lasting commit makes all before it last
+        pipeline.enforcer.walked = True
 
     def finish(self) -> None:
         """Answer, and forget the chunks. The snapshot's id is remembered as a batch's is."""
         now = self._pipeline.clock()
-        self._pipeline.enforcer.loose = False
         document = self._document(self._walk.tally, now)
         write = Write(answers={(self.staged.issuer, self.staged.sync): document})
         topic = self.staged.topic or "ack"

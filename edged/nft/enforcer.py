@@ -60,6 +60,8 @@ class Enforcer:
         self._gardens: Ranges = {}
         self.loose = False
         """The store is ahead of the live sets (a snapshot is under way): they are told what is, not what changes."""
+        self.walked = False
+        """While ``loose``: the store will not run further ahead, so the next refill ends it with its switch."""
 
     # -- small changes ---------------------------------------------------------------------------------------
 
@@ -129,6 +131,7 @@ class Enforcer:
             self._next = None
 
     def _refill(self, source: Source, clock: Callable[[], int]) -> Iterator[None]:
+        last = self.loose and self.walked
         generation = Generation.sized(self._newest() + 1, self.settings, source.counts())
         self._begin(generation)
         self._next, self._cursor, self._spoiled = generation, Cursor(), False
@@ -147,6 +150,8 @@ class Enforcer:
         self._unspoiled()
         self._switch(generation)
         self.live, self._next, self.synced = generation, None, True
+        if last:
+            self.loose = False
         yield
         self._sweep(generation)
         self._unspoiled()

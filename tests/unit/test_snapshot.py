@@ -243,6 +243,22 @@ def test_commands_beside_it_reach_the_old_sets_and_are_in_the_new_ones(core: Cor
     assert core.agrees()
 
 
+def test_elements_are_counted_right_from_the_switch_on(core: Core) -> None:
+    core.send(bind(1), bind(2))
+    core.chunk([bind(1), bind(2)], 1, 1)
+    steps = core.begin_snapshot()
+    core.send(block(1, "operator"))
+    for _ in steps:
+        pass
+    core.refill()
+    core.send({"op": "unblock", "sub": "C-1", "reason": "operator"}, block(2, "operator"))  # before its answer
+    core.send({"op": "unblock", "sub": "C-2", "reason": "operator"})
+    core.replacement.finish()
+    assert core.enforcer.set_counts()["restricted4"] == 0
+    assert not core.enforcer.loose
+    assert core.agrees()
+
+
 @pytest.mark.parametrize("at", range(4))
 def test_a_daemon_that_dies_in_the_middle_begins_again(core: Core, at: int) -> None:
     core.send(*(c for n in range(1, 500) for c in (bind(n), block(n))))
