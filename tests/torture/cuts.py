@@ -17,7 +17,8 @@ from tests.torture.history import History, check
 from tests.torture.mortal import Mortal, ram
 from tests.torture.postbox import Postbox
 from tests.torture.report import Report
-from tests.torture.stream import Step, Stream, Tick
+from tests.torture.steps import Settle, Step, Tick
+from tests.torture.stream import Stream
 from tests.torture.writelog import Op, Said, Sync
 from tests.unit.core import START
 
@@ -54,19 +55,20 @@ class Recording:
     """Unix ms of a moment behind the run, where its clock was the machine's."""
 
 
-def record(seed: int, *, batches: int = BATCHES, **pragmas: str | int) -> Recording:
+def record(seed: int, *, batches: int = BATCHES, snapshots: bool = False, **pragmas: str | int) -> Recording:
     """A run of its own process under strace. ``pragmas`` overrule those of the store."""
+    options = json.dumps({"snapshots": snapshots, "ghosts": not snapshots})
     folder = ram()
     overruled = {"wal_autocheckpoint": CHECKPOINTS[seed % len(CHECKPOINTS)], **pragmas}
     try:
         log, database, said = folder / "log", folder / "db", folder / "said"
         program = [sys.executable, "-m", "tests.torture.recorded", str(database), str(said), str(seed), str(batches)]
-        writelog.record([*program, json.dumps(overruled)], log)
+        writelog.record([*program, json.dumps(overruled), options], log)
         ops = writelog.read(log, str(database), str(said))
     finally:
         shutil.rmtree(folder)
     done = _heard([op for op in ops if isinstance(op, Said)]).done
-    return Recording(seed, START, Stream(seed, START).take(done + MORE), ops, _heard)
+    return Recording(seed, START, Stream(seed, START, **json.loads(options)).take(done + MORE), ops, _heard)
 
 
 def _heard(said: Sequence[Said]) -> Heard:
@@ -113,6 +115,7 @@ def judge(recording: Recording, files: dict[str, bytes], heard: Heard, rng: rand
             (core.directory / "edged.db-shm").write_bytes(os.urandom(32768))  # of no meaning to anybody
         core.now = max([start, recording.later, *(s.now for s in steps[: heard.done] if isinstance(s, Tick))])
         core.start()
+        core.finish_snapshot()
         answers = list(heard.answers)
         found = check(history(answers, complete=False))
         if not found:
@@ -132,10 +135,11 @@ def _again(core: Mortal, steps: Sequence[Step], at: int, rng: random.Random) -> 
     """Deliver what was not acknowledged, and everything behind it."""
     box = Postbox.of(steps, at, rng)
     while (step := box.take(rng.choice((1, 2, 4, 9)))) is not None:
-        if isinstance(step, Tick):
-            core.tick(step.now)
+        if isinstance(step, Tick | Settle):
+            core.pause(step)
         else:
             for answer in core.serve(step):
                 box.answer(answer)
             box.flush()
+    core.finish_snapshot()
     return box.heard

@@ -12,7 +12,7 @@ from typing import Any
 from tests.torture import writelog
 from tests.torture.cuts import MORE, Heard, Recording
 from tests.torture.daemons import Daemons, once
-from tests.torture.stream import Sent, Step
+from tests.torture.steps import Sent, Step
 from tests.torture.writelog import Said
 
 BATCHES = 60

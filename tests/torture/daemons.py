@@ -22,7 +22,8 @@ from tests.lab.netns import Namespace, sweep, unique_tag
 from tests.lab.process import Child
 from tests.torture.history import History, check, took_effect
 from tests.torture.report import Report
-from tests.torture.stream import HAND, SUBSCRIBERS, Sent, Stream
+from tests.torture.steps import HAND, SUBSCRIBERS, Sent
+from tests.torture.stream import Stream
 
 EPISODE = 40
 """Kills between two looks at everything."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from tests.torture.model import World
-from tests.torture.stream import GHOST, HAND, MARK, WITNESS, Sent, Step, Tick
+from tests.torture.steps import GHOST, HAND, MARK, WITNESS, Chunk, Sent, Step, number_of
 
 
 class Violation(NamedTuple):
@@ -54,12 +54,19 @@ def check(history: History) -> list[Violation]:
 
 def took_effect(events: Iterable[Mapping[str, Any]]) -> list[int]:
     """The numbers of the batches that took effect, in order, as often as they did."""
-    moves = (e["to"] for e in events if e["event"] == "address.moved" and e["address"] == WITNESS)
-    return [int(to.removeprefix(MARK)) for to in moves if to.startswith(MARK)]
+    out: list[int] = []
+    for to in _moves(events):
+        if to.startswith(MARK):
+            out.append(number_of(to, out[-1] + 1 if out else 0))
+    return out
+
+
+def _moves(events: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [e["to"] for e in events if e.get("event") == "address.moved" and e["address"] == WITNESS]
 
 
 def _ledger(history: History) -> Iterator[Violation]:
-    moves = [e["to"] for e in history.events if e["event"] == "address.moved" and e["address"] == WITNESS]
+    moves = _moves(history.events)
     for n, to in enumerate(moves):  # out of the hand, and back into it
         if (to == HAND) == (n % 2 == 0):
             yield Violation("halves", f"move {n} of the witness is to {to}: a batch took effect by halves")
@@ -93,15 +100,18 @@ def _ledger(history: History) -> Iterator[Violation]:
 
 def _answers(history: History) -> Iterator[Violation]:
     expected = World(history.start).steps(history.steps).answers
+    syncs = {s.sync for s in history.steps if isinstance(s, Chunk)}
     refused = {s.name for s in history.steps if isinstance(s, Sent) and s.number < 0}  # and so each time anew
     first: Counter[str] = Counter()
     heard: set[str] = set()
     for answer in history.answers:
         name = answer.get("id")
+        heard.add(str(name))
+        if name in syncs and answer.get("sync") == name:
+            continue  # the answer to a chunk; that to the whole is among the events
         if not isinstance(name, str) or name not in expected:
             yield Violation("answer", f"{name} was never sent, and is answered")
             continue
-        heard.add(name)
         first[name] += not answer["duplicate"] and name not in refused
         wanted, got = _comparable(expected[name], answer["duplicate"]), _comparable(answer, answer["duplicate"])
         if wanted != got:
@@ -109,7 +119,7 @@ def _answers(history: History) -> Iterator[Violation]:
     for name, n in first.items():
         if n > 1:
             yield Violation("twice", f"{name} was answered {n} times as if it had not been seen before")
-    for name in expected if history.complete else ():
+    for name in [*expected, *sorted(syncs)] if history.complete else ():
         if name not in heard:
             yield Violation("answer", f"{name} was never answered")
 
@@ -142,7 +152,7 @@ def _rest(history: History) -> Iterator[Violation]:
     """Behind a crash the clock may have been moved or not, when that was all that came behind the last batch."""
     problems: list[Violation] = []
     for world in _possible(history):
-        problems = [*_events(history, world), *_state(history, world)]
+        problems = [*_snapshots(history, world), *_events(history, world), *_state(history, world)]
         if not problems:
             return
     yield from problems
@@ -157,10 +167,23 @@ def _possible(history: History) -> Iterator[World]:
     for step in history.steps:
         if isinstance(step, Sent) and step.number >= 0 and step.number not in left:
             break
-        if isinstance(step, Tick):
+        if not isinstance(step, Sent):
             yield world
         world.step(step)
     yield world
+
+
+def _snapshots(history: History, world: World) -> Iterator[Violation]:
+    """Each complete snapshot is answered once, with the digest of a state that there was while it was carried out."""
+    finals: dict[str, list[str]] = {name: [] for name in world.snapshots}
+    for e in history.events:
+        if "counts" in e:
+            finals.setdefault(e["sync"], []).append(e["hash"])
+    for name, hashes in finals.items():
+        if len(hashes) != 1:
+            yield Violation("lost" if not hashes else "twice", f"snapshot {name} was finished {len(hashes)} times")
+        elif hashes[0] not in world.snapshots.get(name, ()):
+            yield Violation("state", f"snapshot {name} was finished in a state with the digest {hashes[0]}")
 
 
 def _events(history: History, world: World) -> Iterator[Violation]:
@@ -172,7 +195,7 @@ def _events(history: History, world: World) -> Iterator[Violation]:
 def _by_subject(events: Iterable[Mapping[str, Any]]) -> dict[str, list[tuple[str, ...]]]:
     out: dict[str, list[tuple[str, ...]]] = {}
     for e in events:
-        if e["event"] not in {"address.moved", "trust.ended", "resync.wanted"}:
+        if e.get("event") not in {"address.moved", "trust.ended", "resync.wanted"}:
             continue
         told = tuple(str(e[k]) for k in ("event", "from", "to", "outcome", "epoch", "expected", "got") if k in e)
         subject = str(e.get("address") or e.get("sub") or (e.get("issuer"), e.get("stream")))

@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+from edged import replacement
 from edged.errors import StoreError
 from tests.torture import history
 from tests.torture.faults import ANYWHERE, LINE, Faults, Killed, sqlite
@@ -17,7 +19,8 @@ from tests.torture.model import World
 from tests.torture.mortal import Mortal, ram
 from tests.torture.postbox import Postbox
 from tests.torture.report import Report
-from tests.torture.stream import Sent, Stream, Tick
+from tests.torture.steps import Message, Settle, Tick
+from tests.torture.stream import Stream
 from tests.unit.core import START
 
 EPISODE = 250
@@ -26,7 +29,7 @@ PATIENCE = 6
 """Groups of messages after which a point that nobody passes is given up."""
 
 
-Serve = Callable[[Mortal, list[Sent]], list[dict[str, Any]]]
+Serve = Callable[[Mortal, list[Message]], list[dict[str, Any]]]
 
 
 class Episode:
@@ -36,10 +39,12 @@ class Episode:
     one that acknowledges before it has done anything.
     """
 
-    def __init__(self, seed: int, kills: int, *, serve: Serve = Mortal.serve, early: bool = False) -> None:
+    def __init__(
+        self, seed: int, kills: int, *, serve: Serve = Mortal.serve, early: bool = False, snapshots: bool = False
+    ) -> None:
         self.seed, self.kills, self._serve, self._early = seed, kills, serve, early
         self.rng = random.Random(f"kills {seed}")
-        self.stream = Stream(seed, START)
+        self.stream = Stream(seed, START, snapshots=snapshots, ghosts=not snapshots)
         self.box = Postbox(self.stream, self.rng)
         self.folder = ram()
         self.lives = 0
@@ -52,13 +57,14 @@ class Episode:
         """Live, die, live again; then let everything come to an end, and judge."""
         pragmas = {"wal_autocheckpoint": self.rng.choice((15, 60, 250, 4000))}
         try:
-            with sqlite(self.faults, pragmas):
+            with sqlite(self.faults, pragmas), mock.patch.object(replacement, "STEP", self.rng.choice((3, 9, 25))):
                 for _ in range(self.kills):
                     self._life()
                 self.box.closed = True
                 self.core.start()
                 while self._group():
                     pass
+                self.core.finish_snapshot()
                 self._judge()
         finally:
             self.faults.revive()
@@ -129,9 +135,9 @@ class Episode:
         if step is None:
             return False
         self.faults.at("a message came")
-        if isinstance(step, Tick):
-            self.core.tick(step.now)
-            self.box.tick_done()
+        if isinstance(step, Tick | Settle):
+            self.core.pause(step)
+            self.box.passed()
             return True
         if self._early:
             self._acknowledge(step)
@@ -143,9 +149,10 @@ class Episode:
         self._look_into_the_kernel()
         if not self._early:
             self._acknowledge(step)
+        self.core.walk(self.rng.choice((0, 0, 1, 1, 2, 9)))
         return True
 
-    def _served(self, group: list[Sent]) -> list[dict[str, Any]]:
+    def _served(self, group: list[Message]) -> list[dict[str, Any]]:
         self._disturb()
         while True:
             try:
@@ -156,7 +163,7 @@ class Episode:
             self.core.kernel.failures, self.faults.refusals = [], []
             return answers
 
-    def _acknowledge(self, group: list[Sent]) -> None:
+    def _acknowledge(self, group: list[Message]) -> None:
         for _ in group:
             self.faults.at("before PUBACK")
             self.box.acknowledge()
@@ -179,6 +186,8 @@ class Episode:
         while self.modelled < self.box.position:
             self.world.step(self.box.steps[self.modelled])
             self.modelled += 1
+        if self.core.snapshot_under_way:
+            return  # what it will change is not yet changed
         wanted, got = self.world.in_kernel(), self.core.restrictions()
         if wanted != got and not self.violations:
             wrong = sorted(a for a in {**wanted, **got} if wanted.get(a) != got.get(a))

@@ -11,55 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.torture.stream import DEBTS, Command, Sent, Step, Tick
+from tests.torture.steps import DEBTS, Chunk, Command, Sent, Settle, Step, Tick
+from tests.torture.subscriber import WHOLE, Reason, Subscriber
 
-LEVEL = {"notice": 1, "debt_partial": 2, "debt": 3, "operator": 3}
-WORDS = ("open", "notice", "reduced", "walled", "blocked")
 STATUSES = ("applied", "unchanged", "deferred", "rejected", "held")
-WHOLE = "*"
 LISTED = 50
 """A larger batch is answered with what was not applied only (contract §1)."""
 
 
 class No(Exception):
     """A command refused, with the code."""
-
-
-@dataclass
-class Reason:
-    invoices: list[str]
-    ref: str | None
-
-
-@dataclass
-class Subscriber:
-    rev: int = -1
-    reasons: dict[str, Reason] = field(default_factory=dict)
-    settled: set[str] = field(default_factory=set)
-    spent: dict[str, int] = field(default_factory=dict)
-    promise: tuple[int, tuple[str, ...]] | None = None
-    breached: bool = False
-
-    def debts(self) -> dict[str, Reason]:
-        return {n: r for n, r in self.reasons.items() if n in DEBTS}
-
-    def waived(self, name: str, now: int) -> bool:
-        if self.promise is None or self.promise[0] <= now or name not in DEBTS:
-            return False
-        named = self.promise[1]
-        return not named or (set(self.reasons[name].invoices) or {WHOLE}) <= set(named)
-
-    def level(self, now: int) -> int:
-        return max((LEVEL[n] for n in self.reasons if not self.waived(n, now)), default=0)
-
-    def sets(self, now: int) -> list[str]:
-        """The kernel sets in which each of its addresses must be."""
-        base, level = max((LEVEL[n] for n in self.reasons), default=0), self.level(now)
-        out = ["restricted"] if base else []
-        out += ["reduced_down", "reduced_up"] if base == 2 or (level < base and level == 2) else []
-        out += {1: ["notice"], 2: ["reduced"]}.get(base, [])
-        out += [("waived", "waived_notice", "waived_reduced")[level]] if level < base else []
-        return sorted(out)
 
 
 @dataclass
@@ -75,12 +36,25 @@ class World:
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     """By batch id: summary and results as the contract gives them, without words for people."""
 
+    snapshots: dict[str, set[str]] = field(default_factory=dict)
+    """Snapshots that are complete -> digests of the states in which they may have been finished."""
+    _parts: dict[int, Chunk] = field(default_factory=dict)
+    """Of the snapshot that is being gathered."""
+    _last: str = ""
+    """The snapshot that is being carried out."""
+
     def step(self, step: Step) -> None:
         """Carry out what comes next; a batch that was carried out before changes nothing."""
         if isinstance(step, Tick):
             self._tick(step.now)
+        elif isinstance(step, Chunk):
+            self._chunk(step)
+        elif isinstance(step, Settle):
+            self._last = ""
         elif step.name not in self.answers:
             self.answers[step.name] = self._batch(step)
+        if self._last:
+            self.snapshots[self._last].add(self.digest())
 
     def steps(self, steps: Sequence[Step]) -> World:
         for step in steps:
@@ -128,6 +102,48 @@ class World:
         about = {"issuer": batch.issuer, "stream": batch.source, "epoch": batch.epoch}
         self.events.append({"event": "resync.wanted", **about, **gap})
         return gap
+
+    # -- snapshots -------------------------------------------------------------------------------------------
+
+    def _chunk(self, chunk: Chunk) -> None:
+        if chunk.sync in self.snapshots:
+            return
+        if any(c.sync != chunk.sync for c in self._parts.values()):
+            self._parts = {}
+        self._parts[chunk.part] = chunk
+        if len(self._parts) < chunk.parts:
+            return
+        self.snapshots[chunk.sync], self._last = set(), chunk.sync
+        named: dict[str, list[Command]] = {}
+        for part in sorted(self._parts):
+            for command in self._parts[part].commands:
+                named.setdefault(command["sub"], []).append(command)
+        self._parts = {}
+        self._replace(named)
+
+    def _replace(self, named: Mapping[str, list[Command]]) -> None:
+        """Bindings and debts are those of the snapshot; no event tells of an address that moved."""
+        events, self.events = self.events, []
+        self.holder = {}
+        for name, commands in named.items():
+            for command in commands:
+                if command["op"] == "bind":
+                    self._bind(command, self.subs.setdefault(name, Subscriber()))
+        self.events = events
+        for name, commands in named.items():
+            blocks = [c for c in commands if c["op"] == "block"]
+            for command in blocks:
+                self._block(command, self.subs[name])
+            self._release(name, set(DEBTS) - {c["reason"] for c in blocks})
+        for name in self.subs.keys() - named.keys():
+            self._release(name, set(DEBTS))
+
+    def _release(self, name: str, reasons: set[str]) -> None:
+        sub = self.subs[name]
+        if reasons & sub.reasons.keys():
+            sub.reasons = {n: r for n, r in sub.reasons.items() if n not in reasons}
+            if not sub.debts():
+                self._promise_ends(name, sub, "released")
 
     # -- commands --------------------------------------------------------------------------------------------
 
@@ -262,17 +278,7 @@ class World:
         sub = self.subs.get(name)
         if sub is None:
             return None
-        running = sub.promise if sub.promise and sub.promise[0] > self.now else None
-        return {
-            "level": WORDS[sub.level(self.now)],
-            "rev": sub.rev if sub.rev >= 0 else None,
-            "reasons": {
-                n: (r.ref, sorted((i, sub.spent.get(i, 0)) for i in r.invoices)) for n, r in sub.reasons.items()
-            },
-            "promise": (running[0], sorted(running[1])) if running else None,
-            "breached": sub.breached,
-            "addresses": {a: sub.sets(self.now) for a in sorted(self.held(name))},
-        }
+        return sub.told(self.now) | {"addresses": {a: sub.sets(self.now) for a in sorted(self.held(name))}}
 
     def in_kernel(self) -> dict[str, list[str]]:
         """Every address that must be in some set, with those sets."""
@@ -282,10 +288,6 @@ class World:
     def digest(self) -> str:
         """The ``hash`` of the state document, as docs/protocol.md defines it."""
         facts: list[tuple[str, ...]] = [("a", name, address) for address, name in self.holder.items()]
-        facts += [
-            ("r", name, reason, str(LEVEL[reason]), "0", *sorted(r.invoices))
-            for name, sub in self.subs.items()
-            for reason, r in sub.reasons.items()
-        ]
+        facts += [fact for name, sub in self.subs.items() for fact in sub.facts(name)]
         numbers = (hashlib.sha256("\x1f".join(fact).encode()).digest()[:8] for fact in facts)
         return f"{sum(int.from_bytes(n) for n in numbers) % (1 << 64):016x}"

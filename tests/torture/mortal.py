@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from edged.domain.address import words
 from edged.domain.rejection import Rejected
+from edged.errors import StoreError
 from edged.intake import Incoming
 from tests.torture.faults import Faults, MortalKernel
-from tests.torture.stream import HAND, SUBSCRIBERS, Sent
+from tests.torture.steps import HAND, SUBSCRIBERS, Message, Pause, Tick
 from tests.unit.core import Core
 
 
@@ -27,25 +29,70 @@ class Mortal(Core):
 
     def __init__(self, directory: Path, faults: Faults | None = None) -> None:
         self._built = False
+        self._walk: Iterator[None] | None = None
         super().__init__(directory)
         self._built = True
         self.kernel = MortalKernel(lambda: self.now)
         self.kernel.faults = faults
 
     def start(self) -> None:
+        self._walk = None
         if self._built:
             super().start()
 
-    def serve(self, group: list[Sent]) -> list[dict[str, Any]]:
+    def refill(self) -> None:
+        """As the keeper does it: not in the middle of a snapshot, where there is a table."""
+        if self.snapshot_under_way and self.kernel.table() is not None:
+            self.finish_snapshot()
+        else:
+            super().refill()
+
+    @property
+    def snapshot_under_way(self) -> bool:
+        """Whether a snapshot is complete and not yet in force and answered."""
+        return self.pipeline.gathering.ready is not None
+
+    def walk(self, steps: int) -> None:
+        """Some steps of a snapshot that is complete; behind the last one the kernel is filled and it is answered."""
+        for _ in range(steps):
+            if not self.snapshot_under_way:
+                return
+            try:
+                self._walk = self._walk or self.begin_snapshot()
+                if next(self._walk, self) is not self:
+                    continue
+            except StoreError:  # a full disk: from the beginning, as the keeper does
+                self._walk = None
+                continue
+            self._walk = None
+            super().refill()
+            self._finish()
+
+    def _finish(self) -> None:
+        while True:
+            try:
+                return self.replacement.finish()
+            except StoreError:
+                continue
+
+    def finish_snapshot(self) -> None:
+        """All of them."""
+        while self.snapshot_under_way:
+            self.walk(100)
+
+    def serve(self, group: list[Message]) -> list[dict[str, Any]]:
         """The answers to a group of messages, once the kernel has it."""
         outcome = self.pipeline.process([Incoming(s.payload, s.source) for s in group])
         if not outcome.enforced:
             self.refill()
         return [a.document for a in outcome.answers]
 
-    def tick(self, now: int) -> None:
-        """The clock goes forward, and all that is due is done."""
-        self.now = max(self.now, now)
+    def pause(self, step: Pause) -> None:
+        """The clock goes forward, and all that is due is done; or a snapshot comes to its end."""
+        if not isinstance(step, Tick):
+            self.finish_snapshot()
+            return
+        self.now = max(self.now, step.now)
         while self.pipeline.expire()[0]:
             if not self.enforcer.synced:
                 self.refill()

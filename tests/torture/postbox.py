@@ -6,7 +6,8 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from tests.torture.stream import Sent, Step, Stream, Tick
+from tests.torture.steps import Chunk, Message, Pause, Settle, Step, Tick
+from tests.torture.stream import Stream
 
 
 class Postbox:
@@ -44,16 +45,21 @@ class Postbox:
         """All that was sent."""
         return self._stream.steps
 
-    def take(self, most: int) -> list[Sent] | Tick | None:
-        """What comes next: up to ``most`` batches, or a tick, or None when the closed box is empty."""
-        taken: list[Sent] = []
+    def take(self, most: int) -> list[Message] | Pause | None:
+        """What comes next: up to ``most`` messages, or a pause, or None when the closed box is empty.
+
+        A chunk is the first of its group: what is in one group with a snapshot's last chunk counts as newer than it.
+        """
+        taken: list[Message] = []
         while len(taken) < most:
             if self._at == len(self.steps):
                 if self.closed:
                     break
                 self._stream.draw()
             step = self.steps[self._at]
-            if isinstance(step, Tick):
+            if isinstance(step, Chunk) and taken:
+                break
+            if isinstance(step, Tick | Settle):
                 if not taken:
                     self._go_on()
                     return step
@@ -66,8 +72,8 @@ class Postbox:
         self._at += 1
         self.furthest = max(self.furthest, self._at)
 
-    def tick_done(self) -> None:
-        """The clock was moved and what was due is done."""
+    def passed(self) -> None:
+        """The pause is over."""
         self._acknowledged = max(self._acknowledged, self._at)
 
     def answer(self, document: dict[str, Any]) -> None:
@@ -80,8 +86,8 @@ class Postbox:
         self._wire = []
 
     def acknowledge(self) -> None:
-        """PUBACK of the oldest message that waits for one, and of a tick before it."""
-        while isinstance(self.steps[self._acknowledged], Tick):
+        """PUBACK of the oldest message that waits for one, and of a pause before it."""
+        while isinstance(self.steps[self._acknowledged], Tick | Settle):
             self._acknowledged += 1
         self._acknowledged += 1
 

@@ -16,11 +16,11 @@ EACH = {"kills": kills.EPISODE, "cuts": 50, "daemons": daemons.EPISODE}
 
 
 def one_of_kills(seed: int, n: int) -> Report:
-    return kills.Episode(seed, n).run()
+    return kills.Episode(seed, n, snapshots=bool(seed % 2)).run()
 
 
 def one_of_cuts(seed: int, n: int) -> Report:
-    recording = daemon_log.record(seed) if seed % 4 == 3 else cuts.record(seed)
+    recording = daemon_log.record(seed) if seed % 4 == 3 else cuts.record(seed, snapshots=bool(seed % 2))
     return cuts.cut(recording, n)
 
 

@@ -14,54 +14,43 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from edged.domain.model import rfc3339
+from tests.torture.model import World
+from tests.torture.snapshots import Draft
+from tests.torture.steps import (
+    ADDRESSES,
+    DEBTS,
+    GHOST,
+    GHOST_ADDRESSES,
+    HAND,
+    SUBSCRIBERS,
+    WITNESS,
+    Command,
+    Sent,
+    Settle,
+    Step,
+    Tick,
+    mark,
+)
 
-WITNESS, HAND, MARK, GHOST = "100.127.0.1", "hand", "mark-", "ghost-"
-SUBSCRIBERS = tuple(f"C-{n}" for n in range(7))
-ADDRESSES = (*(f"100.64.0.{n}" for n in range(10, 16)), "2001:db8:0:100::/56", "2001:db8:0:242::/64")
-GHOST_ADDRESSES = ("100.64.7.1", "100.64.7.2")
-DEBTS = ("notice", "debt_partial", "debt")
 HOUR = 3_600_000
-
-Command = dict[str, Any]
-
-
-class Sent(NamedTuple):
-    """A batch as it was sent; a repeated one is the same value again.
-
-    ``number`` counts batches from 0, and is -1 for one that must be refused because its ``seq`` is old.
-    """
-
-    number: int
-    name: str
-    commands: tuple[Command, ...]
-    payload: bytes = b""
-    issuer: str = "erp"
-    source: str = "gw/gw1/cmd"
-    epoch: str = ""
-    seq: int = 0
-    """0: not numbered."""
-
-
-class Tick(NamedTuple):
-    """The clock goes to ``now`` (Unix ms) and all that is due is carried out, before anything later is delivered."""
-
-    now: int
-
-
-Step = Sent | Tick
 
 
 @dataclass
 class Stream:
-    """Steps without end, the same for the same seed. ``ticks``: whether the clock is ours to move."""
+    """Steps without end, the same for the same seed.
+
+    ``ticks``: whether the clock is ours to move. ``ghosts`` or ``snapshots``: a ghost's forgetting and a snapshot in
+    one stream would need a model that knows more of both.
+    """
 
     seed: int
     start: int
     ticks: bool = True
     ghosts: bool = True
+    snapshots: bool = False
     sources: tuple[str, ...] = ("gw/gw1/cmd", "group/all/cmd")
     seal: Callable[[dict[str, Any]], bytes] = lambda document: json.dumps(document).encode()
     """Makes the payload of a batch."""
@@ -81,6 +70,11 @@ class Stream:
         self._numbering: dict[tuple[str, str], tuple[int, int]] = {}
         """(issuer, channel) -> (epoch, seq)."""
         self._ghost: list[str] = []
+        self._world = World(self.start)
+        self._planned: list[Step | None] = []
+        """What comes next of a snapshot; None stands for any batch."""
+        self._busy: Draft | None = None
+        """The snapshot that is being carried out."""
 
     def __iter__(self) -> Iterator[Step]:
         while True:
@@ -95,9 +89,13 @@ class Stream:
     def draw(self) -> Step:
         """The next step, remembered in ``steps``."""
         self.steps.append(self._step())
+        if self.snapshots:
+            self._world.step(self.steps[-1])
         return self.steps[-1]
 
     def _step(self) -> Step:
+        if self._planned:
+            return self._next_planned()
         chance = self._rng.random()
         if self.ticks and self.steps and chance < 0.03:
             self._now += self._rng.choice((60_000, HOUR, 30 * HOUR))
@@ -105,7 +103,31 @@ class Stream:
         old = [s for s in self.steps[-60:] if isinstance(s, Sent)]
         if old and chance < 0.08:
             return self._rng.choice(old)
+        if self.snapshots and chance > 0.96:
+            self._plan()
+            return self._next_planned()
         return self._batch()
+
+    def _plan(self) -> None:
+        """A snapshot; before it perhaps one that is never completed, behind it some batches while it is carried out."""
+        if self._rng.random() < 0.2:
+            self._planned += self._draft().chunks(self.seal)[:-1]
+        draft = self._draft()
+        self._planned += [*draft.chunks(self.seal), *[None] * self._rng.randint(0, 5), Settle(draft.name)]
+        self._busy = draft
+
+    def _draft(self) -> Draft:
+        return Draft(f"{self.name}{self.seed}-s{self._next()}", self._world, self._rng, self._next)
+
+    def _next(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    def _next_planned(self) -> Step:
+        step = self._planned.pop(0)
+        if isinstance(step, Settle):
+            self._busy = None
+        return step or self._batch()
 
     def _batch(self) -> Sent:
         size = self._rng.choice((1, 1, 2, 3, 5, 8) if self._rng.random() < 0.97 else (55,))
@@ -117,7 +139,7 @@ class Stream:
         commands = (
             {"op": "bind", "sub": HAND, "addresses": [WITNESS]},
             *middle,
-            {"op": "bind", "sub": f"{MARK}{number}", "addresses": [WITNESS]},
+            {"op": "bind", "sub": mark(number), "addresses": [WITNESS]},
         )
         self._names += 1
         name = f"{self.name}{self.seed}-{self._names}"
@@ -141,14 +163,20 @@ class Stream:
             return self._of_a_ghost()
         if chance < 0.07:
             return [self._rng.choice(({"op": "dance", "sub": "C-1"}, {"op": "block", "sub": "C-1"}))]
-        return [self._numbered(self._plain(self._rng.choice(SUBSCRIBERS)))]
+        return [self._numbered(self._plain(self._rng.choice(self._free(SUBSCRIBERS))))]
+
+    def _free(self, names: tuple[str, ...]) -> list[str]:
+        """Those that no snapshot under way is about to change."""
+        taken = {*self._busy.changed, *self._busy.addresses} if self._busy else set()
+        return [n for n in names if n not in taken]
 
     def _plain(self, sub: str) -> Command:
         rng = self._rng
         op = rng.choices(("bind", "unbind", "block", "unblock", "paid", "trust", "untrust"), (5, 1, 9, 4, 3, 6, 1))[0]
         match op:
             case "bind":
-                addresses = rng.sample(ADDRESSES, rng.choice((0, 1, 1, 2, 3)))
+                mine = self._free(ADDRESSES)
+                addresses = rng.sample(mine, min(rng.choice((0, 1, 1, 2, 3)), len(mine)))
                 return {"op": op, "sub": sub, "addresses": addresses, "replace": rng.random() < 0.5}
             case "block":
                 return self._block(sub)
@@ -164,7 +192,7 @@ class Stream:
                 return {"op": op, "sub": sub}
 
     def _block(self, sub: str) -> Command:
-        self._serial += 1
+        self._next()
         command = {"op": "block", "sub": sub, "ref": f"T-{self._serial}"}
         if self._rng.random() < 0.25:
             return {**command, "reason": "operator"}
@@ -187,7 +215,7 @@ class Stream:
         """A subscriber who is forgotten soon: that has a path of its own through the store."""
         if self._ghost and self._rng.random() < 0.7:
             return [{"op": "forget", "sub": self._ghost.pop()}]
-        self._serial += 1
+        self._next()
         sub = f"{GHOST}{self._serial}"
         self._ghost.append(sub)
         return [

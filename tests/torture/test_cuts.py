@@ -12,9 +12,10 @@ from tests.torture.disk import Disk, File
 from tests.torture.writelog import Create, Said, Sync, Truncate, Unlink, Write, read
 
 
-def test_nothing_answered_is_lost_in_a_power_cut() -> None:
-    recording = cuts.record(1, batches=40)
-    report = cuts.cut(recording, 30)
+@pytest.mark.parametrize("snapshots", [False, True])
+def test_nothing_answered_is_lost_in_a_power_cut(snapshots: bool) -> None:
+    recording = cuts.record(1, batches=60 if snapshots else 40, snapshots=snapshots)
+    report = cuts.cut(recording, 20)
     assert report.violations == []
     assert report.answers > 30
 

@@ -11,7 +11,8 @@ import pytest
 from edged.domain.model import rfc3339
 from tests.torture.history import History, check, took_effect
 from tests.torture.model import World
-from tests.torture.stream import HAND, MARK, SUBSCRIBERS, WITNESS, Command, Sent, Step, Stream
+from tests.torture.steps import HAND, MARK, SUBSCRIBERS, WITNESS, Command, Sent, Step
+from tests.torture.stream import Stream
 
 START = 1_790_000_000_000
 UNTIL = rfc3339(START + 3_600_000)
