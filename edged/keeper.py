@@ -194,6 +194,10 @@ class Keeper:
             self.note("store", e)
             await asyncio.sleep(LAST_PAUSE / 5)
             return
+        except Exception as e:  # noqa: BLE001  it must neither end the daemon nor come again for ever
+            replacement.fault = "edged could not carry this out; its log says more, please report it"
+            self.note("snapshot", f"{type(e).__name__}: given up half-way; the traceback is in the debug log")
+            _log.debug("the snapshot that was given up", exc_info=True)
         finally:
             self._walked.set()
         before = self.resyncs

@@ -21,6 +21,8 @@ class Replacement:
     def __init__(self, pipeline: Pipeline, staged: Staged) -> None:
         self.staged = staged
         self._pipeline = pipeline
+        self.fault = ""
+        """What a fault of ours, on which the walk was given up, is called in the answer."""
         self._received = pipeline.clock()
         settings = pipeline.settings
         source = f"gw/{settings.gateway}/cmd"
@@ -60,6 +62,9 @@ class Replacement:
         self._pipeline.last_batch = self.staged.sync
 
     def _document(self, tally: Tally, now: int) -> dict[str, Any]:
+        if self.fault:
+            tally.summary["rejected"] += 1
+            tally.results.append({"i": 0, "sub": None, "status": "rejected", "code": "malformed", "detail": self.fault})
         counts = {n: getattr(tally, n) for n in ("subscribers", "added", "changed", "removed", "kept")}
         return {
             "v": 1,

@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from edged.errors import StoreError
 from edged.intake import Incoming
 from edged.keeper import Keeper
 from edged.nft.routing import Steering
+from edged.snapshot import Walk
 from edged.vigil import Vigil
 from tests.unit.core import Core
 
@@ -142,3 +144,92 @@ async def test_what_a_snapshot_has_written_and_the_kernel_has_not_yet_is_no_drif
         await Vigil(keeper)._read_back()
         assert keeper.in_sync.is_set()
     assert core.events() == []
+
+
+def chunk(part: int, parts: int, *commands: object) -> Incoming:
+    document = {"v": 1, "sync": "s1", "part": part, "parts": parts, "commands": commands}
+    return Incoming(json.dumps(document).encode())
+
+
+async def until_answered(core: Core, keeper: Keeper) -> dict[str, Any]:
+    while True:
+        await keeper.told.wait()
+        keeper.told.clear()
+        if found := [e for e in core.events() if "counts" in e]:
+            return found[0]
+
+
+@asynccontextmanager
+async def replacing(core: Core) -> AsyncIterator[Keeper]:
+    async with keeping(core) as keeper:
+        task = asyncio.create_task(keeper.run_snapshots())
+        await keeper.in_sync.wait()
+        try:
+            yield keeper
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def test_a_snapshot_is_answered_once_the_kernel_has_it(core: Core) -> None:
+    async with replacing(core) as keeper:
+        core.kernel.failures = [0, errno.EBUSY]
+        bind = {"op": "bind", "sub": "C-1", "addresses": ["100.64.0.10"]}
+        first = await keeper.process([chunk(2, 2, {"op": "block", "sub": "C-1", "reason": "debt"})])
+        assert first.answers[0].document["missing"] == 1
+        await keeper.process([chunk(1, 2, bind)])
+        answer = await until_answered(core, keeper)
+        assert answer["counts"]["subscribers"] == 1
+        assert core.enforcer.truth(KEY) == {"restricted": 0}
+        assert not core.enforcer.loose
+        assert core.pipeline.gathering.ready is None
+
+
+async def test_a_snapshot_that_meets_a_fault_of_ours_is_given_up(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with replacing(core) as keeper:
+        monkeypatch.setattr(Walk, "_put", lambda *_, **__: 1 / 0)
+        await keeper.process([chunk(1, 1, {"op": "block", "sub": "C-1", "reason": "debt"})])
+        answer = await until_answered(core, keeper)
+        assert answer["summary"]["rejected"] == 1
+        assert [e["where"] for e in keeper.errors] == ["snapshot"]
+        monkeypatch.undo()
+        await keeper.process([BLOCK])
+        assert core.enforcer.truth(KEY) == {"restricted": 0}
+
+
+async def test_a_snapshot_waits_for_a_store_that_refuses(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edged.keeper.LAST_PAUSE", 0.05)
+    commit, refusals = core.store.commit, iter([None, StoreError("disk full"), None, StoreError("disk full")])
+
+    def refusing(*args: object, **options: object) -> None:
+        if refusal := next(refusals, None):
+            raise refusal
+        commit(*args, **options)  # type: ignore[arg-type]
+
+    async with replacing(core) as keeper:
+        monkeypatch.setattr(core.store, "commit", refusing)
+        await keeper.process([chunk(1, 1, {"op": "block", "sub": "100.64.0.10", "reason": "debt"})])
+        answer = await until_answered(core, keeper)
+        assert answer["summary"]["rejected"] == 0
+        assert core.enforcer.truth(KEY) == {"restricted": 0}
+        assert [e["text"] for e in keeper.errors] == ["disk full"]
+
+
+async def test_no_refill_shows_half_a_snapshot(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with replacing(core) as keeper:
+        await keeper.process([BLOCK])
+        resyncs, seen = keeper.resyncs, []
+        put = Walk._put
+
+        def watched(self: Walk, *args: Any, **options: Any) -> None:
+            keeper.want("growth")
+            seen.append(keeper.resyncs)
+            put(self, *args, **options)
+
+        monkeypatch.setattr(Walk, "_put", watched)
+        monkeypatch.setattr("edged.replacement.STEP", 1)
+        blocks = [{"op": "block", "sub": f"100.64.1.{n}", "reason": "debt"} for n in range(1, 9)]
+        await keeper.process([chunk(1, 1, *blocks)])
+        await until_answered(core, keeper)
+        assert seen == [resyncs] * len(blocks)
+        assert core.enforcer.truth(KEY) == {}
