@@ -20,7 +20,7 @@ from tests.gateway import TOPICS
 
 ADDRESS = "100.64.9.9"
 WINDOW = 8
-AGAIN_SECONDS = 1.0
+AGAIN_SECONDS = 0.5
 
 
 class Stream:

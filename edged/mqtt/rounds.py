@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 RETURN_SECONDS, LONGEST_RETURN_SECONDS = 60.0, 3600.0  # between two tries of the preferred brokers
 LASTING_SECONDS = 600.0  # a broker that we returned to and that held so long was worth it
 FIRST_LOOK_SECONDS, LOOK_SECONDS = 5.0, 600.0
-MARK_SECONDS = 30.0  # a bridge that was cut is given so long to come back
+MARK_SECONDS, MARK_AGAIN_SECONDS = 30.0, 1.0  # a bridge that was cut is given so long to come back
 
 
 class Rounds:
@@ -139,13 +139,17 @@ class Rounds:
     async def _passed_on(self, other: Link, link: Link) -> bool:
         """Whether a mark published on ``other`` came back on ``link``; all before it is done then."""
         self._mark, self._back = secrets.token_bytes(8), {link: asyncio.Event(), other: asyncio.Event()}
-        await other.publish([Outbound(other.echo, self._mark)])
-        try:
-            async with asyncio.timeout(MARK_SECONDS):
-                await self._back[link].wait()
-        except TimeoutError:
-            return False
-        return True
+        end = time.monotonic() + MARK_SECONDS
+        while time.monotonic() < end:
+            # Again and again: before the bridge has subscribed, nobody takes it.
+            await other.publish([Outbound(other.echo, self._mark)])
+            try:
+                async with asyncio.timeout(MARK_AGAIN_SECONDS):
+                    await self._back[link].wait()
+            except TimeoutError:
+                continue
+            return True
+        return False
 
     def _heard(self, link: Link, mark: bytes) -> None:
         if mark == self._mark and link in self._back:

@@ -26,8 +26,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trouble, "LAST_DELAY", 0.4)
     monkeypatch.setattr(rounds, "RETURN_SECONDS", 0.5)
     monkeypatch.setattr(rounds, "FIRST_LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(rounds, "LOOK_SECONDS", 1.0)
-    monkeypatch.setattr(rounds, "MARK_SECONDS", 5.0)
+    monkeypatch.setattr(rounds, "LOOK_SECONDS", 0.4)
+    monkeypatch.setattr(rounds, "MARK_SECONDS", 10.0)
+    monkeypatch.setattr(rounds, "MARK_AGAIN_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -47,13 +48,16 @@ def at(broker: Broker) -> str:
     return f"127.0.0.1:{broker.port}"
 
 
+def names(erp: Stream) -> list[str]:
+    return [erp.name(number) for number in range(1, erp.sent + 1)]
+
+
 def check(gateway: Gateway, erp: Stream) -> None:
     """The history: every batch once and in order, each answer says so, the end is the last batch's."""
-    names = [erp.name(number) for number in range(1, erp.sent + 1)]
-    assert gateway.first == names
+    assert gateway.first == names(erp)
     moves = [(e["from"], e["to"]) for _, e in sorted(gateway.events.items()) if e["event"] == "address.moved"]
     assert moves == [(f"S{n}", f"S{n + 1}") for n in range(1, erp.sent)]
-    for name in names:
+    for name in names(erp):
         for answer in erp.answers["gw1"][name]:
             assert answer["summary"]["applied"] == 2, answer
             assert "gap" not in answer
@@ -62,7 +66,7 @@ def check(gateway: Gateway, erp: Stream) -> None:
 
 
 async def told(gateway: Gateway, erp: Stream) -> None:
-    await until(lambda: len(gateway.events) >= erp.sent - 1, "all events")
+    await until(lambda: len(gateway.events) >= erp.sent - 1 or gateway.first != names(erp), "all events")
 
 
 @pytest.mark.parametrize("erp_at", [0, 1], ids=["the sender at the first", "the sender at the second"])
@@ -287,9 +291,9 @@ async def test_a_stream_through_a_network_that(tmp_path: Path, meddle: Meddle, d
         ):
             await until(lambda: gateway.broker, "the broker")
             way.meddle = meddle
-            await erp.send(120)
+            await erp.send(100)
             way.meddle = leave
-            assert way.did[done] >= 3, way.did
+            assert way.did[done] >= 2, way.did
             await told(gateway, erp)
             check(gateway, erp)
             assert erp.events == gateway.events
@@ -328,8 +332,8 @@ async def test_two_bridged_brokers_behind_networks_that_cut_and_repeat(
     ):
         await until(lambda: gateway.broker, "a broker")
         one.meddle, two.meddle = cut_every(30), twice(Act.COPY)
-        await erp.send(150)
+        await erp.send(80)
         one.meddle = two.meddle = leave
-        assert one.did["cut"] >= 2
+        assert one.did["cut"]
         await told(gateway, erp)
         check(gateway, erp)

@@ -35,6 +35,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(link, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(rounds, "RETURN_SECONDS", 0.4)
     monkeypatch.setattr(rounds, "MARK_SECONDS", 0.1)
+    monkeypatch.setattr(rounds, "MARK_AGAIN_SECONDS", 0.1)
     yield
     gc.collect()
 
