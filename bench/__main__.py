@@ -20,7 +20,7 @@ from typing import Any
 from . import report
 from .common import BenchError, say
 
-NAMES = ("load", "change", "forward", "redirect", "probe", "throughput", "fleet", "backlog")
+NAMES = ("load", "change", "forward", "redirect", "probe", "throughput", "snapshot", "restart", "fleet", "backlog")
 
 
 def one(name: str) -> int:
