@@ -21,6 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from edged.domain.entry import OPEN, Entry
 from edged.domain.levels import Level
 
@@ -57,7 +59,7 @@ _PLAIN = (OPEN, Entry(int(Level.WALLED)))
 """Entries that are in no set but ``restricted``."""
 
 
-class Element(NamedTuple):
+class Element(Struct, frozen=True, gc=False):
     """One set element. ``expiry`` in Unix ms (0: stays), ``policer`` the limit object's name (empty: none)."""
 
     role: str
@@ -66,7 +68,7 @@ class Element(NamedTuple):
     policer: str = ""
 
 
-class Owned(NamedTuple):
+class Owned(Struct, frozen=True, gc=False):
     """An address's subscriber number and entry."""
 
     owner: int
@@ -88,7 +90,7 @@ def policer_name(owner: int, rate: int, role: str) -> str:
 
 def elements(key: bytes, owned: Owned) -> list[Element]:
     """The elements one address needs, also those whose end has passed: when that is, only the writer can say."""
-    owner, entry = owned
+    owner, entry = owned.owner, owned.entry
     if not entry.level:
         return []
     out = [Element(RESTRICTED, key)]
