@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from edged.domain.digest import MODULUS
 
+from . import people
 from .common import BenchError
 from .mqtt import Wire
 from .rig import COMMANDS, Rig
@@ -137,3 +138,16 @@ def _answer(wire: Wire, changes: int) -> float:
     if summary.get("applied") != changes or sum(summary.values()) != changes or found["duplicate"] or "gap" in found:
         raise BenchError(f"not all of a batch was applied: {payload[:600].decode(errors='replace')}")
     return at
+
+
+def check(rig: Rig, table: Table, before: int) -> None:
+    """Raise BenchError unless all of it is in the store and in the kernel, and nothing else."""
+    walled = table.walled
+    n = int(walled.sum())
+    rig.levels({"walled": n, "open": table.members - n}, n)
+    if rig.digest() != table.digest(before):
+        raise BenchError("the digest of the desired state is not what the changes make of it")
+    texts = people.texts(np.sort(people.addresses(0, table.members)))
+    step = max(1, table.members // 400)
+    some = range(0, table.members - step, step + 1)
+    rig.kernel([texts[i] for i in some if walled[i]], [texts[i] for i in some if not walled[i]][:50])

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 
-from . import people, state
-from .changes import Order, Stream, Table, pump
-from .common import MILLION, BenchError, Row, median, need, pinned, result, say
+from . import state
+from .changes import Order, Stream, Table, check, pump
+from .common import MILLION, Row, median, need, pinned, result, say
 from .rig import ANSWERS, Core, Rig
 
 BATCH, BATCHES, SINGLES, WINDOW = 1000, 60, 2000, 64
@@ -68,21 +67,8 @@ def _measure(rig: Rig, bare: Bare, end: float, members: int) -> dict[str, Any]:
             found["calibration"].append(rig.calibrate())
             rounds, longest = rounds + 1, max(longest, time.monotonic() - start)
         wire.close()
-    _check(rig, table, before)
+    check(rig, table, before)
     return _report(rig, members, found, cores)
-
-
-def _check(rig: Rig, table: Table, before: int) -> None:
-    """All of it is in the store and in the kernel, and nothing else."""
-    walled = table.walled
-    n = int(walled.sum())
-    rig.levels({"walled": n, "open": table.members - n}, n)
-    if rig.digest() != table.digest(before):
-        raise BenchError("the digest of the desired state is not what the changes make of it")
-    texts = people.texts(np.sort(people.addresses(0, table.members)))
-    step = max(1, table.members // 400)
-    some = range(0, table.members - step, step + 1)
-    rig.kernel([texts[i] for i in some if walled[i]], [texts[i] for i in some if not walled[i]][:50])
 
 
 class Bare:
