@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-from edged.domain.entry import OPEN, Entry
+from edged.domain.entry import OPEN, PLAIN, Entry
 from edged.domain.levels import Level
 
 V4_TAG = 4
@@ -53,10 +53,6 @@ ROLES = (
 )
 TIMED = frozenset({WAIVED, WAIVED_NOTICE, WAIVED_REDUCED, NOTIFIED})
 POLICED = frozenset({REDUCED_UP, REDUCED_DOWN})
-
-
-_PLAIN = (OPEN, Entry(int(Level.WALLED)))
-"""Entries that are in no set but ``restricted``."""
 
 
 class Element(Struct, frozen=True, gc=False):
@@ -146,7 +142,7 @@ def diff(turns: Mapping[bytes, Turn]) -> Change:
     new_limits: dict[str, int] = {}
     for key, (was, will) in turns.items():
         old_entry, new_entry = was.entry if was else OPEN, will.entry if will else OPEN
-        if old_entry in _PLAIN and new_entry in _PLAIN:  # nearly always; the rest says the same at greater length
+        if old_entry in PLAIN and new_entry in PLAIN:  # nearly always; the rest says the same at greater length
             if old_entry.level != new_entry.level:
                 (add if new_entry.level else remove).append(Element(RESTRICTED, key))
             continue

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import msgspec
 
-from edged.domain.entry import OPEN, Entry
+from edged.domain.entry import PLAIN, Entry
 from edged.domain.levels import Level
 from edged.domain.model import DEBT, REASONS, WHOLE, Policy, Reason, Subscriber
 from edged.domain.standing import Standing
 
-_PLAIN = {0: OPEN, int(Level.WALLED): Entry(int(Level.WALLED))}
-"""The entries of nearly everybody, made once."""
+_PLAIN = {e.level: e for e in PLAIN}
 
 
 def waives(sub: Subscriber, name: str, reason: Reason, now: int) -> bool:

@@ -21,3 +21,6 @@ class Entry(NamedTuple):
 
 
 OPEN = Entry()
+WALLED = Entry(3)
+"""The entries of nearly everybody. Where they are made they are these two, so that a quick look is enough."""
+PLAIN = (OPEN, WALLED)

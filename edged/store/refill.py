@@ -6,8 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from edged import plan
-from edged.domain.entry import Entry
-from edged.domain.levels import Level
+from edged.domain.entry import OPEN, PLAIN
 from edged.plan import V4_TAG, Owned, Run
 from edged.store import bitmap
 from edged.store.rows import entry_of, entry_text, marks, parts
@@ -86,15 +85,15 @@ def write(db: sqlite3.Connection, entries: Mapping[bytes, tuple[Owned | None, Ow
     special_come: list[tuple[bytes, int, str | None]] = []
     special_go: list[tuple[bytes]] = []
     for key, (was, will) in entries.items():
-        restricted_now = will is not None and will.entry.level > 0
-        if (was is not None and was.entry.level > 0) != restricted_now:
+        old, new = was.entry if was else OPEN, will.entry if will else OPEN
+        if (old.level > 0) != (new.level > 0):
             if key[0] == V4_TAG:
-                v4[key] = restricted_now
+                v4[key] = new.level > 0
             else:
-                (come if restricted_now else go).append((key,))
-        if will is not None and _is_special(will.entry):
-            special_come.append((key, will.owner, entry_text(will.entry)))
-        elif was is not None and _is_special(was.entry):
+                (come if new.level else go).append((key,))
+        if will is not None and new not in PLAIN:
+            special_come.append((key, will.owner, entry_text(new)))
+        elif old not in PLAIN:
             special_go.append((key,))
     if v4:
         _write_bitmaps(db, v4)
@@ -102,11 +101,6 @@ def write(db: sqlite3.Connection, entries: Mapping[bytes, tuple[Owned | None, Ow
     db.executemany("INSERT OR REPLACE INTO restricted6 VALUES (?)", come)
     db.executemany("DELETE FROM special WHERE key = ?", special_go)
     db.executemany("INSERT OR REPLACE INTO special VALUES (?,?,?)", special_come)
-
-
-def _is_special(entry: Entry) -> bool:
-    """Whether its addresses are in more than the restricted set."""
-    return entry.level > 0 and (entry.level != Level.WALLED or entry.until > 0 or entry.notified > 0)
 
 
 def _write_bitmaps(db: sqlite3.Connection, v4: Mapping[bytes, bool]) -> None:

@@ -8,14 +8,12 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from edged.domain.entry import OPEN, Entry
-from edged.domain.levels import Level
+from edged.domain.entry import OPEN, WALLED, Entry
 from edged.domain.model import Fact, Subscriber
 from edged.plan import V4_TAG, Owned
 
 _IN = 500
 """Values in one SQL list; SQLite allows more, but its statement cache likes few different lengths."""
-_WALLED = Entry(int(Level.WALLED))
 _V4_BYTES, _V6_BYTES = 5, 17
 
 _read_entry = msgspec.json.Decoder(Entry).decode
@@ -172,16 +170,16 @@ def unpack(blob: bytes) -> tuple[bytes, ...]:
 
 def entry_text(entry: Entry) -> str | None:
     """A kernel entry as the store keeps it."""
-    if not entry.level:
+    if entry is OPEN or not entry.level:
         return None
-    return "3" if entry == _WALLED else _write_json(entry).decode()
+    return "3" if entry is WALLED or entry == WALLED else _write_json(entry).decode()
 
 
 def entry_of(text: str | None) -> Entry:
     """The other way round."""
     if text is None:
         return OPEN
-    return _WALLED if text == "3" else _read_entry(text)
+    return WALLED if text == "3" else _read_entry(text)
 
 
 def read_facts(text: str | None) -> dict[str, Fact]:

@@ -52,10 +52,11 @@ class Store:
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
             self._db = db
             for pragma in (
+                "page_size=2048",  # subscribers in random order: each row is a page to log, so a small one
                 "journal_mode=WAL",
                 "synchronous=FULL",
                 "cache_size=-32768",
-                "wal_autocheckpoint=4000",
+                "wal_autocheckpoint=8000",
                 "secure_delete=ON",
             ):
                 db.execute(f"PRAGMA {pragma}")
