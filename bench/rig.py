@@ -20,14 +20,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from edged import plan
 from edged.control import ControlClient
 from edged.envelope import generate, public_text, sign
+from edged.nft.sets import element_set
+from edged.nft.socket import KernelBackend
 from tests.broker import Broker
 from tests.lab import netns
 from tests.lab.lab import edged_binary
 from tests.lab.process import Child
 
-from .common import BenchError, cores, peak_rss, pinned, sh
+from .common import BenchError, cores, inside, peak_rss, pinned
 from .mqtt import Wire
 
 GATEWAY, ISSUER = "bench", "erp"
@@ -182,18 +185,25 @@ class Rig:
             raise BenchError(f"expected {wanted} and {restricted} in the kernel, the daemon says {told}")
 
     def kernel(self, walled: Sequence[str], free: Sequence[str]) -> None:
-        """Raise BenchError unless the kernel's own set has these addresses and not those."""
-        prefix = self.space.prefix()
-        chains = sh(*prefix, "nft", "-t", "list", "table", "inet", "edged")
-        used = sorted({word for word in chains.split() if word.startswith("@restricted4_g")})
-        if len(used) != 1:
-            raise BenchError(f"the rules look at {used} where one set of restricted addresses belongs")
-        ask = (*prefix, "nft", "get", "element", "inet", "edged", used[0][1:])
-        if walled:
-            sh(*ask, f"{{ {', '.join(walled)} }}")
-        for address in free:
-            if address in sh(*ask, f"{{ {address} }}", check=False):
-                raise BenchError(f"the kernel still restricts {address}")
+        """Raise BenchError unless the kernel's own set has these addresses and not those.
+
+        Asked one by one over netlink: nft would read the whole set each time.
+        """
+        backend = KernelBackend()
+        try:
+            with inside(self.space.name):
+                found = [name for name in backend.sets() if name.startswith("restricted4_g")]
+                if len(found) != 1:
+                    raise BenchError(f"the kernel has {found} where one set of restricted addresses belongs")
+                spec = element_set(plan.RESTRICTED, plan.V4_TAG, int(found[0].removeprefix("restricted4_g")))
+                held = {a for a in (*walled, *free) if backend.holds(spec, socket.inet_aton(a)) is not None}
+        finally:
+            backend.close()
+        if held != set(walled):
+            wrong = sorted(held.symmetric_difference(walled))
+            raise BenchError(
+                f"{len(wrong)} of {len(walled) + len(free)} addresses are wrong in the kernel: {wrong[:5]}"
+            )
 
     def digest(self) -> int:
         """The digest of the desired state as the daemon has it, as a number."""

@@ -166,7 +166,7 @@ def _check(rig: Rig, told: Sent, texts: list[str], flipped: set[int], counts: di
     rig.levels({"walled": walled, "open": members - walled + 1}, walled)
     some = [n for at in range(0, members, max(200, members // 50 // 200 * 200)) for n in range(at, at + 6)]
     restricted = [n for n in some if (n % 2 == 1) != (n in flipped)]
-    rig.kernel([texts[n] for n in restricted], [texts[n] for n in some if n not in restricted][:20])
+    rig.kernel([texts[n] for n in restricted], [texts[n] for n in some if n not in restricted])
 
 
 class Guest:

@@ -1,7 +1,9 @@
-"""The benches' database is what the store itself would have made of the same subscribers."""
+"""The benches' database is what the store would have made itself, and their changes do what they are taken for."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,13 @@ from typing import Any
 import pytest
 
 from bench import people, state
+from bench.changes import Order, Table
 from edged import plan
 from edged.consequences import changes
 from edged.domain.model import Policy
 from edged.store.rows import Known, Write
 from edged.store.store import Store
+from tests.unit.core import START, Core
 
 NOW = 1_795_000_000_123
 MEMBERS = 700
@@ -47,3 +51,16 @@ def test_the_quick_way_and_the_stores_own_way_make_the_same(tmp_path: Path, kind
     slow, quick = everything(tmp_path / "slow"), everything(tmp_path / "quick")
     assert len(slow["subscriber"]) == MEMBERS
     assert quick == slow
+
+
+def test_every_change_is_applied_and_the_digest_foretold(tmp_path: Path) -> None:
+    state.fill(tmp_path, people.addresses(0, MEMBERS), state.HALF, START)
+    core, table = Core(tmp_path), Table(MEMBERS)
+    before = int(core.store.totals.hash, 16)
+    for order in (Order.table(0, MEMBERS), Order.shuffled(0, MEMBERS, seed=1), Order.shuffled(100, 300, seed=2)):
+        for numbers in itertools.islice(order.batches(100), len(order.numbers) // 100):
+            answer = core.send(*json.loads(table.commands(numbers)))
+            assert answer["summary"]["applied"] == 100
+        assert int(core.store.totals.hash, 16) == table.digest(before)
+        assert core.store.totals.levels[3] == len(core.in_kernel()["restricted4"]) == table.walled.sum()
+    core.store.close()
