@@ -202,6 +202,9 @@ class Desk:
                 "garden": {"unresolved": self._keeper.gardens.unresolved() if self._keeper.gardens else []},
                 "lag": told["lag"],
                 "last_batch": document["last_batch"],
+                "streams": document["streams"],
+                "hash": document["hash"],
+                "snapshots": told["snapshots"],
                 "errors": told["errors"],
             }
         }
@@ -270,5 +273,6 @@ def describe(keeper: Keeper) -> dict[str, Any]:
             "last_error": next((x["text"] for x in reversed(keeper.errors) if x["where"] == "store"), None),
         },
         "lag": {"queued": keeper.queued},
+        "snapshots": keeper.pipeline.gathering.told(),
         "errors": list(keeper.errors),
     }

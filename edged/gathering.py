@@ -116,6 +116,13 @@ class Gathering:
         work.staged = [s for s in work.staged if s.id != number]
         work.chunks = [x for x in work.chunks if x.snapshot != number]
 
+    def told(self) -> list[dict[str, Any]]:
+        """What ``status`` says of snapshots under way."""
+        return [
+            {"sync": s.sync, "issuer": s.issuer, "parts": s.parts, "present": len(parts), "complete": s.ready}
+            for s, parts in self._kept.values()
+        ]
+
     def overdue(self, now: int) -> list[Event]:
         """Events that ask for what is missing; each snapshot is asked for every 30 s while nothing of it comes."""
         out = []
