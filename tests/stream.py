@@ -31,6 +31,7 @@ class Stream:
         self.events: dict[int, dict[str, Any]] = {}
         self.states: list[dict[str, Any]] = []
         self.sent = 0
+        self._anew = False
         self._topic = topic or TOPICS.command
         self._progress = asyncio.Event()
         self.session = Session(
@@ -38,7 +39,7 @@ class Stream:
             client_id="erp",
             subscriptions=[f"edged/v1/gw/+/{channel}" for channel in ("ack", "event", "state")],
             will=None,
-            on_connect=self._nothing,
+            on_connect=self._connected,
             handle=self._handle,
             observer=Silent(),
         )
@@ -58,18 +59,29 @@ class Stream:
         last = self.sent + count
         async with asyncio.timeout(60):
             while self.sent < last or self.unanswered:
-                while self.sent < last and len(self.unanswered) < WINDOW:
-                    if not await self._publish(self.sent + 1):
-                        break
-                    self.sent += 1
+                await self._more(last)
                 self._progress.clear()
                 try:
                     async with asyncio.timeout(AGAIN_SECONDS):
                         await self._progress.wait()
                 except TimeoutError:
-                    for number in self.unanswered:  # in order, so that nothing overtakes
-                        if not await self._publish(number):
-                            break
+                    self._anew = True
+
+    async def _more(self, last: int) -> None:
+        """Publish what may go out now; to a broker that is new to us first what the last one took."""
+        while True:
+            if self._anew:
+                self._anew = False
+                numbers = self.unanswered
+            elif self.sent < last and len(self.unanswered) < WINDOW:
+                self.sent += 1
+                numbers = [self.sent]
+            else:
+                return
+            for number in numbers:
+                if not await self._publish(number):
+                    self._anew = True
+                    return
 
     async def _publish(self, number: int) -> bool:
         commands = [
@@ -79,7 +91,9 @@ class Stream:
         batch = {"v": 1, "id": self.name(number), "issuer": "erp", "epoch": "1", "seq": number, "commands": commands}
         return await self.session.publish(Outbound(self._topic, json.dumps(batch).encode()))
 
-    async def _nothing(self) -> Sequence[Outbound]:
+    async def _connected(self) -> Sequence[Outbound]:
+        self._anew = True
+        self._progress.set()
         return []
 
     async def _handle(self, messages: Sequence[Inbound]) -> Sequence[Outbound]:
