@@ -289,6 +289,6 @@ def _report(
         },
         bare_s=[round(x, 3) for x in bare],
         commands_beside={phase: len(times) for phase, times in phases.items()},
-        worst_ms=round(max(t for _, t in beside) * 1e3, 1),
+        slowest={f"{at - told.began:.1f} s": f"{t * 1e3:.0f} ms" for at, t in sorted(beside, key=lambda x: -x[1])[:5]},
         million_loops_per_s=[round(x, 2) for x in loops],
     )  # fmt: skip
