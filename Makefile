@@ -20,7 +20,7 @@ TOOLS := nft:nftables mosquitto:mosquitto mosquitto_pub:mosquitto-clients ip:ipr
          modprobe:kmod systemd-analyze:systemd openssl:openssl strace:strace
 SBIN := $$PATH:/usr/sbin:/sbin
 
-.PHONY: help install run test torture check bench lock clean
+.PHONY: help install run test torture check docs bench lock clean
 
 help: ## say what each target does
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,11 +36,15 @@ test: install ## run every test, under ten minutes (ARGS="-k name" for some)
 torture: install ## kills, power cuts and forgeries by the thousand (N=0.1 for a tenth; ARGS="--only kills --seed 7 --one")
 	$(BIN)/python -m tests.torture --scale $(N) $(ARGS)
 
-check: install ## lint, format, types, import layers
+check: install ## lint, format, types, import layers, published schemas
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m edged.published --check docs
+
+docs: install ## write docs/asyncapi.yaml, docs/schema and the tables of docs/protocol.md anew from the models
+	$(BIN)/python -m edged.published docs
 
 bench: install ## measure beside the rivals and write bench/RESULTS.md (ARGS=NAME for one)
 	$(BIN)/python -m bench $(ARGS)

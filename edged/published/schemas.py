@@ -1,0 +1,188 @@
+"""JSON Schemas (2020-12) out of the models: each document's own, with all that it refers to. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import msgspec
+
+from edged.domain import command as c
+from edged.domain.batch import Batch, Chunk
+from edged.published import answers, notices
+from edged.published.words import EFFECTS, FIELDS
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+REF = "#/$defs/"
+RFC3339 = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
+_NO_SPACE_AT_THE_ENDS = {"not": {"pattern": "^ | $|[\\u0000-\\u001f\\u007f-\\u009f]"}}
+
+ROOTS = {
+    "batch": "Batch",
+    "command": "Command",
+    "chunk": "Chunk",
+    "acknowledgement": "Acknowledgement",
+    "chunk-acknowledgement": "ChunkAcknowledgement",
+    "snapshot-acknowledgement": "SnapshotAcknowledgement",
+    "event": "Event",
+    "state": "State",
+}
+"""File name before ``.schema.json`` -> what it describes."""
+TITLES = {
+    "Command": "One command; `op` says which.",
+    "Event": "What happened without being asked; `event` says what.",
+    "State": "The retained document of a gateway.",
+}
+
+
+def _either(*names: str) -> Schema:
+    """Exactly one of these is there, and not null."""
+    return {"oneOf": [{"required": [n], "properties": {n: {"not": {"type": "null"}}}} for n in names]}
+
+
+_NUMBERED = {
+    "if": {"required": ["epoch"], "properties": {"epoch": {"type": "string"}}},
+    "then": {"required": ["seq"], "properties": {"seq": {"type": "integer"}}},
+}
+WHOLE: dict[str, Schema] = {
+    "Trust": _either("until", "hours", "days"),
+    "Query": _either("sub", "address"),
+    "Batch": _NUMBERED,
+    "Chunk": _NUMBERED,
+}
+"""Rules between fields, which the structs have in code."""
+PARTS: dict[tuple[str, str], Schema] = {
+    **{(name, "sub"): _NO_SPACE_AT_THE_ENDS for name in (t.__name__ for t in get_args(c.OnSubscriber))},
+    ("Batch", "id"): _NO_SPACE_AT_THE_ENDS,
+    ("Chunk", "sync"): _NO_SPACE_AT_THE_ENDS,
+    ("Trust", "next_business_day"): {"enum": [False, None]},
+}
+"""Rules of single fields, which the structs have in code."""
+ITEMS: dict[tuple[str, str], Schema] = {
+    ("GardenList", "ports"): {
+        "anyOf": [
+            {"type": "integer", "minimum": 0, "maximum": 65535},
+            {"type": "string", "pattern": "^((tcp|udp)/)?[0-9]{1,5}(-[0-9]{1,5})?$"},
+        ]
+    },
+    ("GardenList", "domains"): {
+        "type": "string",
+        "maxLength": 255,
+        "pattern": r"^[^.\s*/:@]{1,63}(\.[^.\s*/:@]{1,63})+\.?$",
+    },
+    ("Batch", "commands"): {"$ref": REF + "Command"},
+    ("Chunk", "commands"): {"$ref": REF + "Command"},
+}
+"""What a list holds, where the struct reads it later."""
+
+
+def components() -> dict[str, Schema]:
+    """Name -> schema of every model; references are ``#/$defs/<name>``."""
+    unions = {"Command": c.Command, "Event": notices.Event}
+    plain = (
+        Batch, Chunk, answers.Acknowledgement, answers.ChunkAcknowledgement, answers.SnapshotAcknowledgement,
+        answers.Record, answers.Digests, notices.Online, notices.Offline,
+    )  # fmt: skip
+    made, found = msgspec.json.schema_components([*unions.values(), *plain], ref_template=REF + "{name}")
+    out = {name: dict(schema) for name, schema in found.items()}
+    for name, schema in zip(unions, made, strict=False):
+        out[name] = {"description": TITLES[name], "type": "object", **schema}
+    branches = [{"$ref": REF + "Online"}, {"$ref": REF + "Offline"}]
+    out["State"] = {"description": TITLES["State"], "type": "object", "oneOf": branches}
+    for name, schema in out.items():
+        _complete(name, schema)
+    return {name: _plain(schema, sent=name not in _READ) for name, schema in sorted(out.items())}
+
+
+_READ = {"Batch", "Chunk", "InvoiceIn", *(t.__name__ for t in get_args(c.Command))}
+"""What the gateway reads: unknown fields are refused there, and to be ignored in what it sends."""
+
+
+_FIRST = ("title", "description", "const", "enum", "type", "discriminator")
+"""Order of a schema's members, for those who read it."""
+
+
+def _complete(name: str, schema: Schema) -> None:
+    """Put in what the type does not say."""
+    words = {**FIELDS[""], **FIELDS.get(name, {})}
+    for field, node in schema.get("properties", {}).items():
+        if name in _READ:
+            node["description"] = words[field]
+        if rule := PARTS.get((name, field)):
+            node.update(rule)
+            if "enum" in rule:
+                node.pop("anyOf", None)
+        if rule := ITEMS.get((name, field)):
+            node["items"] = rule
+    schema.update(WHOLE.get(name, {}))
+    op = schema.get("properties", {}).get("op", {}).get("enum", [""])[0]
+    schema["description"] = EFFECTS[op] + "." if op in EFFECTS else schema["description"].replace("``", "`")
+
+
+def _plain(node: Any, *, sent: bool) -> Any:
+    """The same in fewer words: a type or null as a list of types, one value as a constant."""
+    if isinstance(node, list):
+        return [_plain(x, sent=sent) for x in node]
+    if not isinstance(node, dict):
+        return node
+    out = {k: _plain(v, sent=sent) for k, v in node.items()}
+    if out.get("format") == "date-time" and "pattern" not in out:
+        out["pattern"] = RFC3339
+        out.pop("description", None)
+    if len(out.get("enum", ())) == 1:
+        out = {"const": out["enum"][0], **{k: v for k, v in out.items() if k != "enum"}}
+    if "discriminator" in out and "anyOf" in out:
+        out["oneOf"] = out.pop("anyOf")
+    if sent and out.get("additionalProperties") is False:
+        del out["additionalProperties"]
+    match out.get("anyOf"):  # a type or null
+        case [{"type": str(kind), **rest}, {"type": "null"}] if not {"const", "enum"} & rest.keys():
+            del out["anyOf"]
+            out = {"type": [kind, "null"], **rest, **out}
+        case [{"enum": list(values)}, {"type": "null"}]:
+            del out["anyOf"]
+            out = {"enum": [*values, None], **out}
+    return {k: out[k] for k in [*(k for k in _FIRST if k in out), *(k for k in out if k not in _FIRST)]}
+
+
+def strict(node: Any) -> Any:
+    """A schema that also refuses what it does not name: for tests of what is sent."""
+    if isinstance(node, list):
+        return [strict(x) for x in node]
+    if not isinstance(node, dict):
+        return node
+    out = {k: strict(v) for k, v in node.items()}
+    if isinstance(out.get("properties"), dict) and out.get("type") == "object":
+        out.setdefault("additionalProperties", False)
+    return out
+
+
+def references(node: Any) -> Iterator[str]:
+    """Every ``$ref`` in it."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        if key == "$ref" or (key == "mapping" and isinstance(value, dict)):
+            yield from [value] if isinstance(value, str) else value.values()
+        else:
+            yield from references(value)
+
+
+def document(root: str, found: dict[str, Schema]) -> Schema:
+    """The file that describes ``root``; ``found`` is :func:`components`."""
+    needed: dict[str, Schema] = {}
+    waiting = [root]
+    while waiting:
+        name = waiting.pop()
+        for ref in references(found[name]):
+            if (other := ref.removeprefix(REF)) not in needed:
+                needed[other] = found[other]
+                waiting.append(other)
+    head = {"$schema": DIALECT, "$id": f"urn:edged:v1:{root.lower()}", "title": root}
+    return head | found[root] | ({"$defs": dict(sorted(needed.items()))} if needed else {})
+
+
+def files() -> dict[str, Schema]:
+    """File name -> schema."""
+    found = components()
+    return {f"{name}.schema.json": document(root, found) for name, root in ROOTS.items()}
