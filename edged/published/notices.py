@@ -58,7 +58,7 @@ class Drift(_Event, tag="drift"):
 
 
 class ResyncWanted(_Event, tag="resync.wanted"):
-    """Numbers are missing in a stream: compare digests, or send a snapshot with `seq` at least `got`."""
+    """Numbers are missing in a stream: compare digests, or send a snapshot."""
 
     issuer: Annotated[str, Meta(description="Whose stream; empty for unsigned batches without `issuer`.")]
     stream: Annotated[str, Meta(description="The channel: `gw/<gateway>/cmd` or `group/<group>/cmd`.")]

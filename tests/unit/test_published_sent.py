@@ -14,12 +14,17 @@ from typing import Any, get_args
 
 import pytest
 
+from edged import answers, desk, envelope, gathering, pipeline, snapshot
 from edged.answers import Answer
+from edged.client import lanes
+from edged.config.models import MqttSection, PolicySection
+from edged.config.security import SecuritySection
 from edged.desk import Desk
-from edged.domain import digest
+from edged.domain import command, digest
 from edged.domain.model import Policy
 from edged.intake import Incoming
 from edged.keeper import Keeper
+from edged.mqtt import packet, worker
 from edged.mqtt.message import Inbound, Outbound
 from edged.mqtt.topics import Topics
 from edged.nft.routing import Steering
@@ -175,15 +180,15 @@ class Listening:
 @asynccontextmanager
 async def at_work(core: Core) -> AsyncIterator[tuple[Desk, Keeper, Listening]]:
     keeper = Keeper(core.pipeline, core.store, core.enforcer, Straight(1, 1, 1), core.observer, watch=None)
-    desk = Desk(keeper, TOPICS, core.observer, broker_urls=[], stop=never)
+    spokesman = Desk(keeper, TOPICS, core.observer, broker_urls=[], stop=never)
     session = Listening()
-    desk.session = session  # type: ignore[assignment]
+    spokesman.session = session  # type: ignore[assignment]
     jobs = [keeper.run_sync(), keeper.run_snapshots()]
     tasks = [asyncio.create_task(job) for job in jobs]
     try:
         async with asyncio.timeout(20):
             await keeper.in_sync.wait()
-            yield desk, keeper, session
+            yield spokesman, keeper, session
     finally:
         for task in tasks:
             task.cancel()
@@ -197,8 +202,8 @@ async def never(_mode: str) -> list[str]:
 
 async def test_what_the_desk_publishes(core: Core) -> None:
     core.pipeline.gathering.begin()
-    async with at_work(core) as (desk, keeper, session):
-        empty = await desk.greet()
+    async with at_work(core) as (spokesman, keeper, session):
+        empty = await spokesman.greet()
         numbered = {"v": 1, "id": "b1", "issuer": "erp", "epoch": "e", "seq": 3, "commands": EVERYTHING}
         chunk = {"v": 1, "sync": "s", "part": 2, "parts": 3, "issuer": "erp", "commands": [block()]}
         payloads = [json.dumps(x).encode() for x in (numbered, numbered, chunk)]
@@ -206,7 +211,7 @@ async def test_what_the_desk_publishes(core: Core) -> None:
             Inbound(topic, payload, "edged/v1/client/erp/ack", b"7", 0.0)
             for topic, payload in zip((TOPICS.command, TOPICS.command, TOPICS.sync), payloads, strict=True)
         ]
-        sent = await desk.handle(inbound)
+        sent = await spokesman.handle(inbound)
         for answer in sent:
             document = json.loads(answer.payload)
             assert faults(kind(document), document) == []
@@ -215,24 +220,24 @@ async def test_what_the_desk_publishes(core: Core) -> None:
         await keeper.do(core.pipeline.expire)
         await keeper.do(core.pipeline.ask)
         await Vigil(keeper)._tell("the table")
-        await desk._empty_outbox()
+        await spokesman._empty_outbox()
         events = [json.loads(m.payload) for m in session.taken]
         for event in events:
             assert faults("event", event) == []
         assert {e["event"] for e in events} == {str(k.__struct_config__.tag) for k in get_args(notices.Event)}
-        for state in (*empty, *(await desk.greet()), desk.will()):
+        for state in (*empty, *(await spokesman.greet()), spokesman.will()):
             assert state.retain
             assert faults("state", json.loads(state.payload)) == []
         assert json.loads(state.payload)["online"] is False
 
 
 async def test_the_last_answer_to_a_snapshot(core: Core) -> None:
-    async with at_work(core) as (desk, keeper, session):
+    async with at_work(core) as (spokesman, keeper, session):
         chunk = {"v": 1, "sync": "s", "part": 1, "parts": 1, "commands": [bind("C-1", "100.64.0.1"), block(), 5]}
         await keeper.process([Incoming(json.dumps(chunk).encode(), "gw/gw1/sync")])
         while not session.taken:
             keeper.told.clear()
-            await desk._empty_outbox()
+            await spokesman._empty_outbox()
             if not session.taken:
                 await keeper.told.wait()
         (answer,) = session.taken
@@ -246,6 +251,20 @@ def test_the_schemas_are_open_for_what_later_versions_add_and_the_tests_are_not(
     more = {**EXAMPLES[name], "new": 5}
     assert validator(of).is_valid(more)
     assert faults(of, more)
+
+
+def test_the_numbers_in_the_text() -> None:
+    assert (gathering.ASK_MS, gathering.GIVE_UP_MS, gathering.MOST_ASKED) == (30_000, HOUR, 100)
+    assert (gathering.FEWEST_SHARE, gathering.FEWEST_JUDGED) == (0.5, 50)
+    assert (answers.FULL_RESULTS, snapshot.MOST_RESULTS) == (50, 50)
+    assert pipeline.KEEP_IDS_MS == 30 * 24 * HOUR
+    assert (command.MOST_COMMANDS, command.MOST_PARTS, command.WIDEST_GARDEN) == (5000, 100_000, {4: 8, 6: 16})
+    mqtt, security = MqttSection(), SecuritySection()
+    assert (mqtt.max_payload, mqtt.receive_maximum) == (4 << 20, 64)
+    assert (worker.GATHER, lanes.WINDOW, packet.SESSION_EXPIRY) == (64, 64, 7 * 24 * HOUR / 1000)
+    assert (security.max_ahead_minutes, security.max_age_hours) == (5, 24)
+    assert (desk.STATE_PAUSE, desk.STATE_EVERY, envelope.MOST_HEADER) == (1.0, 60.0, 1024)
+    assert PolicySection().trust_max_hours == 168
 
 
 # -- the digest, worked out ------------------------------------------------------------------------------------------
