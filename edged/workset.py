@@ -277,6 +277,8 @@ class Workset:
         """Carry out ``forget``: the subscriber, its addresses and its invoices go."""
         known = self.find(cmd.sub, None)
         self._revised(known, cmd.rev)
+        if known.stored:
+            self._write.forgotten[known.id] = cmd.sub
         self.remove(known)
         self._write.events = [e for e in self._write.events if cmd.sub not in e.document.values()]
         self.forgotten.add(cmd.sub)
@@ -284,14 +286,13 @@ class Workset:
 
     def remove(self, known: Known) -> None:
         """Take a subscriber and its invoices out."""
-        name = known.sub.sub
         self._release(known, set(known.keys))
         self._touch(known)
         known.gone = True
         if known.stored:
-            self._write.forgotten[known.id] = name
+            self._write.removed.append(known.id)
         self._write.facts.pop(known.id, None)
-        self._known[name] = None
+        self._known[known.sub.sub] = None
 
     def garden(self, cmd: c.GardenList) -> str:
         """Carry out ``garden``; returns the status."""

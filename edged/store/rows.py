@@ -122,8 +122,10 @@ class Write:
 
     fresh: list[Row] = field(default_factory=list)
     changed: list[Row] = field(default_factory=list)
+    removed: list[int] = field(default_factory=list)
+    """Numbers of subscribers to remove."""
     forgotten: dict[int, str] = field(default_factory=dict)
-    """Number -> name of subscribers to remove."""
+    """Number -> name of those removed who must not be found in answers and events either."""
     owners: dict[bytes, int] = field(default_factory=dict)
     """Address -> who has it from now on, 0 for nobody; only what changes."""
     entries: dict[bytes, tuple[Owned | None, Owned | None]] = field(default_factory=dict)

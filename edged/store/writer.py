@@ -17,8 +17,10 @@ _encode = msgspec.json.Encoder().encode
 
 def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) -> None:
     """Everything of one commit but the totals, inside a transaction that the caller opened."""
-    for number, name in w.forgotten.items():
-        _forget(db, number, name)
+    db.executemany("DELETE FROM subscriber WHERE id = ?", ((i,) for i in w.removed))
+    db.executemany("DELETE FROM invoice WHERE owner = ?", ((i,) for i in w.removed))
+    for name in w.forgotten.values():
+        _forget(db, name)
     db.executemany("INSERT INTO subscriber VALUES (?,?,?,?,?,?,?,?,?)", (_whole(r) for r in w.fresh))
     # Three statements for one thing: this is what every change pays, and a column that stays costs as much as one that
     # changes.
@@ -65,13 +67,8 @@ def _whole(r: Row) -> tuple[Any, ...]:
     return (r.id, r.sub.sub, level, due, entry, pack(r.keys or ()), *(r.mark or UNMARKED), record)
 
 
-def _forget(db: sqlite3.Connection, number: int, name: str) -> None:
-    """Take a subscriber out of everything, kept answers and unpublished events included.
-
-    Rare, so a walk over both is fine.
-    """
-    db.execute("DELETE FROM subscriber WHERE id = ?", (number,))
-    db.execute("DELETE FROM invoice WHERE owner = ?", (number,))
+def _forget(db: sqlite3.Connection, name: str) -> None:
+    """Take a subscriber out of kept answers and unpublished events. Rare, so a walk over both is fine."""
     text = json.dumps(name)
     db.execute("DELETE FROM outbox WHERE instr(event, ?) > 0", (text,))
     told = _encode(name).decode()

@@ -304,3 +304,14 @@ def test_it_comes_back_after_a_restart_and_its_answer_waits(core: Core) -> None:
     core.restart()
     assert core.answered("s1")["summary"]["applied"] == 2
     assert core.store.totals.levels == (0, 0, 0, 1, 0)
+
+
+def test_who_is_left_out_and_has_nothing_goes_without_being_forgotten(core: Core) -> None:
+    first = core.send({"op": "bind", "sub": "A", "addresses": ["100.64.0.1"]}, name="a")
+    second = core.send({"op": "bind", "sub": "B", "addresses": ["100.64.0.1"]}, name="b")
+    core.sync([{"op": "bind", "sub": "D", "addresses": ["100.64.0.1"]}])
+    assert core.store.names(0, 9) == [(3, "D")]
+    assert [(e["from"], e["to"]) for e in core.events() if e.get("event") == "address.moved"] == [("A", "B")]
+    assert core.send({"op": "digest"}, name="a") == {**first, "duplicate": True}
+    assert core.send({"op": "digest"}, name="b") == {**second, "duplicate": True}
+    assert core.store.totals == true_digest(core)
