@@ -96,7 +96,7 @@ class Desk:
     def will(self) -> Outbound:
         """The retained document that says we are gone."""
         gone = {"v": 1, "gateway": self._topics.gateway, "version": __version__, "online": False, "since": self._since}
-        return self._state(gone)
+        return Outbound(self._topics.state, json.dumps(gone).encode(), retain=True)  # when, its author cannot know
 
     def _state(self, document: Mapping[str, Any]) -> Outbound:
         """``at`` says how old what a dashboard finds retained is."""

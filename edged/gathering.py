@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from edged.answers import refused
 from edged.domain import command as c
 from edged.domain.batch import Chunk
 from edged.domain.model import rfc3339
@@ -32,7 +33,8 @@ _encode = msgspec.json.Encoder().encode
 class Gathering:
     """All snapshots under way. Changes go into the group's ``Write`` and count once it is committed (``keep``)."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, gateway: str) -> None:
+        self._gateway = gateway
         self._store = store
         self._kept: dict[int, tuple[Staged, dict[int, int]]] = {
             s.id: (s, store.chunks(s.id)) for s in store.snapshots()
@@ -98,9 +100,13 @@ class Gathering:
                     detail = "parts, shards, epoch and seq must be the same in every chunk of a snapshot"
                     raise Rejected("malformed", detail)
                 return staged, parts
+        if (request.issuer, chunk.sync) in work.answers:
+            raise _displaced()
         for staged, _ in list(self._group.values()):
             if staged.issuer == request.issuer and not staged.ready:
                 self.drop(staged.id, work)
+                answer = refused(self._gateway, _displaced(), now, staged.sync)
+                work.answers[staged.issuer, staged.sync] = answer.document  # for chunks of it that come late
         number = 1 + max([*self._group, *self._kept], default=0)
         fresh = Staged(
             number, request.issuer, chunk.sync, chunk.parts, shards, chunk.epoch or "", seq, now, now, False, "", None
@@ -140,6 +146,10 @@ class Gathering:
         return [s.id for s, _ in self._kept.values() if not s.ready and now - s.at > GIVE_UP_MS]
 
 
+def _displaced() -> Rejected:
+    return Rejected("stale", "a newer snapshot of this issuer took its place")
+
+
 def _missing(parts: int, present: Collection[int]) -> list[int]:
     out = []
     for part in range(1, parts + 1):
@@ -157,5 +167,5 @@ def _judge(named: int, known: int, staged: Staged) -> None:
         raise Rejected(
             "brake",
             f"the snapshot names {named} subscribers and {round(expected)} are known here: it would free or unbind most"
-            " of them; forget those who left, or send it in shards that are whole",
+            " of them; look at the export, or forget those who left first",
         )

@@ -29,7 +29,7 @@ Snapshot = Callable[[], Mapping[str, Mapping[Any, float]]]
 
 OPS = frozenset(
     "bind unbind block unblock paid trust untrust defer undefer moratorium end_moratorium outage end_outage calendar "
-    "garden page forget query".split()
+    "garden page forget query digest".split()
 )
 STATUSES = frozenset({"applied", "unchanged", "deferred", "held", "rejected"})
 CODES = frozenset(
@@ -37,7 +37,7 @@ CODES = frozenset(
     "unknown_subscriber bad_address address_protected trust_spent trust_too_long trust_not_applicable notice_too_short "
     "capacity brake".split()
 )
-CAUSES = frozenset({"start", "error", "drift", "growth", "command"})
+CAUSES = frozenset({"start", "error", "drift", "growth", "command", "snapshot"})
 ERRNOS = frozenset(errno.errorcode.values())
 PORTAL_KINDS = frozenset({"redirect", "page", "refused"})
 

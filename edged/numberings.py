@@ -29,13 +29,22 @@ class Numberings:
         at = issuer, source
         had = self._group.get(at) or self._kept.get(at)
         gap = judge((had.epoch, had.seq) if had else None, epoch, seq)
+        return gap, self._take(had, issuer, source, epoch, seq)
+
+    def _take(self, had: Numbered | None, issuer: str, source: str, epoch: str, seq: int) -> Mark:
         if had is not None and had.epoch == epoch:
             number = had.id
         else:
             self._highest += 1
             number = self._highest
-        self._group[at] = self.moved[number] = Numbered(number, issuer, source, epoch, seq)
-        return gap, Mark(number, seq)
+        self._group[issuer, source] = self.moved[number] = Numbered(number, issuer, source, epoch, seq)
+        return Mark(number, seq)
+
+    def advance(self, issuer: str, source: str, epoch: str, seq: int) -> None:
+        """Everything up to this number is in force by other means; a numbering that is further stays."""
+        had = self._group.get((issuer, source)) or self._kept.get((issuer, source))
+        if had is None or (had.epoch, had.seq) < (epoch, seq):
+            self._take(had, issuer, source, epoch, seq)
 
     def keep(self) -> None:
         """The group is committed."""

@@ -81,7 +81,7 @@ class Pipeline:
         self.keyring = keyring or Keyring((), required=False, audience=(), max_ahead=0, max_age=0)
         self.questions = Questions(store, enforcer, settings.addressing, settings.policy, clock)
         self.numberings = Numberings(store.numberings())
-        self.gathering = Gathering(store)
+        self.gathering = Gathering(store, settings.gateway)
         self.last_error = ""
         self.doubt = "error"
         """Why the last change was not enforced: error or growth."""

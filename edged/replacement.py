@@ -25,7 +25,7 @@ class Replacement:
         """What a fault of ours, on which the walk was given up, is called in the answer."""
         self._received = pipeline.clock()
         settings = pipeline.settings
-        source = f"gw/{settings.gateway}/cmd"
+        self._source = source = f"gw/{settings.gateway}/cmd"
         self._walk = Walk(
             staged,
             pipeline.store,
@@ -54,11 +54,16 @@ class Replacement:
         write = Write(answers={(self.staged.issuer, self.staged.sync): document})
         topic = self.staged.topic or "ack"
         write.events.append(Event(document, topic, self.staged.correlation))
-        gathering = self._pipeline.gathering
+        gathering, numberings = self._pipeline.gathering, self._pipeline.numberings
         gathering.begin()
+        numberings.begin()
         gathering.drop(self.staged.id, write)
+        if self.staged.seq >= 0 and not self.fault:
+            numberings.advance(self.staged.issuer, self._source, self.staged.epoch, self.staged.seq)
+            write.numberings.update(numberings.moved)
         self._pipeline.store.commit(write, now, {"last_batch": self.staged.sync})
         gathering.keep()
+        numberings.keep()
         self._pipeline.last_batch = self.staged.sync
 
     def _document(self, tally: Tally, now: int) -> dict[str, Any]:

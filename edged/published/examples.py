@@ -49,7 +49,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "hash": _SUM, "in_sync": True, "portal": "up", "xdp": "off",
     },
     "offline": {
-        **_HEAD, "version": "0.3.0", "online": False, "since": "2026-11-20T03:00:00Z", "at": "2026-11-20T03:00:00Z",
+        **_HEAD, "version": "0.3.0", "online": False, "since": "2026-11-20T03:00:00Z",
     },
     "address.moved": {"event": "address.moved", "address": "100.64.0.10", "from": "C-1001", "to": "C-2044"},
     "trust.ended": {"event": "trust.ended", "sub": "C-1001", "outcome": "breached", "until": "2026-11-21T12:00:00Z"},

@@ -120,4 +120,3 @@ class Offline(Model):
     version: str
     online: Gone
     since: When
-    at: Annotated[When, Meta(description="When the Last Will was made, which is when the daemon started.")]

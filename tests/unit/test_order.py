@@ -158,6 +158,15 @@ def test_refused_batches_do_not_move_the_numbering(core: Core) -> None:
     assert core.post(batch(3), OWN)["gap"] == {"expected": 2, "got": 3}
 
 
+def test_what_a_snapshot_includes_counts_as_seen(core: Core) -> None:
+    core.sync([{"op": "bind", "sub": "C-1", "addresses": ["100.64.0.10"]}], issuer="erp", epoch="2026-11", seq=40)
+    assert "gap" not in core.post(batch(41), OWN)
+    assert code(core.post(batch(40), OWN)) == "stale"
+    core.sync([], name="older", issuer="erp", epoch="2026-11", seq=7)
+    core.restart()
+    assert "gap" not in core.post(batch(42), OWN)
+
+
 def test_numbers_without_epoch_and_epochs_without_number(core: Core) -> None:
     document = batch(1)
     del document["epoch"]

@@ -212,8 +212,11 @@ def test_missing_parts_are_asked_for_and_a_newer_snapshot_displaces(core: Core) 
     assert not core.pipeline.ask()
     (event,) = core.events()
     assert (event["event"], event["sync"], event["missing"]) == ("sync.missing", "s1", [1, 3, 4])
-    core.chunk([bind(1)], 1, 1, name="s2")
+    core.chunk([bind(1)], 1, 2, name="s2")
+    late = core.chunk([bind(1)], 1, 4)
+    assert late["results"][0]["code"] == "stale"
     assert [s.sync for s in core.store.snapshots()] == ["s2"]
+    core.chunk([bind(1)], 2, 2, name="s2")
     core.carry_out()
     assert core.store.snapshots() == []
     core.chunk([bind(1)], 1, 2, name="s3")
