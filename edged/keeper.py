@@ -35,8 +35,27 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 15.0
 """Seconds between two tries of what failed, doubling."""
 LONGEST_STEPS = 0.25
 """Seconds a refill may take in one go beside commands."""
+LARGEST_GROUP = 2 << 20
+"""Bytes of payload carried out in one commit: some sixteen batches of a thousand."""
 LONGEST_SLEEP = 30.0
 """Seconds a timer sleeps at most: a clock that was set must be noticed."""
+
+
+def groups(payloads: Sequence[Incoming]) -> Iterator[Sequence[Incoming]]:
+    """Payloads as groups of at most ``LARGEST_GROUP`` bytes, or of one: what a group touches is held in memory."""
+    first = size = 0
+    for i, p in enumerate(payloads):
+        size += len(p.payload)
+        if size > LARGEST_GROUP and i > first:
+            yield payloads[first:i]
+            first, size = i, len(p.payload)
+    if first < len(payloads):
+        yield payloads[first:]
+
+
+def _joined(parts: Sequence[Outcome]) -> Outcome:
+    answers = [a for o in parts for a in o.answers]
+    return Outcome(answers, all(o.enforced for o in parts), any(o.gardens_changed for o in parts))
 
 
 class Keeper:
@@ -113,14 +132,17 @@ class Keeper:
         """Commit and enforce; returns when the kernel has it, however long that takes."""
         self.queued += len(payloads)
         try:
-            outcome = await self._processed(payloads)
-            if outcome.gardens_changed:
-                await self.refresh_gardens()
-            if self.pipeline.gathering.ready:
-                self._complete.set()
-            await self._settled(outcome.enforced)
+            return _joined([await self._group(group) for group in groups(payloads)])
         finally:
             self.queued -= len(payloads)
+
+    async def _group(self, payloads: Sequence[Incoming]) -> Outcome:
+        outcome = await self._processed(payloads)
+        if outcome.gardens_changed:
+            await self.refresh_gardens()
+        if self.pipeline.gathering.ready:
+            self._complete.set()
+        await self._settled(outcome.enforced)
         return outcome
 
     async def _processed(self, payloads: Sequence[Incoming]) -> Outcome:
@@ -131,9 +153,7 @@ class Keeper:
             raise
         except Exception as e:  # noqa: BLE001  whatever it is, the other payloads must go on
             if len(payloads) > 1:
-                parts = [await self._processed([p]) for p in payloads]
-                answers = [a for o in parts for a in o.answers]
-                return Outcome(answers, all(o.enforced for o in parts), any(o.gardens_changed for o in parts))
+                return _joined([await self._processed([p]) for p in payloads])
             self.note("pipeline", f"{type(e).__name__}: a payload was refused; the traceback is in the debug log")
             _log.debug("the payload that was refused", exc_info=True)
             return self.pipeline.refuse("edged could not carry this out; its log says more, please report it")

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edged.errors import StoreError
 from edged.intake import Incoming
-from edged.keeper import Keeper
+from edged.keeper import Keeper, groups
 from edged.nft.routing import Steering
 from edged.snapshot import Walk
 from edged.vigil import Vigil
@@ -233,3 +235,14 @@ async def test_no_refill_shows_half_a_snapshot(core: Core, monkeypatch: pytest.M
         await until_answered(core, keeper)
         assert seen == [resyncs] * len(blocks)
         assert core.enforcer.truth(KEY) == {}
+
+
+@given(st.lists(st.integers(0, 9)), st.integers(1, 12))
+def test_groups_keep_order_and_are_small(sizes: list[int], most: int) -> None:
+    payloads = [Incoming(bytes(n), str(i)) for i, n in enumerate(sizes)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edged.keeper.LARGEST_GROUP", most)
+        found = list(groups(payloads))
+    assert [p for group in found for p in group] == payloads
+    assert all(len(group) == 1 or sum(len(p.payload) for p in group) <= most for group in found)
+    assert all(found)
