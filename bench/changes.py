@@ -100,12 +100,13 @@ class Stream:
 
     def __init__(self, rig: Rig, table: Table) -> None:
         self._rig, self.table = rig, table
-        self._seq = 0
+        self.batches = 0
+        """Made so far."""
 
     def batch(self, numbers: Sequence[int] | Numbers) -> bytes:
         """The next batch: a change of each of these subscribers."""
-        self._seq += 1
-        head = {"id": f"b-{self._seq}", "epoch": "bench", "seq": self._seq}
+        self.batches += 1
+        head = {"id": f"b-{self.batches}", "epoch": "bench", "seq": self.batches}
         return self._rig.signed(head, self.table.commands(numbers))
 
 

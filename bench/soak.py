@@ -1,15 +1,16 @@
 """``python -m bench.soak CHANGES``: is the daemon's memory flat over that many changes? Not part of the suite.
 
-A million subscribers, signed batches of 1000 changes through a real broker, each subscriber again and again, in the
-table's order and at random in turns. Resident memory is looked at every two seconds. It ends after ``CHANGES`` or
-``--seconds``, whichever comes first, and prints one JSON object: memory after the first million, at the end, the most
-ever, and the course in between. Batches are made and signed on the way, beside the broker, so the changes a second are
-no measurement of the daemon; ``python -m bench throughput`` is.
+A million subscribers, signed batches of 1000 changes through a real broker, each subscriber again and again, one batch
+in the table's order and one at random in turns. Resident memory is looked at every two seconds. It ends after
+``CHANGES`` or ``--seconds``, whichever comes first, and prints one JSON object: memory after the first million, at the
+end, the most ever, and the course in between. Batches are made and signed on the way, beside the broker, so the changes
+a second are no measurement of the daemon; ``python -m bench throughput`` is.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import signal
 import sys
@@ -29,7 +30,7 @@ FLAT = 1.05
 """The memory at the end may be this share of that after the first million, and the bench calls it flat."""
 
 
-def run(changes: int, seconds: float, members: int = MILLION) -> dict[str, Any]:
+def run(changes: int, seconds: float, window: int = WINDOW, members: int = MILLION) -> dict[str, Any]:
     """Up to ``changes`` changes, for up to ``seconds`` seconds without the preparation."""
     need("ip", "nft", "mosquitto")
     with Rig() as rig:
@@ -43,31 +44,29 @@ def run(changes: int, seconds: float, members: int = MILLION) -> dict[str, Any]:
         with pinned(rig.home):
             wire = rig.wire("bench-erp", ANSWERS, patience=60)
             began = time.monotonic()
-            pump(rig, wire, _batches(rig, table, changes, began + seconds, course), WINDOW, BATCH)
+            pump(rig, wire, _batches(rig, table, changes, began + seconds, course), window, BATCH)
             took = time.monotonic() - began
             wire.close()
         course.append((course[-1][0], rig.resident()))
         check(rig, table, before)
-        return _result(rig, course, took)
+        return _result(rig, course, took) | {"window": window}
 
 
 def _batches(rig: Rig, table: Table, changes: int, end: float, course: list[tuple[int, int]]) -> Iterator[bytes]:
     stream = Stream(rig, table)
-    orders = [Order.table(0, table.members), Order.shuffled(0, table.members // 2 * 2, seed=7)]
-    done, look = 0, time.monotonic() + EVERY
-    while True:
-        for order in orders:
-            for at in range(len(order.numbers) // BATCH):
-                if done + BATCH > changes or time.monotonic() > end:
-                    course.append((done, rig.resident()))
-                    return
-                yield stream.batch(order.numbers[at * BATCH : (at + 1) * BATCH])
-                done += BATCH
-                if time.monotonic() > look:
-                    course.append((done, rig.resident()))
-                    look = time.monotonic() + EVERY
-                    if len(course) % 15 == 0:
-                        say(f"{done:,} changes, {course[-1][1] / 1e6:.0f} MB")
+    everybody = table.members // 2 * 2
+    orders = (Order.table(0, everybody).batches(BATCH), Order.shuffled(0, everybody, seed=7).batches(BATCH))
+    look = time.monotonic() + EVERY
+    for done, order in zip(range(0, changes - BATCH + 1, BATCH), itertools.cycle(orders), strict=False):
+        if (now := time.monotonic()) > look:
+            course.append((done, rig.resident()))
+            look = now + EVERY
+            if len(course) % 15 == 0:
+                say(f"{done:,} changes, {course[-1][1] / 1e6:.0f} MB")
+        if now > end:
+            break
+        yield stream.batch(next(order))
+    course.append((stream.batches * BATCH, rig.resident()))
 
 
 def _result(rig: Rig, course: list[tuple[int, int]], took: float) -> dict[str, Any]:
@@ -94,10 +93,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.soak", description="memory of the daemon over many changes")
     parser.add_argument("changes", type=int, help="as many changes at most; 10000000 for the figure")
     parser.add_argument("--seconds", type=float, default=1800.0, help="as long at most (default: half an hour)")
+    parser.add_argument("--window", type=int, default=WINDOW, help=f"unanswered batches (default: {WINDOW})")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the namespace is removed
     try:
-        found = run(options.changes, options.seconds)
+        found = run(options.changes, options.seconds, options.window)
     except (BenchError, RuntimeError, AssertionError, OSError) as error:
         print(f"soak: {error}", file=sys.stderr)
         return 1
