@@ -45,6 +45,7 @@ from edged.pipeline import Pipeline, Settings
 from edged.portal.link import PortalLink
 from edged.reload import Reload, keyring
 from edged.store.store import Store
+from edged.succession import Succession
 from edged.vigil import Vigil
 
 _log = logging.getLogger(__name__)
@@ -222,7 +223,7 @@ class Core:
         jobs: Mapping[str, Coroutine[Any, Any, None]] = {
             "sync": self.keeper.run_sync(),
             "timers": self.keeper.run_timers(),
-            "snapshots": self.keeper.run_snapshots(),
+            "snapshots": Succession(self.keeper).run(),
             "watch": vigil.run_watch(),
             "pulse": vigil.run_pulse(),
             "gardens": self.keeper.gardens.run(),

@@ -24,7 +24,6 @@ from edged.nft.routing import Steering
 from edged.nft.watch import Watch
 from edged.observer import Observer
 from edged.pipeline import Outcome, Pipeline, error_name
-from edged.replacement import Replacement
 from edged.store.store import Store
 
 _log = logging.getLogger(__name__)
@@ -96,14 +95,14 @@ class Keeper:
         self.watch = watch
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="keeper")
         self._wanted: asyncio.Event = asyncio.Event()
-        self._complete = asyncio.Event()
+        self.complete = asyncio.Event()
         """Set when a snapshot may be complete."""
-        self._walked = asyncio.Event()
+        self.walked = asyncio.Event()
         """Clear while a snapshot changes the desired state."""
         if pipeline.gathering.ready:
-            self._complete.set()
+            self.complete.set()
         else:
-            self._walked.set()
+            self.walked.set()
         self._cause = "start"
         self._timer = asyncio.Event()
         self._wanted.set()
@@ -141,7 +140,7 @@ class Keeper:
         if outcome.gardens_changed:
             await self.refresh_gardens()
         if self.pipeline.gathering.ready:
-            self._complete.set()
+            self.complete.set()
         await self._settled(outcome.enforced)
         return outcome
 
@@ -190,48 +189,6 @@ class Keeper:
             else:
                 self.last_commit = time.time()
                 return out
-
-    # -- snapshots -------------------------------------------------------------------------------------------
-
-    async def run_snapshots(self) -> None:
-        """Carry out each snapshot whose last chunk is in."""
-        while True:
-            await self._complete.wait()
-            self._complete.clear()
-            while (staged := self.pipeline.gathering.ready) and not self.frozen:
-                await self._replace(Replacement(self.pipeline, staged))
-
-    async def _replace(self, replacement: Replacement) -> None:
-        began = time.monotonic()
-        self._walked.clear()
-        try:
-            steps = replacement.steps()
-            while await self.do(self._steps, steps):
-                self.alive()
-                self.last_commit = time.time()
-        except StoreError as e:
-            self.observer.commit_failed()
-            self.note("store", e)
-            await asyncio.sleep(LAST_PAUSE / 5)
-            return
-        except Exception as e:  # noqa: BLE001  it must neither end the daemon nor come again for ever
-            replacement.fault = "edged could not carry this out; its log says more, please report it"
-            self.note("snapshot", f"{type(e).__name__}: given up half-way; the traceback is in the debug log")
-            _log.debug("the snapshot that was given up", exc_info=True)
-        finally:
-            self._walked.set()
-        before = self.resyncs
-        self.want("snapshot")
-        await self.synced_after(before)
-        await self.persist(replacement.finish)
-        self.changed.set()
-        self.told.set()
-        _log.info("snapshot: carried out in %.1f s", time.monotonic() - began)
-
-    async def _turn(self) -> None:
-        """A refill in the middle of a snapshot would show half of it; without a table, half is better than nothing."""
-        if await self.do(lambda: self.enforcer.backend.table() is not None):
-            await self._walked.wait()
 
     # -- refill ----------------------------------------------------------------------------------------------
 
@@ -284,19 +241,28 @@ class Keeper:
             self._timer.set()
             _log.info("resync (%s) took %.3f s", cause, time.monotonic() - began)
 
+    async def _turn(self) -> None:
+        """A refill in the middle of a snapshot would show half of it; without a table, half is better than nothing."""
+        if await self.do(lambda: self.enforcer.backend.table() is not None):
+            await self.walked.wait()
+
     async def _refill(self) -> None:
         await self._put_gardens()
         if self.watch:
             self.watch.pause()
         try:
             steps = self.enforcer.refill(self.store, self.pipeline.clock)
-            while await self.do(self._steps, steps):
-                self.alive()
+            await self.go(steps)
         finally:
             if self.watch:
                 self.watch.resume()
         if self.watch and not await self.do(self.enforcer.intact):
             raise KernelError("the table was changed while it was filled; filling it again")
+
+    async def go(self, steps: Iterator[None]) -> None:
+        """All of these steps, in the worker thread, with commands in between. Raises what a step raises."""
+        while await self.do(self._steps, steps):
+            self.alive()
 
     def _steps(self, steps: Iterator[None]) -> bool:
         """One or more steps of a refill, in the worker thread; False at the end.

@@ -19,6 +19,7 @@ from edged.mqtt.message import Inbound, Outbound
 from edged.mqtt.session import Session
 from edged.mqtt.topics import Topics
 from edged.nft.routing import Steering
+from edged.succession import Succession
 from tests.unit.core import Core
 
 TOPICS = Topics("gw1", ("all",))
@@ -99,7 +100,7 @@ class Gateway:
         jobs = [
             self.keeper.run_sync(),
             self.keeper.run_timers(),
-            self.keeper.run_snapshots(),
+            Succession(self.keeper).run(),
             self.desk.run_state(),
             self.desk.run_events(),
             self.session.run(),

@@ -19,6 +19,7 @@ from edged.intake import Incoming
 from edged.keeper import Keeper, groups
 from edged.nft.routing import Steering
 from edged.snapshot import Walk
+from edged.succession import Succession
 from edged.vigil import Vigil
 from tests.unit.core import Core
 
@@ -164,7 +165,7 @@ async def until_answered(core: Core, keeper: Keeper) -> dict[str, Any]:
 @asynccontextmanager
 async def replacing(core: Core) -> AsyncIterator[Keeper]:
     async with keeping(core) as keeper:
-        task = asyncio.create_task(keeper.run_snapshots())
+        task = asyncio.create_task(Succession(keeper).run())
         await keeper.in_sync.wait()
         try:
             yield keeper

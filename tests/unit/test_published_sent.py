@@ -31,6 +31,7 @@ from edged.nft.routing import Steering
 from edged.published import notices
 from edged.published.examples import EXAMPLES
 from edged.published.words import CODES
+from edged.succession import Succession
 from edged.vigil import Vigil
 from tests.published import faults, kind, validator
 from tests.unit.core import Core
@@ -183,7 +184,7 @@ async def at_work(core: Core) -> AsyncIterator[tuple[Desk, Keeper, Listening]]:
     spokesman = Desk(keeper, TOPICS, core.observer, broker_urls=[], stop=never)
     session = Listening()
     spokesman.session = session  # type: ignore[assignment]
-    jobs = [keeper.run_sync(), keeper.run_snapshots()]
+    jobs = [keeper.run_sync(), Succession(keeper).run()]
     tasks = [asyncio.create_task(job) for job in jobs]
     try:
         async with asyncio.timeout(20):
