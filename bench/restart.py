@@ -18,6 +18,7 @@ from typing import Any
 from . import people, state
 from .bare import load
 from .common import MILLION, BenchError, Row, median, need, pinned, result, say
+from .pace import calibrate
 from .rig import STATE, Rig
 
 MOST_MB = 250
@@ -51,7 +52,7 @@ def _measure(rig: Rig, members: int, texts: list[str], heard: Heard, end: float)
     before, longest = rig.digest(), 0.0
     while len(loops) < 2 or (len(loops) < 12 and time.monotonic() + 1.2 * longest < end):
         start = time.monotonic()
-        loops.append(rig.calibrate())
+        loops.append(calibrate(rig.away))
         for kind, number in KINDS.items():
             bare[kind].append(load(members, rig.away))
             old = heard.since

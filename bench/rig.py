@@ -7,7 +7,6 @@ core, the broker and whoever publishes the first.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime as dt
 import json
 import os
@@ -32,13 +31,12 @@ from tests.lab.process import Child
 
 from .common import BenchError, cores, inside, peak_rss, pinned
 from .mqtt import Wire
+from .pace import Core, watch
 
 GATEWAY, ISSUER = "bench", "erp"
 ROOT = f"edged/v1/gw/{GATEWAY}"
 COMMANDS, CHUNKS, ANSWERS, STATE = f"{ROOT}/cmd", f"{ROOT}/sync", f"{ROOT}/ack", f"{ROOT}/state"
 START_SECONDS = 90.0
-LOOP = 200_000
-_TICK = os.sysconf("SC_CLK_TCK")
 _CONFIG = """
 gateway = "{gateway}"
 state_dir = "{room}/state"
@@ -57,20 +55,6 @@ name = "{issuer}"
 key = "{key}"
 roles = ["billing", "operator"]
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class Core:
-    """What a core did between two looks, in seconds: the daemon's own work, and anybody's."""
-
-    wall: float
-    daemon: float
-    busy: float
-
-    @property
-    def others(self) -> float:
-        """The share of the time that somebody else had the daemon's core."""
-        return max(0.0, self.busy - self.daemon) / self.wall if self.wall else 0.0
 
 
 class Rig:
@@ -218,11 +202,6 @@ class Rig:
         assert self.daemon is not None  # noqa: S101  check() looked
         return self.daemon.pid
 
-    def cpu(self) -> float:
-        """CPU seconds the daemon has used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICK
-
     def peak(self) -> int:
         """The daemon's highest resident memory in bytes."""
         return peak_rss(self.pid)
@@ -234,24 +213,7 @@ class Rig:
 
     def watch(self) -> Callable[[], Core]:
         """Look at the daemon's core; the function that comes back tells what happened there since."""
-        wall, daemon, busy = time.monotonic(), self.cpu(), self._busy()
-        return lambda: Core(time.monotonic() - wall, self.cpu() - daemon, self._busy() - busy)
-
-    def _busy(self) -> float:
-        for line in Path("/proc/stat").read_text().splitlines():
-            name, *fields = line.split()
-            if name == f"cpu{self.away}":
-                user, nice, system, _idle, _wait, irq, soft, steal = map(int, fields[:8])
-                return (user + nice + system + irq + soft + steal) / _TICK
-        return 0.0
-
-    def calibrate(self) -> float:
-        """Rounds a second, in millions, of a fixed loop on the daemon's core: how fast the machine is just now."""
-        with pinned(self.away):
-            start, x = time.perf_counter(), 1
-            for _ in range(LOOP):
-                x = x * 1103515245 + 12345 & 0x7FFFFFFF
-            return LOOP / (time.perf_counter() - start) / 1e6
+        return watch(self.pid, self.away)
 
     # -- MQTT -----------------------------------------------------------------------------------------------------
 

@@ -10,33 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from edged.domain import digest
-from edged.domain.levels import Level
 
 from . import people, state
 from .bare import load
 from .common import MILLION, BenchError, Row, median, need, percentile, pinned, result, say
-from .rig import ANSWERS, CHUNKS, COMMANDS, Rig
+from .guest import BLOCKED, GUEST, GUEST_ADDRESS, Guest
+from .pace import calibrate
+from .rig import ANSWERS, CHUNKS, Rig
 
 CHUNK, WINDOW = 5000, 8
 IDLE = 200
 """Commands in each measurement of the idle time."""
-PAUSE = 0.02
-"""Seconds between an answer and the next command, idle or beside a snapshot: more would be a load of its own."""
 LONGEST = 240.0
 """Seconds after which a snapshot is given up."""
 WANTED, MOST_MB = 10, 250
-GUEST, GUEST_ADDRESS = "X-0000001", "100.95.0.1"
-"""The subscriber that commands are on meanwhile, and an address that is none of people.py's."""
-_GUEST_BLOCKED = digest.reason(GUEST, "operator", int(Level.WALLED), 0, ())
 
 
 class Sent(NamedTuple):
@@ -66,11 +59,11 @@ def run(members: int = MILLION) -> dict[str, Any]:
 def _measure(rig: Rig, texts: list[str]) -> dict[str, Any]:
     members = len(texts)
     bare = [load(members // 2, rig.away) for _ in range(2)]
-    loops = [rig.calibrate()]
+    loops = [calibrate(rig.away)]
     chunks = _chunks(rig, "first", texts, set())
     say(f"ready: {len(chunks)} chunks, {sum(map(len, chunks)) >> 20} MiB")
     wire = rig.wire("bench-erp", ANSWERS, patience=LONGEST)
-    with _guest(rig) as guest:
+    with contextlib.closing(Guest(rig, LONGEST)) as guest:
         guest.times(IDLE)  # an empty daemon; not counted
         with guest.busy():
             told = _send(rig, wire, "first", chunks)
@@ -78,7 +71,7 @@ def _measure(rig: Rig, texts: list[str]) -> dict[str, Any]:
         idle = guest.times(IDLE)
         _check(rig, told, texts, set(), {"added": members, "changed": 0, "removed": 0})
         say(f"first: {told.seconds:.1f} s, of which {told.gathered - told.began:.1f} s until its chunks were in")
-        loops.append(rig.calibrate())
+        loops.append(calibrate(rig.away))
         bare += [load(members // 2, rig.away) for _ in range(2)]
         # Two in two hundred: one who was open is walled, one who was walled is free.
         flipped = {n for at in range(0, members, 200) for n in (at, at + 1)}
@@ -88,7 +81,7 @@ def _measure(rig: Rig, texts: list[str]) -> dict[str, Any]:
         idle += guest.times(IDLE)
     wire.close()
     say(f"again with 1 % changed: {again.seconds:.1f} s")
-    loops.append(rig.calibrate())
+    loops.append(calibrate(rig.away))
     bare += [load(members // 2, rig.away) for _ in range(2)]
     return _report(rig, members, told, again, bare, beside, idle, loops)
 
@@ -157,7 +150,7 @@ def _check(rig: Rig, told: Sent, texts: list[str], flipped: set[int], counts: di
     known = {word: document["counts"][word] for word in counts}
     right = known == counts and not document["summary"]["rejected"] and not document["results"]
     # When the answer was written the guest may have been blocked; it is free by now.
-    if not right or int(document["hash"], 16) not in (wanted, (wanted + _GUEST_BLOCKED) % digest.MODULUS):
+    if not right or int(document["hash"], 16) not in (wanted, (wanted + BLOCKED) % digest.MODULUS):
         short = {word: document[word] for word in ("counts", "summary", "hash")} | {"results": document["results"][:3]}
         raise BenchError(f"expected {counts} and the digest {wanted:016x}, the final answer says {short}")
     if rig.digest() != wanted:
@@ -167,80 +160,6 @@ def _check(rig: Rig, told: Sent, texts: list[str], flipped: set[int], counts: di
     some = [n for at in range(0, members, max(200, members // 50 // 200 * 200)) for n in range(at, at + 6)]
     restricted = [n for n in some if (n % 2 == 1) != (n in flipped)]
     rig.kernel([texts[n] for n in restricted], [texts[n] for n in some if n not in restricted])
-
-
-class Guest:
-    """One subscriber that is blocked and freed in turns, each time when the last answer is there."""
-
-    def __init__(self, rig: Rig) -> None:
-        self._rig = rig
-        self._wire = rig.wire("bench-guest", ANSWERS, patience=LONGEST)
-        self._count = 0
-        self.taken: list[tuple[float, float]] = []
-        """(moment of the publish, seconds until the answer) while it was :meth:`busy`."""
-        self._one(f'{{"op":"bind","sub":"{GUEST}","addresses":["{GUEST_ADDRESS}"]}}')
-
-    def times(self, n: int) -> list[float]:
-        """Seconds from publish to answer of ``n`` commands."""
-        return [self._turn()[1] for _ in range(n)]  # even, so it is free again
-
-    @contextlib.contextmanager
-    def busy(self) -> Iterator[None]:
-        """One command after the other until the block ends."""
-        stop, fault = threading.Event(), list[BaseException]()
-
-        def work() -> None:
-            try:
-                while not stop.is_set() or self._count % 2 == 0:  # the last one frees it
-                    self.taken.append(self._turn())
-            except BaseException as e:  # noqa: BLE001  raised again by the thread that waits
-                fault.append(e)
-
-        thread = threading.Thread(target=work, name="guest")
-        before = sys.getswitchinterval()
-        sys.setswitchinterval(0.0005)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join(LONGEST)
-            sys.setswitchinterval(before)
-        if fault or thread.is_alive():
-            raise BenchError(f"the commands beside the snapshot ended: {fault}; the daemon's log:\n{self._rig.log()}")
-
-    def close(self) -> None:
-        self._wire.close()
-
-    def _turn(self) -> tuple[float, float]:
-        time.sleep(PAUSE)
-        op = "block" if self._count % 2 else "unblock"
-        return self._one(f'{{"op":"{op}","sub":"{GUEST}","reason":"operator"}}')
-
-    def _one(self, command: str) -> tuple[float, float]:
-        self._count += 1
-        name = f"guest-{self._count}"
-        message = self._rig.signed({"id": name}, f"[{command}]".encode())
-        start = self._wire.publish(COMMANDS, message)
-        while True:
-            at, payload = self._wire.receive()
-            if name.encode() not in payload:
-                continue
-            found = json.loads(payload)
-            if found.get("id") != name:
-                continue
-            if found["summary"]["applied"] != 1:
-                raise BenchError(f"a command was not applied: {payload[:400]!r}")
-            return start, at - start
-
-
-@contextlib.contextmanager
-def _guest(rig: Rig) -> Iterator[Guest]:
-    guest = Guest(rig)
-    try:
-        yield guest
-    finally:
-        guest.close()
 
 
 def _report(

@@ -18,7 +18,8 @@ import msgspec
 from . import state
 from .changes import Order, Stream, Table, check, pump
 from .common import MILLION, Row, median, need, pinned, result, say
-from .rig import ANSWERS, Core, Rig
+from .pace import Core, calibrate
+from .rig import ANSWERS, Rig
 
 BATCH, BATCHES, SINGLES, WINDOW = 1000, 60, 2000, 64
 WANTED, MOST_MB = 50_000, 250
@@ -53,7 +54,7 @@ def _measure(rig: Rig, bare: Bare, end: float, members: int) -> dict[str, Any]:
         pump(rig, wire, [stream.batch(next(orders["table"])) for _ in range(5)], WINDOW, BATCH)  # to warm up
         while rounds < 2 or time.monotonic() + 1.2 * longest < end:
             start = time.monotonic()
-            found["calibration"].append(rig.calibrate())
+            found["calibration"].append(calibrate(rig.away))
             for word, order in orders.items():
                 if word == "one":
                     messages, changes = [stream.batch([n]) for n in next(order)], 1
@@ -64,7 +65,7 @@ def _measure(rig: Rig, bare: Bare, end: float, members: int) -> dict[str, Any]:
                 cores[word].append(core())
             with pinned(rig.away):
                 found["sqlite"].append(bare.insert(BATCHES))
-            found["calibration"].append(rig.calibrate())
+            found["calibration"].append(calibrate(rig.away))
             rounds, longest = rounds + 1, max(longest, time.monotonic() - start)
         wire.close()
     check(rig, table, before)

@@ -1,0 +1,59 @@
+"""How much of a core a process had, and how fast the core is just now: to tell our figures from the machine's noise."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .common import pinned
+
+LOOP = 200_000
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclasses.dataclass(frozen=True)
+class Core:
+    """What a core did between two looks, in seconds: the daemon's own work, and anybody's."""
+
+    wall: float
+    daemon: float
+    busy: float
+
+    @property
+    def others(self) -> float:
+        """The share of the time that somebody else had the daemon's core."""
+        return max(0.0, self.busy - self.daemon) / self.wall if self.wall else 0.0
+
+
+def watch(pid: int, core: int) -> Callable[[], Core]:
+    """Look at a process and a core; the function that comes back tells what happened there since."""
+    wall, own, busy = time.monotonic(), _cpu(pid), _busy(core)
+    return lambda: Core(time.monotonic() - wall, _cpu(pid) - own, _busy(core) - busy)
+
+
+def calibrate(core: int) -> float:
+    """Rounds a second, in millions, of a fixed loop on that core."""
+    with pinned(core):
+        start, x = time.perf_counter(), 1
+        for _ in range(LOOP):
+            x = x * 1103515245 + 12345 & 0x7FFFFFFF
+        return LOOP / (time.perf_counter() - start) / 1e6
+
+
+def _cpu(pid: int) -> float:
+    """CPU seconds a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICK
+
+
+def _busy(core: int) -> float:
+    """Seconds that the core was not idle since the machine was started."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _wait, irq, soft, steal = map(int, fields[:8])
+            return (user + nice + system + irq + soft + steal) / _TICK
+    return 0.0
