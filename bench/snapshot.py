@@ -24,7 +24,7 @@ from .guest import BLOCKED, GUEST, GUEST_ADDRESS, Guest
 from .pace import calibrate
 from .rig import ANSWERS, CHUNKS, Rig
 
-CHUNK, WINDOW = 5000, 8
+CHUNK, WINDOW = 5000, 2
 IDLE = 200
 """Commands in each measurement of the idle time."""
 LONGEST = 240.0

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
 
 from edged.answers import refused
-from edged.domain import command as c
 from edged.domain.batch import Chunk
 from edged.domain.model import rfc3339
 from edged.domain.rejection import Rejected
-from edged.intake import Refused, Request
+from edged.intake import Request
 from edged.store import rows
 from edged.store.rows import Event, Staged, Write
 from edged.store.store import Store
@@ -28,6 +28,13 @@ FEWEST_JUDGED = 50
 """... where more than so many are known."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+class _Named(msgspec.Struct):
+    sub: str
+
+
+_read_name = msgspec.json.Decoder(_Named).decode
 
 
 class Gathering:
@@ -69,10 +76,8 @@ class Gathering:
         assert isinstance(chunk, Chunk)  # noqa: S101  the caller looked
         staged, parts = self._of(request, chunk, work, now)
         if chunk.part not in parts and not staged.ready:
-            names = {cmd.sub for cmd in request.commands if isinstance(cmd, c.OnSubscriber)}
-            unread = sum(isinstance(cmd, Refused) for cmd in request.commands)
             body = _encode(chunk.commands)
-            parts[chunk.part] = len(names) + unread
+            parts[chunk.part] = _subscribers(chunk.commands)
             work.chunks.append(rows.Chunk(staged.id, chunk.part, parts[chunk.part], body))
             staged = staged._replace(
                 at=now, topic=request.incoming.response_topic, correlation=request.incoming.correlation
@@ -148,6 +153,15 @@ class Gathering:
 
 def _displaced() -> Rejected:
     return Rejected("stale", "a newer snapshot of this issuer took its place")
+
+
+def _subscribers(commands: Sequence[msgspec.Raw]) -> int:
+    """How many subscribers a chunk names; its commands are read when their time comes."""
+    names = set()
+    for raw in commands:
+        with contextlib.suppress(msgspec.ValidationError, UnicodeDecodeError):
+            names.add(_read_name(raw).sub)
+    return len(names)
 
 
 def _missing(parts: int, present: Collection[int]) -> list[int]:

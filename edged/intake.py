@@ -79,7 +79,8 @@ def read(incoming: Incoming, keyring: Keyring, limit: int, now: int) -> Request 
         if isinstance(found, Chunk) and not roles.may(opened.roles, "sync"):
             raise Rejected("not_authorized", "sync: " + roles.refusal(opened.roles, "sync"))
         issuer = opened.issuer or found.issuer or mine
-        commands = [_command(raw, opened.roles) for raw in found.commands]
+        # A chunk's commands are read when the snapshot is carried out.
+        commands = [] if isinstance(found, Chunk) else [_command(raw, opened.roles) for raw in found.commands]
         return Request(found, name, issuer, incoming.source, commands, incoming, late)
     except Rejected as e:
         return Refusal(e, e.batch or name)

@@ -34,8 +34,8 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 15.0
 """Seconds between two tries of what failed, doubling."""
 LONGEST_STEPS = 0.25
 """Seconds a refill may take in one go beside commands."""
-LARGEST_GROUP = 2 << 20
-"""Bytes of payload carried out in one commit: some sixteen batches of a thousand."""
+LARGEST_GROUP = 1 << 20
+"""Bytes of payload carried out in one commit: some eight batches of a thousand, or one chunk of a snapshot."""
 LONGEST_SLEEP = 30.0
 """Seconds a timer sleeps at most: a clock that was set must be noticed."""
 

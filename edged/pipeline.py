@@ -133,6 +133,7 @@ class Pipeline:
         known = self.store.answers([(i.issuer, i.name) for i in items if isinstance(i, Request) and i.head])
         fresh = [i for i in items if isinstance(i, Request) and (i.issuer, i.name) not in known]
         work.load(_named(fresh))
+        work.prepare(cmd for i in fresh for cmd in i.commands if cmd.__class__ is c.Bind)
         answers: list[Answer] = []
         for item in items:
             if isinstance(item, Refusal):

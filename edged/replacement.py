@@ -14,6 +14,9 @@ from edged.store.rows import Event, Staged, Write
 STEP = 200
 """Subscribers in one step: a command beside it waits some milliseconds at most."""
 
+LASTING = 16
+"""Steps from one commit with fsync to the next."""
+
 
 class Replacement:
     """``steps`` brings the desired state to what the snapshot says; ``finish`` once the kernel has it."""
@@ -41,11 +44,16 @@ class Replacement:
         pipeline = self._pipeline
         pipeline.enforcer.loose, pipeline.enforcer.walked = True, False
         now = self._received
-        for write in self._walk.steps(STEP, now):
-            pipeline.store.commit(write, now, lasting=False)
+        for n, write in enumerate(self._walk.steps(STEP, now)):
+            # Now and then one that lasts: all at once at the end, a command would wait for it.
+            pipeline.store.commit(write, now, lasting=not n % LASTING)
             yield
-        pipeline.store.heartbeat(now)  # a lasting commit makes all before it last
-        pipeline.enforcer.walked = True
+        pipeline.store.heartbeat(now)
+        self.over()
+
+    def over(self) -> None:
+        """The desired state changes no further; the next refill ends what the kernel was spared."""
+        self._pipeline.enforcer.walked = True
 
     def finish(self) -> None:
         """Answer, and forget the chunks. The snapshot's id is remembered as a batch's is."""

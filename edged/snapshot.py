@@ -116,6 +116,7 @@ class Walk:
     def _named(self, part: int, found: Sequence[tuple[str, list[tuple[int, c.Command]]]], now: int) -> Write:
         work = self._workset()
         work.load(name for name, _ in found)
+        work.prepare(cmd for _, commands in found for _, cmd in commands if isinstance(cmd, c.Bind))
         marks = self._marks(work.all())
         for name, commands in found:
             known = work.get(name)

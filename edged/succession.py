@@ -42,11 +42,13 @@ class Succession:
             replacement.fault = "edged could not carry this out; its log says more, please report it"
             keeper.note("snapshot", f"{type(e).__name__}: given up half-way; the traceback is in the debug log")
             _log.debug("the snapshot that was given up", exc_info=True)
+            await keeper.do(replacement.over)
         finally:
             keeper.walked.set()
-        before = keeper.resyncs
-        keeper.want("snapshot")
-        await keeper.synced_after(before)
+        while keeper.enforcer.loose:  # a refill that began before the walk ended does not count
+            before = keeper.resyncs
+            keeper.want("snapshot")
+            await keeper.synced_after(before)
         await keeper.persist(replacement.finish)
         keeper.changed.set()
         keeper.told.set()

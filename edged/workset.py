@@ -59,6 +59,10 @@ class Workset:
                 self._known.setdefault(s, None)
             self._look_up(k for s in wanted if self._known[s] is None and literal(s) for k in self._keys_or_none(s))
 
+    def prepare(self, binds: Iterable[c.Bind]) -> None:
+        """Find out in bulk who has the addresses that these commands bind."""
+        self._look_up([k for cmd in binds for a in cmd.addresses for k in self._keys_or_none(a)])
+
     def load_ids(self, ids: Iterable[int]) -> None:
         """Fetch subscribers by number."""
         self._meet(self._store.load_ids([i for i in ids if i not in self._numbers]))

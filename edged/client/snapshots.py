@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 PART_COMMANDS = 5000
 WORK = 300.0  # s that a gateway may take from the last part to the last answer
 SETTLE = 5.0  # s for batches that are on their way
-IN_FLIGHT = 8  # parts that are not answered yet
+IN_FLIGHT = 2  # parts that are not answered yet; a command waits behind them
 FIRST_PATIENCE, LAST_PATIENCE = 30.0, 900.0  # s without a word from the gateway
 PASSING = frozenset({"expired", "from_the_future"})  # refusals that pass by themselves
 

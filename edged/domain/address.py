@@ -6,6 +6,7 @@ prefix length in bits and 16 bytes for an IPv6 prefix.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 import socket
@@ -18,6 +19,8 @@ V4_TAG = 4
 WIDEST_V4 = 24
 MULTICAST_V4 = 224
 """First byte from which on IPv4 is multicast or reserved."""
+UNIQUE_LOCAL_V6 = 0xFC >> 1
+"""First seven bits of fc00::/7."""
 MOST_KEYS = 256
 """A prefix is expanded to at most this many keys: an IPv4 /24, or eight bits of IPv6."""
 
@@ -43,21 +46,42 @@ class Addressing:
         Raises Rejected ``bad_address`` (not an address, host bits set, too wide, a length not configured) or
         ``address_protected``.
         """
-        if "/" not in text:
-            try:
-                packed = socket.inet_pton(socket.AF_INET, text)
-            except (OSError, ValueError):
-                pass
-            else:
-                if self.protected:
-                    self._refuse_protected(ipaddress.IPv4Network((packed, 32)), text)
-                if packed[0] in (0, 127) or packed[0] >= MULTICAST_V4:
-                    raise _special(text)
-                return [bytes([V4_TAG]) + packed]
+        quick = self._quick(text)
+        if quick is not None:
+            return [quick]
         network = parse(text)
         _refuse_special(network, text)
         self._refuse_protected(network, text)
         return self._v4(network, text) if isinstance(network, ipaddress.IPv4Network) else self._v6(network, text)
+
+    def _quick(self, text: str) -> bytes | None:
+        """The key of a plain IPv4 address or a delegated prefix, which nearly all are; None: look closely."""
+        head, slash, tail = text.partition("/")
+        try:
+            if ":" not in head:
+                if slash:
+                    return None
+                packed = socket.inet_pton(socket.AF_INET, head)
+                if packed[0] in (0, 127) or packed[0] >= MULTICAST_V4:
+                    return None
+                length = 32
+            else:
+                packed = socket.inet_pton(socket.AF_INET6, head)
+                length = int(tail) if tail.isascii() and tail.isdigit() else -1
+                unicast = packed[0] >> 5 == 1 or packed[0] >> 1 == UNIQUE_LOCAL_V6
+                if length not in self.prefix_lengths or tail[0] == "0" or not unicast:
+                    return None
+        except (OSError, ValueError):
+            return None
+        bits = 8 * len(packed)
+        value = int.from_bytes(packed)
+        if value & ((1 << (bits - length)) - 1):
+            return None
+        last = value | ((1 << (bits - length)) - 1)
+        for version, low, high in _ranges(self.protected):
+            if version == bits and low <= last and value <= high:
+                return None
+        return bytes([V4_TAG if bits == 32 else length]) + packed
 
     def covers(self, key: bytes) -> list[bytes]:
         """The shorter configured prefixes that ``key`` lies in; none for IPv4, whose addresses are stored singly."""
@@ -117,6 +141,12 @@ class Addressing:
                 raise Rejected("address_protected", f"{text} touches {p}, which network.protected lists")
 
 
+@functools.lru_cache(maxsize=8)
+def _ranges(networks: tuple[Network, ...]) -> tuple[tuple[int, int, int], ...]:
+    """(bits of an address, first, last) of each network, as numbers: comparing objects takes ten times as long."""
+    return tuple((n.max_prefixlen, int(n.network_address), int(n.broadcast_address)) for n in networks)
+
+
 def parse(text: str) -> Network:
     """An address or prefix without host bits. Raises Rejected ``bad_address``."""
     try:
@@ -129,6 +159,8 @@ def parse(text: str) -> Network:
 
 def _refuse_special(network: Network, text: str) -> None:
     a = network.network_address
+    if a.version == 4 and (a.packed[0] in (0, 127) or a.packed[0] >= MULTICAST_V4):
+        raise _special(text)
     if a.is_multicast or a.is_loopback or a.is_unspecified or (a.version == 6 and a.is_link_local):
         raise _special(text)
 

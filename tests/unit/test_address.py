@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import IPv6Address, ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from edged.domain.address import Addressing, covering, literal, parse, words
+from edged.domain.address import Addressing, _refuse_special, covering, literal, parse, words
 from edged.domain.rejection import Rejected
 
 A = Addressing((64, 56), (ip_network("192.0.2.0/24"), ip_network("2001:db8:f::/48")))
@@ -116,3 +118,32 @@ def test_the_remedy_is_named() -> None:
     with pytest.raises(Rejected, match=r"network\.protected"):
         A.keys("192.0.2.7")
     assert str(parse("10.0.0.0/8")) == "10.0.0.0/8"
+
+
+@given(
+    st.one_of(st.ip_addresses(v=4).map(str), st.sampled_from(["192.0.2.1", "127.0.0.1", "224.0.0.1", "0.0.0.1"])),
+    st.one_of(st.ip_addresses(v=6).map(int), st.integers(0x20 << 120, (0x40 << 120) - 1)),
+    st.sampled_from([32, 48, 55, 56, 57, 60, 64, 65, 128]),
+)
+def test_the_quick_way_says_what_the_long_way_says(v4: str, v6: int, length: int) -> None:
+    addressing = Addressing((64, 56), (ip_network("192.0.2.0/24"), ip_network("2001:db8:ff00::/40")))
+    whole = v6 >> (128 - length) << (128 - length)
+    for text in (v4, f"{IPv6Address(whole)}/{length}", f"{IPv6Address(v6)}/{length}", str(IPv6Address(v6))):
+        quick = addressing._quick(text)
+        try:
+            network = parse(text)
+            _refuse_special(network, text)
+            addressing._refuse_protected(network, text)
+            slow = addressing._v4(network, text) if network.version == 4 else addressing._v6(network, text)
+        except Rejected:
+            assert quick is None
+        else:
+            assert quick is None or [quick] == slow
+
+
+def test_most_addresses_go_the_quick_way() -> None:
+    addressing = Addressing((64, 56), (ip_network("192.0.2.0/24"),))
+    assert addressing._quick("100.64.0.10") == b"\x04\x64\x40\x00\x0a"
+    assert addressing._quick("2001:db8:0:100::/56") is not None
+    assert addressing._quick("2001:db8:0:101::/56") is None, "host bits"
+    assert addressing._quick("192.0.2.7") is None
