@@ -1,8 +1,9 @@
 """SIGHUP: the configuration is read again, and who may sign changes at once. Everything else waits for the next start.
 
 A file with a mistake changes nothing: the daemon goes on with what it has, says why in its log, and ``edged status``
-shows it. That includes a mistake only the running daemon can see: to take the last issuer away means to obey unsigned
-commands, and the broker it is connected to is the one it started with, whatever the new file says.
+shows it. That includes two mistakes only the running daemon can see. A file that names no issuer any more may be cut
+short, and to take it would mean to obey unsigned commands: it must say so (``security.require_signature = false``). And
+the broker that is connected is the one the daemon started with, whatever the new file says.
 """
 
 from __future__ import annotations
@@ -74,6 +75,11 @@ class Reload:
     async def _take(self, new: Config) -> None:
         """Bring into force what may change now, and name the rest. Raises ConfigError with nothing changed."""
         now = with_security(self._running, new.security)
+        if self._running.security.issuers and not new.security.issuers and new.security.require_signature:
+            raise ConfigError(
+                "security.issuers named somebody and now names nobody: is the file complete? To obey unsigned commands "
+                "from now on, write security.require_signature = false"
+            )
         differs = list(changed(self._running, new))
         ring = keyring(now)
         await self._keeper.do(setattr, self._keeper.pipeline, "keyring", ring)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from edged.config import checks
-from edged.config.section import Section
+from edged.config.section import Section, wrong
 from edged.domain.keytext import public_key
 
 Role = Literal["billing", "security", "legal", "noc", "operator"]
@@ -46,7 +46,7 @@ class SecuritySection(Section):
 
     require_signature: bool = Field(
         True,
-        description="Obey signed commands only. Without issuers, unsigned ones are obeyed from a broker on loopback.",
+        description="Obey signed commands only. Left out without issuers: unsigned ones from a broker on loopback, too.",
     )
     max_ahead_minutes: int = Field(
         5, ge=0, le=1440, description="How far the ts of a signed batch may lie ahead of this gateway's clock."
@@ -72,6 +72,16 @@ class SecuritySection(Section):
                         "make a pair for each with `edged keygen`"
                     )
         return value
+
+    @model_validator(mode="after")
+    def _who_asks_for_signatures_names_signers(self) -> Self:
+        if "require_signature" in self.model_fields_set and self.require_signature and not self.issuers:
+            raise wrong(
+                "security.require_signature",
+                "signatures are asked for, and security.issuers names nobody who could sign; add [[security.issuers]] "
+                "as `edged keygen` prints it, or take this line out to obey unsigned commands of a broker on loopback",
+            )
+        return self
 
     @property
     def required(self) -> bool:

@@ -241,6 +241,15 @@ def test_a_broker_elsewhere_needs_a_word(file: Path, host: str) -> None:
     assert not load(file).security.require_signature
 
 
+@pytest.mark.parametrize("more", ["", '[mqtt]\nbrokers = ["mqtts://b.example"]\n'], ids=["loopback", "elsewhere"])
+def test_signatures_of_nobody_cannot_be_required(file: Path, more: str) -> None:
+    file.write_text(f"{GOOD}{more}[security]\nrequire_signature = true\n")
+    with pytest.raises(ConfigError) as error:
+        load(file)
+    assert f"{file}: 1 error\n  security.require_signature = true (file): signatures are asked for" in str(error.value)
+    assert "add [[security.issuers]] as `edged keygen` prints it" in str(error.value)
+
+
 # -- issuers -----------------------------------------------------------------------------------------------------
 
 ERP = f'name = "erp"\nkey = "{KEYS[0]}"\nroles = ["billing"]'

@@ -74,9 +74,9 @@ async def stage(
 
 
 @asynccontextmanager
-async def _staged(folder: Path) -> AsyncIterator[Stage]:
+async def _staged(folder: Path, content: str = text(OLD)) -> AsyncIterator[Stage]:
     file = folder / "edged.toml"
-    file.write_text(text(OLD))
+    file.write_text(content)
     core = Core(folder / "state")
     running = load(file)
     core.pipeline.keyring = keyring(running)
@@ -117,11 +117,12 @@ async def test_what_needs_a_restart_is_named(stage: Stage, caplog: pytest.LogCap
         (text(OLD).replace("roles", "rolls"), "did you mean security.issuers.roles?"),
         ("not TOML", "not TOML"),
         (text(NEW).replace("eth1", "lo"), "loopback interface"),  # also a mistake elsewhere
+        (text(more="[security]\nrequire_signature = true"), "security.issuers names nobody who could sign"),
         (text(), "security.issuers names nobody, and mqtts://a.example:8883 is not on loopback"),
         # The new file would be in order by itself, but the daemon still listens to the distant broker.
         (text(brokers='["mqtt://127.0.0.1"]'), "security.issuers names nobody, and mqtts://a.example:8883 is not"),
     ],
-    ids=["key", "toml", "elsewhere", "nobody", "nobody on loopback"],
+    ids=["key", "toml", "elsewhere", "required of nobody", "nobody", "nobody on loopback"],
 )
 async def test_a_mistake_leaves_the_old_keys_in_force_and_is_shown(
     stage: Stage, caplog: pytest.LogCaptureFixture, content: str, why: str
@@ -150,6 +151,25 @@ async def test_signatures_may_be_given_up_only_in_writing(stage: Stage, caplog: 
     said = await stage.take(text(more="[security]\nrequire_signature = false"), caplog)
     assert "0 issuers with 0 keys may sign, signatures are not required" in said
     assert not stage.keeper.pipeline.keyring.required
+
+
+@pytest.mark.parametrize("required", ["", "[security]\nrequire_signature = false"], ids=["required", "optional"])
+async def test_a_file_that_lost_its_issuers_is_refused_also_on_loopback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, required: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    local = '["mqtt://127.0.0.1"]'
+    async with _staged(tmp_path, text(OLD, brokers=local, more=required)) as stage:
+        before = stage.keeper.pipeline.keyring
+        said = await stage.take(text(brokers=local), caplog)
+        assert "the old configuration stays in force" in said
+        assert stage.keeper.pipeline.keyring is before
+        assert stage.obeys(OLD)
+        (error,) = stage.keeper.errors
+        assert "is the file complete?" in error["text"]
+        assert "security.require_signature = false" in error["text"]
+        said = await stage.take(text(brokers=local, more="[security]\nrequire_signature = false"), caplog)
+        assert "signatures are not required" in said
 
 
 def test_the_keyring_is_what_the_configuration_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
