@@ -7,8 +7,8 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from weakref import WeakValueDictionary
+from collections.abc import Callable, Collection, Mapping, Sequence
+from weakref import WeakSet
 
 from edged.client.documents import CURABLE, Answer, batch
 from edged.client.lanes import WINDOW, Lane, Lanes
@@ -23,6 +23,7 @@ GATHER = 16  # batches in one publication
 TICK = 1.0  # s between looks at the patience of the lanes
 RETRY = 2.0  # s after the outbox failed
 NOBODY_KNOWN = 60.0  # s after which a group whose members are unknown is not waited for any more
+FORGET = 1000  # ids after which those that nobody waits for are dropped
 RENUMBER_PAUSE = 60.0  # s at least between two new numberings of one stream
 
 
@@ -38,8 +39,9 @@ class Unanswered(EdgedError):
 class Sent:
     """Batches that are in the outbox, and so will be delivered; ``ids`` in the order of their commands."""
 
-    def __init__(self, ids: Sequence[str], gateways: Sequence[str]) -> None:
+    def __init__(self, ids: Sequence[str], gateways: Sequence[str], only: str | None = None) -> None:
         self.ids = tuple(ids)
+        self._only = only
         self._known = bool(gateways)
         self._missing = {(name, gateway) for name in ids for gateway in gateways}
         self._answers: dict[tuple[str, str], Answer] = {}
@@ -47,13 +49,15 @@ class Sent:
 
     def hear(self, answer: Answer) -> None:
         """One answer arrived."""
+        if self._only is not None and answer.gateway != self._only:
+            return  # the same id, to another gateway
         self._answers[answer.id, answer.gateway] = answer
         self._missing.discard((answer.id, answer.gateway))
         self._change.set()
 
-    def skip(self, names: Collection[str]) -> None:
-        """These were answered in an earlier life."""
-        self._missing = {(name, gateway) for name, gateway in self._missing if name not in names}
+    def expect(self, still: Mapping[str, Collection[str]]) -> None:
+        """Id -> whose answer is still to come; the others answered in an earlier life."""
+        self._missing = {(name, gateway) for name, gateway in self._missing if gateway in still.get(name, ())}
         self._change.set()
 
     async def answers(self, timeout: float | None = 30.0) -> list[Answer]:  # noqa: ASYNC109 - reads better than a context
@@ -88,8 +92,9 @@ class Courier:
         self._on_answer, self._on_loss = on_answer, on_loss
         self._lanes = Lanes()
         self._wake = asyncio.Event()
-        self._sent: WeakValueDictionary[str, Sent] = WeakValueDictionary()
-        self._unknown: deque[tuple[float, str]] = deque()  # published to a group whose members are not known
+        self._sent: dict[str, WeakSet[Sent]] = {}
+        self._full = FORGET
+        self._unknown: deque[tuple[float, Row]] = deque()  # published to a group whose members are not known
         self._renumbered: dict[str, float] = {}
         self._complained: dict[str, str] = {}
 
@@ -98,13 +103,14 @@ class Courier:
         self._lanes.connected(broker)
         self._wake.set()
 
-    def watched(self, ids: Sequence[str], gateways: Sequence[str]) -> Sent:
+    def watched(self, topic: str, ids: Sequence[str], gateways: Sequence[str]) -> Sent:
         """Something that is told the answers as long as somebody holds it."""
-        old = [self._sent.get(name) for name in ids]
-        if old and old[0] is not None and old[0].ids == tuple(ids):
-            return old[0]
-        sent = Sent(ids, gateways)
-        self._sent.update(dict.fromkeys(ids, sent))
+        sent = Sent(ids, gateways, gateways[0] if topic.startswith("gw/") else None)
+        if len(self._sent) > self._full:
+            self._sent = {name: those for name, those in self._sent.items() if those}
+            self._full = 2 * len(self._sent) + FORGET
+        for name in ids:
+            self._sent.setdefault(name, WeakSet()).add(sent)
         return sent
 
     def look(self, topic: str) -> None:
@@ -158,7 +164,7 @@ class Courier:
             return None
         now = time.monotonic()
         lane.took(turn, rows[-1].seq, now)
-        self._unknown.extend((now, row.id) for row in rows if not row.waiting)
+        self._unknown.extend((now, row._replace(commands=b"")) for row in rows if not row.waiting)
         return True
 
     def _message(self, row: Row) -> tuple[str, bytes, bytes]:
@@ -167,11 +173,11 @@ class Courier:
         return ROOT + row.topic, batch(head, row.id, row.commands), _mark(row)
 
     async def _give_up_waiting(self) -> None:
-        now, names = time.monotonic(), []
+        now, rows = time.monotonic(), []
         while self._unknown and now - self._unknown[0][0] > NOBODY_KNOWN:
-            names.append(self._unknown.popleft()[1])
-        if names:
-            await self._post.do(Outbox.settle, names, now_ms())
+            rows.append(self._unknown.popleft()[1])
+        if rows:
+            await self._post.do(Outbox.settle, [(row.topic, row.id) for row in rows], now_ms())
 
     # -- in ----------------------------------------------------------------------------------------------------
 
@@ -179,7 +185,7 @@ class Courier:
         """Answers with their Correlation Data, if the broker knows such."""
         done: list[tuple[str, str]] = []
         for answer, correlation in answers:
-            if (row := await self._post.do(Outbox.find, answer.id)) is None:
+            if (row := await self._post.do(Outbox.find, answer.id, answer.gateway)) is None:
                 self._tell(answer)
                 continue
             self._lanes.answered(row.topic, time.monotonic())
@@ -193,7 +199,7 @@ class Courier:
         self._wake.set()
 
     def _tell(self, answer: Answer) -> None:
-        if sent := self._sent.get(answer.id):
+        for sent in list(self._sent.get(answer.id, ())):
             sent.hear(answer)
 
     async def _delivered(self, row: Row, answer: Answer, correlation: bytes | None) -> bool:

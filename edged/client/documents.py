@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -154,6 +155,15 @@ def pack(commands: Iterable[Command], most: int) -> list[bytes]:
     packer = Packer(most)
     arrays = [packer.add(command) for command in commands]
     return [array for array in (*arrays, packer.rest()) if array is not None]
+
+
+def digest_of(arrays: Iterable[bytes]) -> bytes:
+    """Of these commands, however they are divided into arrays and in whatever order their members were written."""
+    out = hashlib.sha256()
+    for array in arrays:
+        for command in msgspec.json.decode(array):
+            out.update(msgspec.json.encode(command, order="sorted") + b"\n")
+    return out.digest()
 
 
 async def each(commands: Commands) -> AsyncIterator[Command]:

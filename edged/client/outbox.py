@@ -14,75 +14,69 @@ The file belongs to one process at a time. All methods are for one thread.
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
-from edged.client.schema import SCHEMA, VERSION, Row, Snapshot
-from edged.errors import ConfigError, EdgedError
+from edged.client.schema import Reserved, Row
+from edged.client.spool import KEEP_MS, Spool
+from edged.errors import EdgedError
 
-KEEP_MS = 30 * 86_400_000
+__all__ = ["KEEP_MS", "Outbox"]
 
 
-class Outbox:
+class Outbox(Spool):
     """``path`` None: in memory, for what need not survive. Raises ``ConfigError`` if it is in use or no outbox."""
-
-    def __init__(self, path: Path | None, now: int) -> None:
-        self._where = path or "memory"
-        try:
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=1)
-            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            with self._transaction():
-                self._prepare(now)
-        except sqlite3.Error as e:
-            hint = "another sender uses it; give each its own" if "locked" in str(e) else "it must be a writable file"
-            raise ConfigError(f"outbox {self._where}: {e}: {hint}") from None
-
-    def _prepare(self, now: int) -> None:
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in {0, VERSION}:
-            raise ConfigError(f"outbox {self._where}: made by a newer edged (version {version})")
-        if version == 0:
-            for statement in SCHEMA.split(";")[:-1]:
-                self._db.execute(statement)
-            self._db.execute(f"PRAGMA user_version = {VERSION}")
-        self._db.execute("DELETE FROM batch WHERE done > 0 AND done < ?", (now - KEEP_MS,))
-        # Parts of a snapshot that was still being written when the process ended.
-        self._db.execute("DELETE FROM part WHERE gateway NOT IN (SELECT gateway FROM snapshot)")
-
-    def close(self) -> None:
-        """Give the file free."""
-        self._db.close()
 
     # -- batches -----------------------------------------------------------------------------------------------
 
     def reserve(
-        self, topic: str, batches: Sequence[tuple[str, bytes]], waiting: Sequence[str], now: int, epoch: str
-    ) -> set[str]:
-        """Number the batches (id, commands) and keep them, durably. An id that is known stays what it was.
+        self,
+        topic: str,
+        batches: Sequence[tuple[str, bytes]],
+        waiting: Sequence[str],
+        now: int,
+        epoch: str,
+        digest: bytes = b"",
+    ) -> Reserved:
+        """Number the batches (id, commands) and keep them, durably. Those that are known stay what they were.
 
-        ``epoch`` is used where ``topic`` has no numbering yet. Returns the ids that were answered long ago. Raises
-        ``EdgedError`` with nothing changed.
+        ``digest`` is of all commands of the call, however they are divided into batches: what stands under an id
+        with another one is another call's. Empty: the ids cannot be known. ``epoch`` is used where ``topic`` has no
+        numbering yet. Raises ``EdgedError`` with nothing changed.
         """
-        answered: set[str] = set()
         who = json.dumps(list(waiting))
         with self._transaction():
+            if found := self._known(topic, [name for name, _ in batches], digest):
+                return found
             self._db.execute("INSERT OR IGNORE INTO stream VALUES (?, ?, 0, 0)", (topic, epoch))
             (seq,) = self._db.execute("SELECT seq FROM stream WHERE topic = ?", (topic,)).fetchone()
-            for name, commands in batches:
-                row = (topic, seq + 1, name, who, commands, now)
-                done = self._db.execute(
-                    "INSERT OR IGNORE INTO batch (topic, seq, id, waiting, commands, made) VALUES (?, ?, ?, ?, ?, ?)",
-                    row,
-                )
-                seq += done.rowcount
-                if not done.rowcount and self.find(name) is None:
-                    answered.add(name)
-            self._db.execute("UPDATE stream SET seq = ? WHERE topic = ?", (seq, topic))
-        return answered
+            self._db.executemany(
+                "INSERT INTO batch (topic, seq, id, waiting, commands, made, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(topic, n, name, who, commands, now, digest) for n, (name, commands) in enumerate(batches, seq + 1)],
+            )
+            self._db.execute("UPDATE stream SET seq = ? WHERE topic = ?", (seq + len(batches), topic))
+        return Reserved(tuple(name for name, _ in batches), {name: tuple(waiting) for name, _ in batches})
+
+    def _known(self, topic: str, names: Sequence[str], digest: bytes) -> Reserved | None:
+        """The same call of before, under whatever ids it went out. Raises ``EdgedError`` where an id is another's."""
+        known: list[str] = []
+        for name in names:
+            for other, there in self._db.execute("SELECT topic, digest FROM batch WHERE id = ?", (name,)):
+                if other != topic:
+                    # Gateways know a batch by its id alone, and one of them may hear both.
+                    if other.startswith("group/") or topic.startswith("group/"):
+                        raise EdgedError(_taken(name, f"was sent to {_said(other)}, which {_said(topic)} may overlap"))
+                elif there and there != digest:
+                    raise EdgedError(_taken(name, f"was sent to {_said(topic)} with other commands"))
+                else:
+                    known.append(name)
+        if not known:
+            return None
+        same = (
+            "SELECT id, done, waiting FROM batch WHERE topic = ? AND"
+            " (id IN (SELECT value FROM json_each(?)) OR digest = ? AND digest <> x'') ORDER BY rowid"
+        )
+        rows = self._db.execute(same, (topic, json.dumps(known), digest)).fetchall()
+        return Reserved(tuple(n for n, _, _ in rows), {n: _names(who) for n, done, who in rows if not done})
 
     def open_topics(self) -> list[str]:
         """Where something waits for an answer."""
@@ -107,12 +101,12 @@ class Outbox:
         query = "SELECT 1 FROM batch WHERE topic = ? AND done = 0 AND seq <= ? LIMIT 1"
         return self._db.execute(query, (topic, upto)).fetchone() is not None
 
-    def find(self, name: str) -> Row | None:
-        """An open batch by its id."""
+    def find(self, name: str, gateway: str) -> Row | None:
+        """An open batch by its id, where this gateway may have heard it."""
         found = self._db.execute(
             "SELECT b.topic, s.epoch, b.seq, b.id, b.waiting, b.commands FROM batch b JOIN stream s USING (topic)"
-            " WHERE b.id = ? AND b.done = 0",
-            (name,),
+            " WHERE b.id = ? AND b.done = 0 AND (b.topic = ? OR b.topic LIKE 'group/%')",
+            (name, f"gw/{gateway}/cmd"),
         ).fetchone()
         if found is None:
             return None
@@ -123,22 +117,24 @@ class Outbox:
         """These (batch id, gateway) need no further delivery. Not durable by itself: at worst it is delivered again."""
         with self._transaction(sync="NORMAL"):
             for name, gateway in answers:
-                row = self.find(name)
+                row = self.find(name, gateway)
                 if row is None or (row.waiting and gateway not in row.waiting):
                     continue
                 if left := [g for g in row.waiting if g != gateway]:
-                    self._db.execute("UPDATE batch SET waiting = ? WHERE id = ?", (json.dumps(left), name))
+                    who = json.dumps(left)
+                    self._db.execute("UPDATE batch SET waiting = ? WHERE topic = ? AND id = ?", (who, row.topic, name))
                 elif row.waiting:
-                    self._finish(name, now)
+                    self._finish(row.topic, name, now)
 
-    def settle(self, names: Iterable[str], now: int) -> None:
-        """Nobody is waited for any more."""
+    def settle(self, batches: Iterable[tuple[str, str]], now: int) -> None:
+        """Of these (topic, id) nobody is waited for any more."""
         with self._transaction(sync="NORMAL"):
-            for name in names:
-                self._finish(name, now)
+            for topic, name in batches:
+                self._finish(topic, name, now)
 
-    def _finish(self, name: str, now: int) -> None:
-        self._db.execute("UPDATE batch SET done = ?, commands = x'' WHERE id = ? AND done = 0", (now, name))
+    def _finish(self, topic: str, name: str, now: int) -> None:
+        finish = "UPDATE batch SET done = ?, commands = x'' WHERE topic = ? AND id = ? AND done = 0"
+        self._db.execute(finish, (now, topic, name))
 
     # -- numbering ---------------------------------------------------------------------------------------------
 
@@ -171,89 +167,22 @@ class Outbox:
             # Out of the way first: the index allows no number twice, not even for a moment.
             self._db.execute("UPDATE batch SET seq = -seq WHERE topic = ? AND done = 0", (topic,))
             self._db.executemany(
-                "UPDATE batch SET seq = ? WHERE id = ?", [(n, name) for n, (name,) in enumerate(names, 1)]
+                "UPDATE batch SET seq = ? WHERE topic = ? AND id = ?",
+                [(n, topic, name) for n, (name,) in enumerate(names, 1)],
             )
             self._db.execute(
                 "UPDATE stream SET epoch = ?, seq = ?, covered = 0 WHERE topic = ?", (epoch, len(names), topic)
             )
-
-    # -- snapshots ---------------------------------------------------------------------------------------------
-
-    def begin_snapshot(self, gateway: str) -> None:
-        """Drop what is left of an earlier one."""
-        with self._transaction(sync="NORMAL"):
-            self._db.execute("DELETE FROM snapshot WHERE gateway = ?", (gateway,))
-            self._db.execute("DELETE FROM part WHERE gateway = ?", (gateway,))
-
-    def add_part(self, gateway: str, part: int, commands: bytes) -> None:
-        """Keep a part; it counts when :meth:`end_snapshot` was called."""
-        with self._transaction(sync="NORMAL"):
-            self._db.execute("INSERT INTO part VALUES (?, ?, ?)", (gateway, part, commands))
-
-    def end_snapshot(self, snapshot: Snapshot) -> None:
-        """All parts are there: from here on it survives a crash."""
-        with self._transaction():
-            gateway, sync, parts, epoch, seq, shards = snapshot
-            self._db.execute(
-                "INSERT INTO snapshot VALUES (?, ?, ?, ?, ?, ?)", (gateway, sync, parts, epoch, seq, json.dumps(shards))
-            )
-
-    def snapshots(self) -> list[Snapshot]:
-        """Those that were not answered yet."""
-        rows = self._db.execute("SELECT gateway, sync, parts, epoch, seq, shards FROM snapshot").fetchall()
-        return [Snapshot(gw, sync, parts, epoch, seq, _shards(text)) for gw, sync, parts, epoch, seq, text in rows]
-
-    def part(self, gateway: str, part: int) -> bytes:
-        """The commands of a part; empty when there is none."""
-        found = self._db.execute("SELECT commands FROM part WHERE gateway = ? AND part = ?", (gateway, part)).fetchone()
-        return bytes(found[0]) if found else b""
-
-    def finish_snapshot(self, snapshot: Snapshot, topic: str, *, accepted: bool) -> None:
-        """It was answered; accepted, it covers every batch of ``topic`` up to its number."""
-        with self._transaction():
-            if accepted:
-                self._db.execute(
-                    "UPDATE stream SET covered = max(covered, ?) WHERE topic = ? AND epoch = ?",
-                    (snapshot.seq, topic, snapshot.epoch),
-                )
-            self._db.execute("DELETE FROM snapshot WHERE gateway = ? AND sync = ?", (snapshot.gateway, snapshot.sync))
-            self._db.execute("DELETE FROM part WHERE gateway NOT IN (SELECT gateway FROM snapshot)")
-
-    def want(self, gateways: Iterable[str]) -> None:
-        """These gateways asked for a snapshot; remembered until :meth:`grant`."""
-        with self._transaction():
-            more = "INSERT INTO wanted (gateway) VALUES (?) ON CONFLICT (gateway) DO UPDATE SET times = times + 1"
-            self._db.executemany(more, [(g,) for g in gateways])
-
-    def wanted(self) -> dict[str, int]:
-        """Who waits for one, and how often it was asked for."""
-        return dict(self._db.execute("SELECT gateway, times FROM wanted ORDER BY gateway").fetchall())
-
-    def grant(self, gateway: str, times: int) -> None:
-        """A snapshot read after so many wishes is kept or sent; one that came later is still open."""
-        with self._transaction():
-            self._db.execute("DELETE FROM wanted WHERE gateway = ? AND times = ?", (gateway, times))
-
-    @contextmanager
-    def _transaction(self, sync: str = "FULL") -> Iterator[None]:
-        try:
-            self._db.execute(f"PRAGMA synchronous = {sync}")
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as e:
-            raise EdgedError(f"outbox {self._where}: {e}: nothing was taken; is the disk full?") from None
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
 
 
-def _shards(text: str) -> tuple[int, ...] | None:
-    found = json.loads(text)
-    return None if found is None else tuple(found)
+def _said(topic: str) -> str:
+    kind, name, _ = topic.split("/")
+    return f"group {name}" if kind == "group" else name
+
+
+def _taken(name: str, why: str) -> str:
+    return f"id {name!r:.80} {why}: give each its own, or none; nothing was taken"

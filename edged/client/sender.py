@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from edged.client.brokers import Brokers
 from edged.client.courier import Courier, Sent, Unanswered, named, new_epoch
 from edged.client.digests import Sums, shard_of
-from edged.client.documents import Answer, Command, Commands, Group, completed, each, pack, read
+from edged.client.documents import Answer, Command, Commands, Group, completed, digest_of, each, pack, read
 from edged.client.outbox import Outbox
 from edged.client.post import Identity, Post, channel, now_ms
 from edged.client.resync import Resync
@@ -117,19 +117,27 @@ class Sender:
     async def send(self, to: str | Group, commands: Iterable[Command], *, id: str | None = None) -> Sent:  # noqa: A002
         """Take commands for a gateway or group; on return they are on disk, numbered, and will be delivered.
 
-        ``id`` names them once and for all: the same commands sent again under it within 30 days (the caller crashed
-        before it could note that they were sent) are not sent twice. Raises ``EdgedError`` with nothing taken.
+        ``id`` names them for this destination: the same commands sent again under it within 30 days (the caller
+        crashed before it could note that they were sent) are not sent twice, other commands are refused. Another
+        gateway may be sent something under the same id; a group may not, because its members hear both. Raises
+        ``EdgedError`` with nothing taken.
         """
         arrays = pack(commands, self._most)
-        stem = id or uuid.uuid4().hex
+        stem = uuid.uuid4().hex if id is None else id
         names = [stem, *(f"{stem}.{n}" for n in range(2, len(arrays) + 1))][: len(arrays)]
         gateways = tuple(to.gateways) if isinstance(to, Group) else (to,)
-        if len(stem) > LONGEST_ID or not stem.isprintable() or stem != stem.strip():
-            raise EdgedError(f"id {stem!r:.80}: at most {LONGEST_ID} printable characters, no space at the ends")
+        if not 0 < len(stem) <= LONGEST_ID or not stem.isprintable() or stem != stem.strip():
+            raise EdgedError(f"id {stem!r:.80}: 1 to at most {LONGEST_ID} printable characters, no space at the ends")
         topic = channel(to)
-        sent = self._courier.watched(names, gateways)  # before it is published: an answer may be quick
         batches = list(zip(names, arrays, strict=True))
-        sent.skip(await self._post.do(Outbox.reserve, topic, batches, gateways, now_ms(), new_epoch()))
+        digest = b"" if id is None else digest_of(arrays)
+        while True:
+            sent = self._courier.watched(topic, names, gateways)  # before it is published: an answer may be quick
+            kept = await self._post.do(Outbox.reserve, topic, batches, gateways, now_ms(), new_epoch(), digest)
+            if kept.ids == tuple(names):
+                break
+            names = list(kept.ids)  # known, and divided into other batches then
+        sent.expect(kept.open)
         self._courier.look(topic)
         return sent
 
@@ -146,7 +154,9 @@ class Sender:
         ``expires``) is added. Raises :class:`Unanswered` after ``timeout`` seconds; it may have been obeyed even so.
         """
         given: dict[str, Any] = {"commands": list(commands), **(document or {})}
-        name = given["id"] = str(given.get("id") or uuid.uuid4().hex)
+        name = given["id"] = uuid.uuid4().hex if given.get("id") is None else str(given["id"])
+        if not name:
+            raise EdgedError("a batch with an empty id: 1 to 64 printable characters, or leave it out")
         topic, gateways = channel(to), tuple(to.gateways) if isinstance(to, Group) else (to,)
         head = self._post.identity.head(topic.split("/")[1])
         body = completed(head, given)

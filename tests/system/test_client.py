@@ -127,8 +127,28 @@ async def test_the_same_id_is_sent_once(broker: Broker, tmp_path: Path) -> None:
         await (await sender.send("gw1", blocks(4, 4))).answers()
         assert gateway.numbers == [1, 2, 3]
         assert not gateway.duplicates
-        with pytest.raises(EdgedError, match="at most 56"):
-            await sender.send("gw1", blocks(1, 1), id="x" * 57)
+        for bad in ("x" * 57, "", " x"):
+            with pytest.raises(EdgedError, match="at most 56"):
+                await sender.send("gw1", blocks(1, 1), id=bad)
+
+
+async def test_an_id_of_other_commands_or_another_gateway(broker: Broker, tmp_path: Path) -> None:
+    async with (
+        FakeGateway("gw1", [broker.url]) as one,
+        FakeGateway("gw2", [broker.url]) as two,
+        Sender("erp", brokers=[broker.url], outbox=tmp_path / "out", batch=2) as sender,
+    ):
+        first = await sender.send("gw1", blocks(1, 3), id="ticket-1")
+        with pytest.raises(EdgedError, match="'ticket-1' was sent to gw1 with other commands"):
+            await sender.send("gw1", blocks(4, 4), id="ticket-1")
+        other = await sender.send("gw2", blocks(5, 6), id="ticket-1")
+        assert [(a.gateway, a.id) for a in await first.answers()] == [("gw1", "ticket-1"), ("gw1", "ticket-1.2")]
+        assert [(a.gateway, a.id) for a in await other.answers()] == [("gw2", "ticket-1")]
+        assert (subs(one), subs(two)) == (["C-1", "C-2", "C-3"], ["C-5", "C-6"])
+        turned = [dict(reversed(c.items())) for c in blocks(1, 3)]
+        assert (await sender.send("gw1", turned, id="ticket-1")).ids == first.ids
+        with pytest.raises(EdgedError, match="'ticket-1' was sent to gw"):
+            await sender.send(Group("pop1"), blocks(1, 3), id="ticket-1")
 
 
 async def test_two_senders_do_not_share_an_outbox(broker: Broker, tmp_path: Path) -> None:

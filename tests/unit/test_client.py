@@ -148,7 +148,9 @@ def test_names_keys_and_topics(tmp_path: Path) -> None:
 
 
 def reserve(box: Outbox, *names: str, waiting: tuple[str, ...] = ("gw1",), topic: str = TOPIC) -> set[str]:
-    return box.reserve(topic, [(n, f'["{n}"]'.encode()) for n in names], waiting, NOW, "e1")
+    """One call for each name; the names that were answered before."""
+    calls = [(n, f'["{n}"]'.encode()) for n in names]
+    return {n for n, body in calls if not box.reserve(topic, [(n, body)], waiting, NOW, "e1", body).open}
 
 
 def pending(box: Outbox, topic: str = TOPIC) -> list[tuple[str, int, str]]:
@@ -171,23 +173,78 @@ def test_numbers_rise_by_one_for_each_stream_and_survive(tmp_path: Path) -> None
 
 def test_answers_empty_it_and_ids_are_remembered_for_thirty_days(tmp_path: Path) -> None:
     box = Outbox(tmp_path / "out", NOW)
-    reserve(box, "a", waiting=("gw1", "gw2"))
+    everybody = "group/all/cmd"
+    reserve(box, "a", waiting=("gw1", "gw2"), topic=everybody)
     box.answered([("a", "gw3"), ("none", "gw1"), ("a", "gw1"), ("a", "gw1")], NOW)
-    row = box.find("a")
+    row = box.find("a", "gw2")
     assert row is not None
     assert row.waiting == ("gw2",)
     assert row.commands == b'["a"]'
     box.answered([("a", "gw2")], NOW)
-    assert box.find("a") is None
-    assert reserve(box, "a", "b") == {"a"}
-    assert pending(box) == [("e1", 2, "b")]
+    assert box.find("a", "gw2") is None
+    assert reserve(box, "a", "b", topic=everybody) == {"a"}
+    assert pending(box, everybody) == [("e1", 2, "b")]
     box.close()
     box = Outbox(tmp_path / "out", NOW + KEEP_MS - 1)
-    assert reserve(box, "a") == {"a"}
+    assert reserve(box, "a", topic=everybody) == {"a"}
     box.close()
     box = Outbox(tmp_path / "out", NOW + KEEP_MS + 1)
-    assert reserve(box, "a") == set()
-    assert pending(box)[-1] == ("e1", 3, "a")
+    assert reserve(box, "a", topic=everybody) == set()
+    assert pending(box, everybody)[-1] == ("e1", 3, "a")
+    box.close()
+
+
+def test_an_id_is_one_call_to_one_destination() -> None:
+    box = Outbox(None, NOW)
+    first = box.reserve(TOPIC, [("t", b"[1]"), ("t.2", b"[2]")], ["gw1"], NOW, "e1", b"one")
+    assert first.open == {"t": ("gw1",), "t.2": ("gw1",)}
+    undivided = box.reserve(TOPIC, [("t", b"[1,2]")], ["gw1"], NOW, "e1", b"one")
+    assert undivided == first, "the same commands in other batches"
+    for name in ("t", "t.2"):
+        with pytest.raises(EdgedError, match=f"'{name}' was sent to gw1 with other commands"):
+            box.reserve(TOPIC, [(name, b"[3]")], ["gw1"], NOW, "e1", b"two")
+    other = box.reserve("gw/gw2/cmd", [("t", b"[3]")], ["gw2"], NOW, "e1", b"two")
+    assert other.open == {"t": ("gw2",)}
+    with pytest.raises(EdgedError, match="'t' was sent to gw1, which group all may overlap"):
+        box.reserve("group/all/cmd", [("t", b"[1]")], [], NOW, "e1", b"one")
+    box.answered([("t", "gw2")], NOW)
+    assert [r.id for r in box.pending("gw/gw2/cmd", 0, 9, 9)] == []
+    assert pending(box) == [("e1", 1, "t"), ("e1", 2, "t.2")]
+    box.answered([("t", "gw1")], NOW)
+    again = box.reserve(TOPIC, [("t", b"[1]"), ("t.2", b"[2]")], ["gw1"], NOW, "e1", b"one")
+    assert (again.ids, again.open) == (("t", "t.2"), {"t.2": ("gw1",)})
+    with pytest.raises(EdgedError, match="other commands"):
+        box.reserve(TOPIC, [("t", b"[9]")], ["gw1"], NOW, "e1", b"nine")
+    box.close()
+
+
+def test_an_outbox_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
+    db = sqlite3.connect(tmp_path / "out", isolation_level=None)
+    db.executescript(
+        """
+        CREATE TABLE stream (
+          topic TEXT PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL, covered INTEGER NOT NULL) STRICT;
+        CREATE TABLE batch (
+          topic TEXT NOT NULL, seq INTEGER NOT NULL, id TEXT NOT NULL UNIQUE, waiting TEXT NOT NULL,
+          commands BLOB NOT NULL, made INTEGER NOT NULL, done INTEGER NOT NULL DEFAULT 0) STRICT;
+        CREATE UNIQUE INDEX batch_open ON batch (topic, seq) WHERE done = 0;
+        CREATE INDEX batch_seq ON batch (topic, seq);
+        CREATE INDEX batch_done ON batch (done) WHERE done > 0;
+        CREATE TABLE snapshot (gateway TEXT PRIMARY KEY, sync TEXT NOT NULL, parts INTEGER NOT NULL,
+          epoch TEXT NOT NULL, seq INTEGER NOT NULL, shards TEXT NOT NULL) STRICT;
+        CREATE TABLE part (gateway TEXT NOT NULL, part INTEGER NOT NULL, commands BLOB NOT NULL) STRICT;
+        CREATE UNIQUE INDEX part_key ON part (gateway, part);
+        CREATE TABLE wanted (gateway TEXT PRIMARY KEY, times INTEGER NOT NULL DEFAULT 1) STRICT;
+        PRAGMA user_version = 1;
+        """
+    )
+    db.execute("INSERT INTO stream VALUES ('gw/gw1/cmd', 'e1', 2, 0)")
+    db.execute("INSERT INTO batch VALUES ('gw/gw1/cmd', 1, 'a', '[\"gw1\"]', x'', ?, ?)", (NOW, NOW))
+    db.execute("INSERT INTO batch VALUES ('gw/gw1/cmd', 2, 'b', '[\"gw1\"]', x'5b5d', ?, 0)", (NOW,))
+    db.close()
+    box = Outbox(tmp_path / "out", NOW)
+    assert reserve(box, "a", "b", "c") == {"a"}
+    assert pending(box) == [("e1", 2, "b"), ("e1", 3, "c")]
     box.close()
 
 
@@ -195,8 +252,8 @@ def test_nobody_known_is_waited_for_until_settled() -> None:
     box = Outbox(None, NOW)
     reserve(box, "a", waiting=())
     box.answered([("a", "gw1")], NOW)
-    assert box.find("a")
-    box.settle(["a"], NOW)
+    assert box.find("a", "gw1")
+    box.settle([(TOPIC, "a")], NOW)
     assert not box.open_topics()
     box.close()
 
