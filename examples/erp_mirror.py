@@ -2,7 +2,8 @@
 
     python erp_mirror.py erp.db --broker mqtts://broker:8883 --issuer erp --key erp.key
 
-It may be killed at any moment: what it handed over is in the outbox, what it did not is above the mark in `espelho`.
+It may be killed at any moment: what it handed over is in the outbox, what it did not is above the mark in `espelho`. A
+row that cannot be carried over is reported and left out; the others go on, and it comes again when it is corrected.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edged.client import Answer, Brokers, Sender
+from edged.errors import EdgedError
 
 Command = dict[str, Any]
+GATEWAY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 REASONS = {"aviso": "notice", "reduzido": "debt_partial", "bloqueado": "debt"}
 AT_ONCE = 500
 """Contracts in one look at the table; each is at most four commands."""
@@ -41,28 +47,44 @@ def describe(erp: sqlite3.Connection, contract: sqlite3.Row) -> tuple[list[Comma
     return commands, [i["numero"] for i in invoices if i["paga_em"] is not None]
 
 
-def changes(erp: sqlite3.Connection, contract: sqlite3.Row) -> Iterator[Command]:
+def state(erp: sqlite3.Connection, contract: sqlite3.Row) -> list[Command]:
+    """What is true of a contract now."""
+    return describe(erp, contract)[0]
+
+
+def changes(erp: sqlite3.Connection, contract: sqlite3.Row) -> list[Command]:
     """From whatever the gateway holds to what is true now. Payments first: they release within the same batch."""
     sub, rev = contract["contrato"], contract["rev"]
     if contract["status"] == "cancelado":
-        yield {"op": "forget", "sub": sub, "rev": rev}
-        return
+        return [{"op": "forget", "sub": sub, "rev": rev}]
     (bind, *block), paid = describe(erp, contract)
-    yield bind
-    if paid:
-        yield {"op": "paid", "sub": sub, "rev": rev, "invoices": paid[-100:]}
-    for reason in REASONS.values():
-        if not block or block[0]["reason"] != reason:
-            yield {"op": "unblock", "sub": sub, "rev": rev, "reason": reason}
-    yield from block
+    settle = [{"op": "paid", "sub": sub, "rev": rev, "invoices": paid[-100:]}] if paid else []
+    held = {b["reason"] for b in block}
+    lift = [{"op": "unblock", "sub": sub, "rev": rev, "reason": r} for r in REASONS.values() if r not in held]
+    return [bind, *settle, *lift, *block]
 
 
-def snapshot(erp: sqlite3.Connection, gateway: str) -> Iterator[Command]:
+def carried(contract: sqlite3.Row, what: Callable[[], Iterable[Command]]) -> list[Command]:
+    """The commands for a contract; none, and a line for a person, where a row of it is broken."""
+    try:
+        commands = list(what())
+        # Latin-1 in the table would come out as characters that are no text: two names must never become one.
+        if "\ufffd" in json.dumps(commands, ensure_ascii=False).encode().decode():
+            raise ValueError("U+FFFD: somebody has replaced a character already")
+        if not GATEWAY.fullmatch(contract["concentrador"]):
+            raise ValueError(f"concentrador {contract['concentrador']!r} is no name of a gateway")
+    except (ValueError, sqlite3.DataError) as e:
+        print(f"contrato {contract['contrato']!r} left out, correct it: {e}")
+        return []
+    return commands
+
+
+def snapshot(erp: sqlite3.Connection, gateway: str) -> Iterable[Command]:
     """All that is true of a gateway's contracts: what `resync.wanted` is answered with."""
     print(f"{gateway} asks for everything")
     query = "SELECT * FROM contrato WHERE concentrador = ? AND status <> 'cancelado' ORDER BY contrato"
     for contract in erp.execute(query, (gateway,)):
-        yield from describe(erp, contract)[0]
+        yield from carried(contract, partial(state, erp, contract))
 
 
 async def mirror(erp: sqlite3.Connection, sender: Sender) -> bool:
@@ -74,10 +96,12 @@ async def mirror(erp: sqlite3.Connection, sender: Sender) -> bool:
     upto = rows[-1]["rev"]
     by_gateway: dict[str, list[Command]] = {}
     for contract in rows:
-        by_gateway.setdefault(contract["concentrador"], []).extend(changes(erp, contract))
+        if commands := carried(contract, partial(changes, erp, contract)):
+            by_gateway.setdefault(contract["concentrador"], []).extend(commands)
     for gateway, commands in by_gateway.items():
-        # The name makes a second handing over harmless, should we die before the mark below is written.
-        sent = await sender.send(gateway, commands, id=f"{mark}-{upto}-{gateway}"[:56])
+        # Should we die before the mark below is written, they are handed over again, as batches of their own: that
+        # is harmless, because they say what is true of a contract, and by which change, not what happened to it.
+        sent = await sender.send(gateway, commands)
         print(f"{gateway}: {len(commands)} commands in {len(sent.ids)} batches, up to change {upto}")
     with erp:
         erp.execute("UPDATE espelho SET rev = ?", (upto,))
@@ -96,6 +120,7 @@ async def main(options: argparse.Namespace) -> None:
     """Poll until interrupted."""
     with contextlib.closing(sqlite3.connect(options.erp, timeout=30)) as erp:
         erp.row_factory = sqlite3.Row
+        erp.text_factory = lambda text: text.decode(errors="surrogateescape")
         async with Sender(
             "erp-mirror",
             brokers=Brokers(options.broker, username=options.username, password_file=options.password_file),
@@ -106,8 +131,12 @@ async def main(options: argparse.Namespace) -> None:
             on_answer=report,
         ) as sender:
             while True:
-                if not await mirror(erp, sender):
-                    await asyncio.sleep(options.poll)
+                try:
+                    if await mirror(erp, sender):
+                        continue
+                except (EdgedError, sqlite3.OperationalError) as e:  # a full disk, a table that is locked
+                    print(f"nothing handed over, trying again: {e}")
+                await asyncio.sleep(options.poll)
 
 
 def arguments() -> argparse.Namespace:

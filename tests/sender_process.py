@@ -73,16 +73,15 @@ async def main(port: int, outbox: Path, where: str) -> None:
     async with Sender("erp", brokers=[f"mqtt://127.0.0.1:{port}"], outbox=outbox, batch=3) as sender:
         # As an ERP does that reads back what it has handed over: by its own numbers, not by what it remembers.
         _, last = await sender._post.do(Outbox.position, "gw/gw1/cmd")
-        if where == "never":
-            while await sender._post.do(Outbox.open_topics):  # noqa: ASYNC110 - the outbox tells nobody
-                await asyncio.sleep(0.02)
-            return
-        for n in range(last + 1, last + 30):
+        for n in range(last + 1, last + (1 if where == "never" else 30)):
             await sender.send("gw1", [{"op": "paid", "sub": f"C-{n}"}])
             print(n, flush=True)
             if n % 5 == 0:
                 await asyncio.sleep(0.005)
-        await asyncio.Event().wait()
+        while await sender._post.do(Outbox.open_topics):  # noqa: ASYNC110 - the outbox tells nobody
+            await asyncio.sleep(0.02)
+        if where != "never":
+            _die()  # that point was not visited often enough: the answers came all at once
 
 
 if __name__ == "__main__":

@@ -213,6 +213,42 @@ async def test_the_example_mirrors_a_table_also_when_killed(broker: Broker, tmp_
     erp.close()
 
 
+async def test_the_example_leaves_out_a_broken_row_and_ids_survive_a_restore(broker: Broker, tmp_path: Path) -> None:
+    erp = sqlite3.connect(tmp_path / "erp.db", isolation_level=None)
+    erp.executescript((ROOT / "examples" / "erp_schema.sql").read_text())
+    long = "gw-" + "x" * 55
+    insert = "INSERT INTO contrato (contrato, login, concentrador, ipv4) VALUES (?, ?, ?, ?)"
+    erp.execute(insert, ("C-1", "l1", long, "100.64.0.1"))
+    erp.execute("INSERT INTO contrato (contrato, login, concentrador) VALUES (CAST(x'4A6FE36F' AS TEXT), 'l2', 'gw1')")
+    erp.execute(insert, ("C-3", "l3", "gw/1", "100.64.0.3"))
+    erp.execute(insert, ("C-4", "l4", "gw1", "100.64.0.4"))
+    async with FakeGateway("gw1", [broker.url]) as one, FakeGateway(long, [broker.url]) as two:
+        mirror = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-u", str(ROOT / "examples" / "erp_mirror.py"), str(tmp_path / "erp.db")),
+            *("--broker", broker.url, "--poll", "0.05"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert mirror.stdout is not None
+        try:
+            await _until_mirrored(erp, one)
+            # The counters fall back, and the same numbers mean other changes.
+            erp.execute("UPDATE contador SET rev = 0")
+            erp.execute("UPDATE espelho SET rev = 0")
+            erp.execute("UPDATE contrato SET rev = 0")
+            erp.execute("UPDATE contrato SET status = 'bloqueado' WHERE contrato = 'C-1'")
+            async with asyncio.timeout(30):
+                while not any(c["op"] == "block" for c in two.commands):  # noqa: ASYNC110 - the gateway tells nobody
+                    await asyncio.sleep(0.02)
+        finally:
+            mirror.kill()
+            said, _ = await mirror.communicate()
+        assert {c["sub"] for c in one.commands} == {"C-4"}
+        assert {c["sub"] for c in two.commands} == {"C-1"}
+        assert b"'C-3' left out" in said
+        assert b"'Jo\\udce3o' left out" in said
+    erp.close()
+
+
 async def _until_mirrored(erp: Any, gateway: FakeGateway) -> None:
     """The example has handed over everything, and the gateway has carried out the last change."""
     async with asyncio.timeout(60):
