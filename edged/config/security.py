@@ -46,7 +46,7 @@ class SecuritySection(Section):
 
     require_signature: bool = Field(
         True,
-        description="Obey signed commands only. Left out without issuers: unsigned ones from a broker on loopback, too.",
+        description="Obey signed commands only. Left out without issuers: unsigned ones of a broker on loopback.",
     )
     max_ahead_minutes: int = Field(
         5, ge=0, le=1440, description="How far the ts of a signed batch may lie ahead of this gateway's clock."

@@ -51,7 +51,7 @@ class MqttSettings(Protocol):
 
     @property
     def receive_maximum(self) -> int:
-        """Messages a broker may send before it gets a PUBACK: bounds our memory."""
+        """Messages a broker may send before it gets a PUBACK. Their bytes are bounded by the inbox."""
 
     @property
     def max_payload(self) -> int:

@@ -72,7 +72,7 @@ class Link:
         self._version5 = version5
         self._retained = retained
         self._complain, self._contradicted = complain, contradicted
-        self.inbox = Inbox(cfg.receive_maximum)
+        self.inbox = Inbox()
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._largest: int | None = None  # bytes of a packet the broker takes
         self._version_refused = False

@@ -53,7 +53,7 @@ class VersionRefused(LinkLost):
 
 
 class Overrun(LinkLost):
-    """The broker sent far more than our Receive Maximum allows; what was not kept comes again on a new connection."""
+    """The broker sent more than is kept in memory; what was not kept comes again on a new connection."""
 
 
 class Relieved(LinkLost):

@@ -42,8 +42,8 @@ class Session:
     """One MQTT client id on a list of brokers, in order of preference.
 
     ``on_connect`` gives what to publish right after (re)subscribing, such as the retained state. ``handle`` gets all
-    waiting messages, at most 64, and returns the answers once everything is committed and enforced. ``will`` is
-    published by the broker when the daemon vanishes and by the session itself when it is stopped. ``keep`` and
+    waiting messages, at most 64 and 8 MiB, and returns the answers once everything is committed and enforced. ``will``
+    is published by the broker when the daemon vanishes and by the session itself when it is stopped. ``keep`` and
     ``retained`` are those of :class:`~edged.mqtt.link.Link`: a console that only looks wants the opposite of a gateway.
     The constructor raises :class:`~edged.errors.ConfigError` for a broker address that cannot be read.
     """

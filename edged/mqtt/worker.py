@@ -7,11 +7,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from edged.mqtt.inbox import GATHER_BYTES
 from edged.mqtt.link import Link
+from edged.mqtt.memory import give_back
 from edged.mqtt.message import Delivery, Inbound, Outbound
 from edged.mqtt.trouble import HandlerFault, Trouble
 
-GATHER = 64  # messages in one call of handle, at most
+GATHER = 64  # messages in one call of handle, at most; and inbox.GATHER_BYTES
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Worker:
         self.heard: Callable[[Link, bytes], None] = lambda _link, _mark: None
         """Told of a mark that came back on ``Link.echo``, once all that came before it is done."""
         self._job: _Job | None = None
+        self._used = 0  # bytes of payload since memory was given back
 
     @property
     def busy(self) -> bool:
@@ -47,18 +50,26 @@ class Worker:
         :meth:`Link.take` raises.
         """
         async with self._turn:
-            if self._job is not None:
-                # Begun on a connection that is gone. Its messages come again; that call must end before this one.
-                await link.wait(self._job.task)
-                task, self._job = self._job.task, None
-                task.result()
-            batch = await link.take(1 if self._trouble.careful else self._gather)
-            call = self._call([each.inbound for each in batch if each.inbound.topic != link.echo])
-            self._job = _Job(link, batch, asyncio.create_task(call, name="mqtt-handle"))
-            # A connection that cannot carry so many answers at once would ask for the same ones for ever.
-            self._gather = max(1, self._gather // 2)
-            await self._finish(self._job)
-            self._gather = min(GATHER, 4 * self._gather)
+            await self._work(link)
+            # Only now: what was carried out is no longer held by anything.
+            if self._used >= GATHER_BYTES // 2:
+                self._used = 0
+                give_back()
+
+    async def _work(self, link: Link) -> None:
+        if self._job is not None:
+            # Begun on a connection that is gone. Its messages come again; that call must end before this one.
+            await link.wait(self._job.task)
+            task, self._job = self._job.task, None
+            task.result()
+        batch = await link.take(1 if self._trouble.careful else self._gather)
+        self._used += sum(len(each.inbound.payload) for each in batch)
+        call = self._call([each.inbound for each in batch if each.inbound.topic != link.echo])
+        self._job = _Job(link, batch, asyncio.create_task(call, name="mqtt-handle"))
+        # A connection that cannot carry so many answers at once would ask for the same ones for ever.
+        self._gather = max(1, self._gather // 2)
+        await self._finish(self._job)
+        self._gather = min(GATHER, 4 * self._gather)
 
     async def finish(self, link: Link) -> None:
         """Wait for the call in hand, if its messages came on ``link``, and acknowledge them."""

@@ -280,7 +280,7 @@ async def test_a_broker_that_ignores_receive_maximum_costs_a_reconnect_not_memor
 ) -> None:
     # mosquitto 2.0.11 does ignore it once it has a queue; a broker that does not passes as well.
     bound = 100 * 2048
-    monkeypatch.setattr(inbox_module, "SPARE_BYTES", bound)
+    monkeypatch.setattr(inbox_module, "HELD_BYTES", bound)
     most = 0
     async with Rig(Settings([broker.url], receive_maximum=10)) as rig:
         rig.free.clear()
@@ -298,8 +298,34 @@ async def test_a_broker_that_ignores_receive_maximum_costs_a_reconnect_not_memor
 
         await until(done, "all answers")
         assert erp.payloads(TOPICS.ack) == payloads
-        assert most <= bound + 2048 + len(payloads[-1])
+        assert most <= bound
         assert OFFLINE not in erp.payloads(TOPICS.state)
+        assert rig.session.last_error is None
+
+
+async def test_large_messages_are_bounded_by_their_bytes(
+    broker: Broker, erp: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "HELD_BYTES", 4 << 20)
+    monkeypatch.setattr(inbox_module, "GATHER_BYTES", 1 << 20)
+    most = 0
+    async with Rig(Settings([broker.url])) as rig:
+        await rig.connected()
+        rig.free.clear()
+        heads = [(b"%03d" % number).ljust(100, b".") for number in range(40)]
+        for head in heads:
+            await asyncio.to_thread(erp.publish, TOPICS.command, head.ljust(300 << 10))
+        rig.free.set()
+
+        def done() -> bool:
+            nonlocal most
+            most = max(most, rig.session._link.inbox.held if rig.session._link else 0)
+            return len(erp.payloads(TOPICS.ack)) >= len(heads)
+
+        await until(done, "all answers")
+        assert erp.payloads(TOPICS.ack) == heads
+        assert most <= 4 << 20
+        assert max(sum(len(message.payload) for message in batch) for batch in rig.batches) <= 1 << 20
         assert rig.session.last_error is None
 
 

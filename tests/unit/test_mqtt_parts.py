@@ -21,12 +21,14 @@ def numbers(deliveries: list[Delivery]) -> list[int]:
     return [delivery.mid for delivery in deliveries]
 
 
-async def test_the_receive_maximum_is_always_kept_and_then_the_spare_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_module, "SPARE_BYTES", 10 * MESSAGE_BYTES)
-    inbox = Inbox(receive_maximum=4)
+async def test_what_is_held_is_bounded_in_bytes_and_the_rest_comes_on_a_new_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inbox_module, "HELD_BYTES", 4 * (1_000_000 + MESSAGE_BYTES))
+    inbox = Inbox()
     for number in range(4):
         inbox.put(message(number, size=1_000_000))
-    inbox.put(message(4))  # far beyond the spare bytes: dropped, and everything behind it
+    inbox.put(message(4))  # beyond: dropped, and everything behind it
     await inbox.wait()
     first = inbox.take(3)
     inbox.release(first)
@@ -39,18 +41,34 @@ async def test_the_receive_maximum_is_always_kept_and_then_the_spare_bytes(monke
         await inbox.wait()
 
 
-async def test_small_messages_beyond_the_receive_maximum_are_kept_up_to_the_spare_bytes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(inbox_module, "SPARE_BYTES", 10 * MESSAGE_BYTES)
-    inbox = Inbox(receive_maximum=4)
-    for number in range(20):
+async def test_the_largest_messages_that_a_broker_sends_stay_below_the_bound() -> None:
+    inbox = Inbox()
+    for number in range(64):
+        inbox.put(message(number, size=6 << 20))
+    assert inbox.held <= 64 << 20
+    assert numbers(inbox.take(64)) == [0]  # 8 MiB a call
+    assert numbers(inbox.take(64)) == [1]
+
+
+async def test_one_message_is_kept_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "HELD_BYTES", 100)
+    monkeypatch.setattr(inbox_module, "GATHER_BYTES", 100)
+    inbox = Inbox()
+    inbox.put(message(0, size=1000))
+    inbox.put(message(1, size=1000))
+    assert numbers(inbox.take(64)) == [0]
+
+
+async def test_small_messages_are_kept_and_taken_by_the_number() -> None:
+    inbox = Inbox()
+    for number in range(1000):
         inbox.put(message(number))
-    assert numbers(inbox.take(64)) == list(range(10))
+    assert numbers(inbox.take(64)) == list(range(64))
+    assert numbers(inbox.take(1000)) == list(range(64, 1000))
 
 
 async def test_waiting_ends_with_a_message_or_a_wake() -> None:
-    inbox = Inbox(receive_maximum=4)
+    inbox = Inbox()
     waiting = asyncio.create_task(inbox.wait())
     await asyncio.sleep(0)
     inbox.wake()

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import pytest
 
-from edged import answers, desk, envelope, gathering, pipeline, snapshot
+from edged import answers, desk, envelope, gathering, keeper, pipeline, snapshot
 from edged.answers import Answer
 from edged.client import lanes
 from edged.config.models import MqttSection, PolicySection
@@ -24,7 +24,7 @@ from edged.domain import command, digest
 from edged.domain.model import Policy
 from edged.intake import Incoming
 from edged.keeper import Keeper
-from edged.mqtt import packet, worker
+from edged.mqtt import inbox, packet, worker
 from edged.mqtt.message import Inbound, Outbound
 from edged.mqtt.topics import Topics
 from edged.nft.routing import Steering
@@ -262,6 +262,7 @@ def test_the_numbers_in_the_text() -> None:
     assert (command.MOST_COMMANDS, command.MOST_PARTS, command.WIDEST_GARDEN) == (5000, 100_000, {4: 8, 6: 16})
     mqtt, security = MqttSection(), SecuritySection()
     assert (mqtt.max_payload, mqtt.receive_maximum) == (4 << 20, 64)
+    assert (inbox.HELD_BYTES, keeper.LARGEST_GROUP) == (64 << 20, 1 << 20)
     assert (worker.GATHER, lanes.WINDOW, packet.SESSION_EXPIRY) == (64, 64, 7 * 24 * HOUR / 1000)
     assert (security.max_ahead_minutes, security.max_age_hours) == (5, 24)
     assert (desk.STATE_PAUSE, desk.STATE_EVERY, envelope.MOST_HEADER) == (1.0, 60.0, 1024)
