@@ -29,6 +29,7 @@ class FakeGateway:
         self, name: str, brokers: Sequence[str], *, groups: Sequence[str] = (), issuers: Sequence[Issuer] = ()
     ) -> None:
         self.name = name
+        self._last: dict[tuple[str, str], tuple[str, int]] = {}
         self.topics = Topics(name, tuple(groups))
         self.keyring = Keyring(
             issuers, required=bool(issuers), audience=(name, *groups), max_ahead=300_000, max_age=86_400_000
@@ -45,7 +46,6 @@ class FakeGateway:
         self.bad: dict[Any, str] = {}
         """sub -> code with which commands on it are rejected."""
         self._seen: dict[tuple[str, str], Json] = {}
-        self._last: dict[tuple[str, str], tuple[str, int]] = {}
         self._parts: dict[str, dict[int, list[Json]]] = {}
         self.session = Session(
             Settings(list(brokers)),
@@ -68,7 +68,8 @@ class FakeGateway:
         return [batch["seq"] for batch in self.applied]
 
     def state(self, *, online: bool = True) -> bytes:
-        return json.dumps({"v": 1, "gateway": self.name, "online": online}).encode()
+        streams = {f"{issuer} {source}": position for (issuer, source), position in self._last.items()}
+        return json.dumps({"v": 1, "gateway": self.name, "online": online, "streams": streams}).encode()
 
     async def start(self) -> None:
         self._task = asyncio.create_task(self.session.run())

@@ -30,15 +30,17 @@ async def show(brokers: Brokers, groups: Sequence[str], timeout: float, *, once:
     from edged.client.post import now_ms
 
     async with Watch(brokers) as watch:
+        if not (once or as_json):
+            await watch.reached(timeout)
+            await _live(watch, groups)
+            return
         await watch.told(timeout)
         rows = watch.fleet.rows(groups, now_ms())
         if as_json:
             for row in rows:
                 print(json.dumps(row._asdict(), ensure_ascii=False))
-        elif once:
-            Console(highlight=False, width=140).print(_table(rows, None))
         else:
-            await _live(watch, groups)
+            Console(highlight=False, width=140).print(_table(rows, None))
 
 
 async def _live(watch: Watch, groups: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 import time
 from collections import deque
@@ -11,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from weakref import WeakSet
 
 from edged.client.documents import CURABLE, Answer, batch
+from edged.client.fleet import state_of
 from edged.client.lanes import WINDOW, Lane, Lanes
 from edged.client.outbox import Outbox
 from edged.client.post import Post, now_ms
@@ -23,6 +25,7 @@ GATHER = 16  # batches in one publication
 TICK = 1.0  # s between looks at the patience of the lanes
 RETRY = 2.0  # s after the outbox failed
 NOBODY_KNOWN = 60.0  # s after which a group whose members are unknown is not waited for any more
+STATE_PATIENCE = 3.0  # s for a gateway's state document
 FORGET = 1000  # ids after which those that nobody waits for are dropped
 RENUMBER_PAUSE = 60.0  # s at least between two new numberings of one stream
 
@@ -81,14 +84,21 @@ class Sent:
 class Courier:
     """``on_answer`` is called for each answer before it is confirmed to the broker, and for a crash in between again.
 
-    ``on_loss`` is told a gateway for which a batch came too late.
+    ``on_loss`` is told a gateway for which a batch came too late, or may have been lost with an outbox. ``repair``:
+    there is a table, so a gateway that is met for the first time gets a snapshot.
     """
 
     def __init__(
-        self, post: Post, *, numbered: bool, on_answer: Callable[[Answer], None], on_loss: Callable[[str], None]
+        self,
+        post: Post,
+        *,
+        numbered: bool,
+        repair: bool,
+        on_answer: Callable[[Answer], None],
+        on_loss: Callable[[str], None],
     ) -> None:
         self._post = post
-        self._numbered = numbered
+        self._numbered, self._repair = numbered, repair
         self._on_answer, self._on_loss = on_answer, on_loss
         self._lanes = Lanes()
         self._wake = asyncio.Event()
@@ -181,8 +191,8 @@ class Courier:
 
     # -- in ----------------------------------------------------------------------------------------------------
 
-    async def hear(self, answers: Sequence[tuple[Answer, bytes | None]]) -> None:
-        """Answers with their Correlation Data, if the broker knows such."""
+    async def hear(self, answers: Sequence[tuple[Answer, bytes | None]]) -> bool:
+        """Answers with their Correlation Data, if the broker knows such. Whether somebody now waits for a snapshot."""
         done: list[tuple[str, str]] = []
         for answer, correlation in answers:
             if (row := await self._post.do(Outbox.find, answer.id, answer.gateway)) is None:
@@ -195,8 +205,9 @@ class Courier:
                 self._on_answer(answer)
                 done.append((answer.id, answer.gateway))
                 self._tell(answer)
-        await self._post.do(Outbox.answered, done, now_ms())
+        met = await self._post.do(Outbox.answered, done, now_ms(), repair=self._repair)
         self._wake.set()
+        return met
 
     def _tell(self, answer: Answer) -> None:
         for sent in list(self._sent.get(answer.id, ())):
@@ -221,6 +232,7 @@ class Courier:
 
     async def _too_late(self, row: Row, answer: Answer) -> bool:
         if cause := await self._post.do(Outbox.overtaken, row):
+            await self.say_again(answer.gateway, row.topic, row.epoch, row.seq, row.seq)
             if cause == "later":
                 self._on_loss(answer.gateway)
             return True
@@ -230,9 +242,39 @@ class Courier:
         if now - self._renumbered.get(row.topic, -RENUMBER_PAUSE) >= RENUMBER_PAUSE:
             self._renumbered[row.topic] = now
             log.warning("%s has seen higher numbers than ours on %s; numbering anew", answer.gateway, row.topic)
-            await self._post.do(Outbox.renumber, row.topic, new_epoch())
+            theirs = await self._theirs(answer.gateway, row.topic)
+            await self._post.do(Outbox.renumber, row.topic, new_epoch(), theirs)
             self._lanes.back(row.topic)
+            self._on_loss(answer.gateway)
         return False
+
+    async def _theirs(self, gateway: str, topic: str) -> str:
+        """The epoch that the gateway knows of a stream, out of its state document; empty where it does not say."""
+        try:
+            document = await state_of(self._post.brokers, gateway, STATE_PATIENCE)
+        except EdgedError as e:
+            log.warning("cannot read the state of %s (%s), so its epoch has to be guessed", gateway, e)
+            return ""
+        streams = document.get("streams")
+        match streams.get(f"{self._post.identity.issuer or ''} {topic}") if isinstance(streams, dict) else None:
+            case [str(epoch), int()]:
+                return epoch
+        return ""
+
+    async def say_again(self, gateway: str, topic: str, epoch: str, first: int, last: int) -> None:
+        """What a gateway missed of these numbers and no snapshot can carry goes to it alone, under a new number.
+
+        It is numbered before the snapshot is made, which then puts right what a late ``forget`` removes. Without a
+        table nothing is said again.
+        """
+        array = await self._post.do(Outbox.lacking, gateway, topic, epoch, first, last)
+        if not array or not self._repair:
+            return
+        name = hashlib.sha256(f"{gateway} {topic} {epoch} {first} {last}".encode()).hexdigest()[:40]
+        to = f"gw/{gateway}/cmd"
+        log.warning("%s missed what no snapshot carries; it is sent again as %s", gateway, name)
+        await self._post.do(Outbox.reserve, to, [(name, array)], [gateway], now_ms(), new_epoch())
+        self.look(to)
 
 
 def new_epoch() -> str:

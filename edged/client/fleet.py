@@ -20,8 +20,8 @@ from edged.mqtt.session import Session
 from edged.mqtt.topics import ROOT
 from edged.observer import Silent
 
-STATES = f"{ROOT}gw/+/state"
 QUIET = 1.0  # s without a document after which the broker has told all it retained
+MOST = 3.0  # s after which it has told enough: gateways that are at work speak all the time
 
 
 class Row(NamedTuple):
@@ -58,6 +58,10 @@ class Fleet:
             self._seen.pop(gateway, None)
         elif (document := read(payload)) is not None:
             self._seen[gateway] = document, now
+
+    def document(self, gateway: str) -> dict[str, Any]:
+        """The last one of a gateway; empty where there is none."""
+        return self._seen.get(gateway, ({}, 0))[0]
 
     def rows(self, groups: Sequence[str], now: int) -> list[Row]:
         """By group and name. ``groups``: patterns of names, each ``gw-a-*`` or ``gw1,gw2``; they say whose hashes must
@@ -96,14 +100,14 @@ class Fleet:
 class Watch:
     """A fleet that is kept up to date while the ``async with`` block lasts; it leaves nothing at the broker."""
 
-    def __init__(self, brokers: Brokers) -> None:
+    def __init__(self, brokers: Brokers, gateway: str = "+") -> None:
         self.fleet = Fleet()
         self.changed = asyncio.Event()
         self._greeted = asyncio.Event()
         self._session = Session(
             brokers,
             client_id=f"edged-fleet-{secrets.token_hex(4)}",
-            subscriptions=[STATES],
+            subscriptions=[f"{ROOT}gw/{gateway}/state"],
             will=None,
             on_connect=self._greet,
             handle=self._handle,
@@ -122,18 +126,23 @@ class Watch:
         """What is wrong with the brokers."""
         return self._session.last_error
 
-    async def told(self, timeout: float) -> None:  # noqa: ASYNC109 - reads better than a context
-        """Return when the broker has told what it retained. Raises ``EdgedError`` when none answers in time."""
+    async def reached(self, timeout: float) -> None:  # noqa: ASYNC109 - reads better than a context
+        """Return when a broker has answered. Raises ``EdgedError`` when none does in time."""
         try:
             async with asyncio.timeout(timeout):
                 await self._greeted.wait()
         except TimeoutError:
             raise EdgedError(f"no broker answered within {timeout:g} s: {self.last_error or 'still trying'}") from None
+
+    async def told(self, timeout: float) -> None:  # noqa: ASYNC109 - reads better than a context
+        """Return when the broker has told what it retained. Raises ``EdgedError`` when none answers in time."""
+        await self.reached(timeout)
         with suppress(TimeoutError):
-            while True:
-                self.changed.clear()
-                async with asyncio.timeout(QUIET):
-                    await self.changed.wait()
+            async with asyncio.timeout(MOST):
+                while True:
+                    self.changed.clear()
+                    async with asyncio.timeout(QUIET):
+                        await self.changed.wait()
 
     async def __aenter__(self) -> Self:
         self._running = asyncio.create_task(self._session.run(), name="edged-fleet")
@@ -152,6 +161,16 @@ class Watch:
             self.fleet.hear(message.topic, message.payload, now_ms())
         self.changed.set()
         return []
+
+
+async def state_of(brokers: Brokers, gateway: str, timeout: float) -> dict[str, Any]:  # noqa: ASYNC109
+    """The retained document of one gateway, empty without one. Raises ``EdgedError`` when no broker answers in time."""
+    async with Watch(brokers, gateway) as watch:
+        await watch.reached(timeout)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(QUIET):
+                await watch.changed.wait()
+        return watch.fleet.document(gateway)
 
 
 def _row(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
+from edged.client.beyond import beyond, lacking
 from edged.client.schema import Reserved, Row
 from edged.client.spool import KEEP_MS, Spool
 from edged.errors import EdgedError
@@ -50,8 +51,12 @@ class Outbox(Spool):
             self._db.execute("INSERT OR IGNORE INTO stream VALUES (?, ?, 0, 0)", (topic, epoch))
             (seq,) = self._db.execute("SELECT seq FROM stream WHERE topic = ?", (topic,)).fetchone()
             self._db.executemany(
-                "INSERT INTO batch (topic, seq, id, waiting, commands, made, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(topic, n, name, who, commands, now, digest) for n, (name, commands) in enumerate(batches, seq + 1)],
+                "INSERT INTO batch (topic, seq, id, waiting, commands, made, digest, beyond)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (topic, n, name, who, commands, now, digest, beyond(commands))
+                    for n, (name, commands) in enumerate(batches, seq + 1)
+                ],
             )
             self._db.execute("UPDATE stream SET seq = ? WHERE topic = ?", (seq + len(batches), topic))
         return Reserved(tuple(name for name, _ in batches), {name: tuple(waiting) for name, _ in batches})
@@ -113,10 +118,18 @@ class Outbox(Spool):
         topic, epoch, seq, _, who, commands = found
         return Row(topic, epoch, seq, name, _names(who), commands)
 
-    def answered(self, answers: Iterable[tuple[str, str]], now: int) -> None:
-        """These (batch id, gateway) need no further delivery. Not durable by itself: at worst it is delivered again."""
+    def answered(self, answers: Iterable[tuple[str, str]], now: int, *, repair: bool = False) -> bool:
+        """These (batch id, gateway) need no further delivery. Not durable by itself: at worst it is delivered again.
+
+        ``repair``: a gateway that answers this outbox for the first time is put down for a snapshot, for an outbox
+        before this one may have been lost with something in it. Returns whether there was one.
+        """
+        met = False
         with self._transaction(sync="NORMAL"):
             for name, gateway in answers:
+                if self._db.execute("INSERT OR IGNORE INTO met VALUES (?)", (gateway,)).rowcount and repair:
+                    self._db.execute("INSERT OR IGNORE INTO wanted (gateway) VALUES (?)", (gateway,))
+                    met = True
                 row = self.find(name, gateway)
                 if row is None or (row.waiting and gateway not in row.waiting):
                     continue
@@ -125,6 +138,7 @@ class Outbox(Spool):
                     self._db.execute("UPDATE batch SET waiting = ? WHERE topic = ? AND id = ?", (who, row.topic, name))
                 elif row.waiting:
                     self._finish(row.topic, name, now)
+        return met
 
     def settle(self, batches: Iterable[tuple[str, str]], now: int) -> None:
         """Of these (topic, id) nobody is waited for any more."""
@@ -155,10 +169,25 @@ class Outbox(Spool):
         found = self._db.execute("SELECT covered FROM stream WHERE topic = ? AND epoch = ?", (topic, epoch)).fetchone()
         return found is not None and seq <= found[0]
 
-    def renumber(self, topic: str, epoch: str) -> None:
-        """Begin a new numbering, higher than the old one, and number what is open from 1, order and ids kept."""
-        old, _ = self.position(topic)
-        epoch = epoch if epoch > old else old + "'"
+    def lacking(self, gateway: str, topic: str, epoch: str, first: int, last: int) -> bytes:
+        """Of the batches numbered ``first`` to ``last`` what no snapshot carries and nothing later replaces: a JSON
+        array or empty. It reaches back as far as ids are remembered.
+        """
+        if self.position(topic)[0] != epoch:
+            return b""
+        rows = self._db.execute(
+            "SELECT topic = ? AND seq BETWEEN ? AND ?, beyond FROM batch WHERE topic IN (?, ?) AND beyond <> x''"
+            " ORDER BY rowid",
+            (topic, first, last, topic, f"gw/{gateway}/cmd"),
+        )
+        return lacking((bool(missing), array) for missing, array in rows)
+
+    def renumber(self, topic: str, epoch: str, theirs: str) -> None:
+        """Begin a new numbering, higher than the old one and ``theirs``, and number what is open from 1, order and ids
+        kept.
+        """
+        highest = max(self.position(topic)[0], theirs)
+        epoch = epoch if epoch > highest else highest + "'"
         with self._transaction():
             names = self._db.execute(
                 "SELECT id FROM batch WHERE topic = ? AND done = 0 ORDER BY seq", (topic,)

@@ -77,7 +77,7 @@ class Post:
         topics: Sequence[str],
         keep: bool,
     ) -> None:
-        self.identity = identity
+        self.identity, self.brokers = identity, brokers
         self._hear, self._connected = hear, connected
         self._thread = ThreadPoolExecutor(1, "edged-outbox")
         self._outbox: Outbox | None = None

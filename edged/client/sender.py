@@ -40,7 +40,8 @@ class Sender:
     ``name``   one per sender: its MQTT client id and the topic of its answers are made of it.
     ``outbox`` a file that belongs to this sender. Without one nothing is numbered and nothing survives the process.
     ``issuer``, ``key`` sign; the key is the file that ``edged keygen`` wrote. Neither: unsigned.
-    ``table``  gives the commands of a full snapshot for a gateway, each time anew; it answers ``resync.wanted``.
+    ``table``  gives the commands of a full snapshot for a gateway, each time anew; it answers ``resync.wanted``, and
+    goes to each gateway that a new outbox hears for the first time: what a lost one held is repaired so.
     ``on_answer`` hears every answer to a batch at least once, also those to batches of an earlier process. What it
     raises makes the answer come again.
     ``lifetime`` seconds a publication is valid; gateways refuse more than their ``security.max_age``.
@@ -75,7 +76,13 @@ class Sender:
             keep=outbox is not None,
         )
         numbered = outbox is not None
-        self._courier = Courier(self._post, numbered=numbered, on_answer=on_answer, on_loss=self._lost)
+        self._courier = Courier(
+            self._post,
+            numbered=numbered,
+            repair=numbered and table is not None,
+            on_answer=on_answer,
+            on_loss=self._lost,
+        )
         self._snapshots = Snapshots(self._post, numbered=numbered)
         self._resync = Resync(self._post, self._snapshots, table, self._begin)
         self._asked: dict[str, Sent] = {}
@@ -243,9 +250,10 @@ class Sender:
             elif levels[0] == "gw" and levels[-1] == "event":
                 if document.get("event") == "sync.missing":
                     self._snapshots.missing(levels[1], document)
-                elif document.get("event") == "resync.wanted" and await self._concerns_us(document):
+                elif document.get("event") == "resync.wanted" and await self._concerns_us(levels[1], document):
                     wanted.add(levels[1])
-        await self._courier.hear(answers)
+        if await self._courier.hear(answers):
+            await self._resync.look()
         await self._resync.want(wanted)
 
     def _sort(self, document: dict[str, Any], message: Inbound, answers: list[tuple[Answer, bytes | None]]) -> None:
@@ -256,17 +264,20 @@ class Sender:
         elif name and not self._snapshots.hear(answer, message.correlation):
             answers.append((answer, message.correlation))
 
-    async def _concerns_us(self, event: dict[str, Any]) -> bool:
+    async def _concerns_us(self, gateway: str, event: dict[str, Any]) -> bool:
         """Whether we may have lost something there that no snapshot has made good since: events come twice."""
         if (event.get("issuer") or "") != (self._post.identity.issuer or ""):
             return False
         stream, epoch, got = event.get("stream"), event.get("epoch"), event.get("got")
         if not isinstance(stream, str) or not isinstance(epoch, str) or not isinstance(got, int):
             return True
+        expected = event.get("expected")
+        if isinstance(expected, int) and stream.split("/")[0] in {"gw", "group"}:
+            await self._courier.say_again(gateway, stream, epoch, expected, got - 1)
         return not await self._post.do(Outbox.covers, stream, epoch, got)
 
     def _lost(self, gateway: str) -> None:
-        log.warning("%s was overtaken by later batches; it gets a snapshot", gateway)
+        log.warning("%s may have missed something; it gets a snapshot", gateway)
         self._begin(self._resync.want({gateway}))
 
     # -- tasks -------------------------------------------------------------------------------------------------

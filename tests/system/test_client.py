@@ -365,7 +365,7 @@ async def test_a_snapshot_goes_out_in_parts_and_missing_ones_again(broker: Broke
 
         gateway.lose = lose
         task = asyncio.create_task(sender.snapshot("gw1", rows(30_000)))
-        await until(lambda: dropped == {2, 5} and len(next(iter(gateway._parts.values()))) >= 4, "the rest")
+        await until(lambda: dropped == {2, 5} and len(next(iter(gateway._parts.values()))) >= 3, "the rest")
         sync = next(iter(gateway._parts))
         await gateway.event("sync.missing", sync=sync, missing=[2, 5])
         answer = await task
@@ -404,6 +404,61 @@ async def test_a_gap_is_healed_by_a_snapshot_also_over_a_restart(broker: Broker,
         assert gateway.snapshots == [list(rows(100))]
         assert [a.refusal for a in heard] == ["stale"]
         assert lanes_patience == lanes.FIRST_PATIENCE
+
+
+async def test_a_lost_outbox_is_made_good_by_a_snapshot(broker: Broker, tmp_path: Path) -> None:
+    def table(_: str) -> Iterator[dict[str, Any]]:
+        return rows(20)
+
+    async with FakeGateway("gw1", [broker.url], groups=["pop1"]) as gateway:
+        gateway.lose = lambda _topic, _document: True
+        async with Sender("erp", brokers=[broker.url], outbox=tmp_path / "out", table=table) as sender:
+            await sender.send("gw1", blocks(1, 3))
+        gateway.lose = lambda _topic, _document: False
+        async with Sender("erp", brokers=[broker.url], outbox=tmp_path / "new", table=table) as sender:
+            await (await sender.send(Group("pop1", ["gw1"]), blocks(4, 4))).answers()
+            await until(lambda: gateway.snapshots, "the snapshot")
+            await until(lambda: not sender._resync._serving, "its answer")
+            await (await sender.send("gw1", blocks(5, 5))).answers()
+        async with Sender("erp", brokers=[broker.url], outbox=tmp_path / "new", table=table) as sender:
+            await (await sender.send("gw1", blocks(6, 6))).answers()
+            assert not await sender._post.do(Outbox.wanted)
+        assert gateway.snapshots == [list(rows(20))]
+
+
+async def test_what_no_snapshot_carries_is_sent_again_to_who_missed_it(broker: Broker, tmp_path: Path) -> None:
+    garden = {"op": "garden", "name": "banks", "domains": ["bank.example"]}
+    async with (
+        FakeGateway("gw1", [broker.url], groups=["pop1"]) as one,
+        FakeGateway("gw2", [broker.url], groups=["pop1"]) as two,
+        Sender("erp", brokers=[broker.url], outbox=tmp_path / "out", table=lambda _: rows(5)) as sender,
+    ):
+        two.lose = lambda _topic, document: document.get("seq") == 1
+        everybody = Group("pop1", ["gw1"])  # gw2 is not expected, so nobody waits for it
+        await (await sender.send(everybody, [garden])).answers()
+        await sender.send(everybody, blocks(1, 1))
+        await until(lambda: two.gaps, "the gap")
+        two.lose = lambda _topic, _document: False
+        lanes.FIRST_PATIENCE, patience = 0.3, lanes.FIRST_PATIENCE
+        try:
+            await until(lambda: garden in two.commands, "the garden")
+        finally:
+            lanes.FIRST_PATIENCE = patience
+        await until(lambda: two.snapshots, "the snapshot")
+        assert one.commands == [garden, *blocks(1, 1)]
+
+
+async def test_an_epoch_of_a_slow_clock_is_put_above_the_gateways(
+    broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier, "new_epoch", lambda: "1970-01-01T00:00:00Z")
+    monkeypatch.setattr("edged.client.sender.new_epoch", lambda: "1970-01-01T00:00:00Z")
+    gateway = FakeGateway("gw1", [broker.url])
+    gateway._last["", "gw/gw1/cmd"] = ("2026-11-21T12:00:00Z", 41)
+    async with gateway, Sender("erp", brokers=[broker.url], outbox=tmp_path / "out", batch=1) as sender:
+        assert all(a.ok for a in await (await sender.send("gw1", blocks(1, 3))).answers())
+        assert gateway._last["", "gw/gw1/cmd"] == ("2026-11-21T12:00:00Z'", 3)
+        assert subs(gateway) == ["C-1", "C-2", "C-3"]
 
 
 async def test_a_snapshot_cut_off_by_a_crash_goes_on(broker: Broker, tmp_path: Path) -> None:

@@ -248,6 +248,38 @@ def test_an_outbox_of_the_version_before_is_taken_over(tmp_path: Path) -> None:
     box.close()
 
 
+def test_what_no_snapshot_carries_can_be_said_again() -> None:
+    def batch(*commands: dict[str, Any]) -> bytes:
+        return json.dumps(commands).encode()
+
+    def operator(op: str, sub: str) -> dict[str, Any]:
+        return {"op": op, "sub": sub, "reason": "operator"}
+
+    debt = {"op": "block", "sub": "C-1", "reason": "debt"}
+    box = Outbox(None, NOW)
+    bodies = [
+        batch(debt, {"op": "garden", "name": "banks", "networks": []}, operator("block", "C-2")),
+        batch({"op": "forget", "sub": "C-3"}, operator("block", "C-4"), {"op": "paid", "sub": "C-1"}),
+        batch({"op": "garden", "name": "banks", "networks": ["192.0.2.0/24"]}, debt),
+        batch(debt),
+        batch({"op": "forget", "sub": "C-4"}),
+    ]
+    for n, body in enumerate(bodies):
+        box.reserve("group/all/cmd", [(f"b{n}", body)], [], NOW, "e1")
+        box.settle([("group/all/cmd", f"b{n}")], NOW)
+
+    def lacking(first: int, last: int, epoch: str = "e1", gateway: str = "gw1") -> Any:
+        return json.loads(box.lacking(gateway, "group/all/cmd", epoch, first, last) or b"[]")
+
+    assert lacking(1, 2) == [operator("block", "C-2"), {"op": "forget", "sub": "C-3"}]
+    assert lacking(3, 4) == [{"op": "garden", "name": "banks", "networks": ["192.0.2.0/24"]}]
+    assert lacking(4, 4) == lacking(1, 9, "e0") == []
+    box.reserve(TOPIC, [("x", batch(operator("unblock", "C-2")))], ["gw1"], NOW, "e1")
+    assert lacking(1, 1) == []
+    assert lacking(1, 1, gateway="gw2") == [operator("block", "C-2")]
+    box.close()
+
+
 def test_nobody_known_is_waited_for_until_settled() -> None:
     box = Outbox(None, NOW)
     reserve(box, "a", waiting=())
@@ -279,13 +311,15 @@ def test_too_late_and_a_new_numbering() -> None:
     box.answered([("b", "gw1")], NOW)
     assert box.overtaken(rows["a"]) == "later"
     assert not box.overtaken(rows["c"])
-    box.renumber(TOPIC, "e0")
+    box.renumber(TOPIC, "e0", "")
     assert pending(box) == [("e1'", 1, "a"), ("e1'", 2, "c"), ("e1'", 3, "d")], "an epoch must be higher than the last"
     assert not box.overtaken(box.pending(TOPIC, 0, 9, 9)[0])
     reserve(box, "e")
     assert pending(box)[-1] == ("e1'", 4, "e")
-    box.renumber(TOPIC, "e2")
+    box.renumber(TOPIC, "e2", "")
     assert pending(box)[0] == ("e2", 1, "a")
+    box.renumber(TOPIC, "e3", "e7")
+    assert pending(box)[0] == ("e7'", 1, "a"), "the gateway has begun that one already"
     assert reserve(box, "b") == {"b"}
     box.close()
 
