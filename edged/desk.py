@@ -60,6 +60,7 @@ class Desk:
         self._stop = stop
         self._began = time.monotonic()
         self._since = rfc3339(keeper.pipeline.clock())
+        self._hash = keeper.store.totals.hash
         self.session: Session | None = None
         self.portal: Portal | None = None
 
@@ -106,6 +107,9 @@ class Desk:
     async def _document(self) -> dict[str, Any]:
         """The state document. ``brake`` joins it with the issue that brings it."""
         numberings = self._keeper.pipeline.numberings
+        replacing = self._keeper.enforcer.loose
+        if not replacing:  # half of a snapshot has no digest that anybody could compare
+            self._hash = self._keeper.store.totals.hash
         latest = numberings.latest
         levels = self._keeper.store.totals.levels
         return {
@@ -120,8 +124,8 @@ class Desk:
             "epoch": latest.epoch if latest else None,
             "seq": latest.seq if latest else None,
             "streams": {f"{n.issuer} {n.source}": [n.epoch, n.seq] for n in numberings.all()},
-            "hash": self._keeper.store.totals.hash,
-            "in_sync": self._keeper.in_sync.is_set(),
+            "hash": self._hash,
+            "in_sync": self._keeper.in_sync.is_set() and not replacing,
             "portal": "up" if self.portal and self.portal.up else "down",
             "xdp": "off",
         }

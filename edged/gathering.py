@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from edged.answers import refused
+from edged.domain.address import literal
 from edged.domain.batch import Chunk
+from edged.domain.command import UNREADABLE_COMMAND
 from edged.domain.model import rfc3339
 from edged.domain.rejection import Rejected
 from edged.intake import Request
-from edged.store import rows
-from edged.store.rows import Event, Staged, Write
+from edged.store.rows import Event, Named, Staged, Write
 from edged.store.store import Store
 
 ASK_MS = 30_000
@@ -27,14 +28,15 @@ FEWEST_SHARE = 0.5
 FEWEST_JUDGED = 50
 """... where more than so many are known."""
 
-_encode = msgspec.json.Encoder().encode
+NOBODY = "\0"
+"""Stands for the subscriber of commands that name none."""
 
 
-class _Named(msgspec.Struct):
+class _Name(msgspec.Struct):
     sub: str
 
 
-_read_name = msgspec.json.Decoder(_Named).decode
+_read_name = msgspec.json.Decoder(_Name).decode
 
 
 class Gathering:
@@ -43,18 +45,14 @@ class Gathering:
     def __init__(self, store: Store, gateway: str) -> None:
         self._gateway = gateway
         self._store = store
-        self._kept: dict[int, tuple[Staged, dict[int, int]]] = {
-            s.id: (s, store.chunks(s.id)) for s in store.snapshots()
-        }
+        self._kept: dict[int, tuple[Staged, set[int]]] = {s.id: (s, store.chunks(s.id)) for s in store.snapshots()}
         self._group = self._kept
-        self.newer = set(store.touched())
-        """Subscribers that a command has changed since the last chunk of a complete snapshot came."""
         self._asked: dict[int, int] = {}
         """Snapshot -> when its missing parts were last asked for, Unix ms."""
 
     def begin(self) -> None:
         """Forget what a group that was not committed did."""
-        self._group = {number: (s, dict(parts)) for number, (s, parts) in self._kept.items()}
+        self._group = {number: (s, set(parts)) for number, (s, parts) in self._kept.items()}
 
     def keep(self) -> None:
         """The group is committed."""
@@ -65,26 +63,27 @@ class Gathering:
         """The oldest snapshot that is complete."""
         return next((s for s, _ in self._kept.values() if s.ready), None)
 
-    @property
-    def completed(self) -> bool:
-        """Whether one is complete, with what the group has brought: its later commands are newer than the snapshot."""
-        return any(s.ready for s, _ in self._group.values())
-
     def take(self, request: Request, known: int, work: Write, now: int) -> dict[str, Any]:
         """Keep a chunk; returns what its answer says of it. ``known``: subscribers now. Raises Rejected."""
         chunk = request.head
         assert isinstance(chunk, Chunk)  # noqa: S101  the caller looked
         staged, parts = self._of(request, chunk, work, now)
         if chunk.part not in parts and not staged.ready:
-            body = _encode(chunk.commands)
-            parts[chunk.part] = _subscribers(chunk.commands)
-            work.chunks.append(rows.Chunk(staged.id, chunk.part, parts[chunk.part], body))
+            found = _by_subscriber(chunk)
+            fresh = found.keys() - {n.sub for s, n in work.named if s == staged.id}
+            fresh -= self._store.named_of(staged.id, fresh).keys()
+            parts.add(chunk.part)
+            work.chunks.append((staged.id, chunk.part))
+            work.named += [(staged.id, Named(name, ",".join(texts))) for name, texts in found.items()]
             staged = staged._replace(
-                at=now, topic=request.incoming.response_topic, correlation=request.incoming.correlation
+                at=now,
+                topic=request.incoming.response_topic,
+                correlation=request.incoming.correlation,
+                subscribers=staged.subscribers + len(fresh - {NOBODY}),
             )
             if len(parts) == staged.parts:
                 try:
-                    _judge(sum(parts.values()), known, staged)
+                    _judge(staged.subscribers, known, staged)
                 except Rejected:
                     self.drop(staged.id, work)
                     raise
@@ -93,7 +92,7 @@ class Gathering:
             work.staged = [s for s in work.staged if s.id != staged.id] + [staged]
         return {"sync": staged.sync, "part": chunk.part, "parts": staged.parts, "missing": staged.parts - len(parts)}
 
-    def _of(self, request: Request, chunk: Chunk, work: Write, now: int) -> tuple[Staged, dict[int, int]]:
+    def _of(self, request: Request, chunk: Chunk, work: Write, now: int) -> tuple[Staged, set[int]]:
         """The snapshot of a chunk: begun by an earlier one, or new, in place of an unfinished one of its issuer."""
         shards = tuple(sorted(set(chunk.shards or ())))
         seq = -1 if chunk.seq is None else chunk.seq
@@ -112,20 +111,16 @@ class Gathering:
                 self.drop(staged.id, work)
                 answer = refused(self._gateway, _displaced(), now, staged.sync)
                 work.answers[staged.issuer, staged.sync] = answer.document  # for chunks of it that come late
-        number = 1 + max([*self._group, *self._kept], default=0)
-        fresh = Staged(
-            number, request.issuer, chunk.sync, chunk.parts, shards, chunk.epoch or "", seq, now, now, False, "", None
-        )
-        return fresh, {}
+        number = 1 + max([*self._group, *self._kept, self._store.last_snapshot()])
+        return Staged(number, request.issuer, chunk.sync, chunk.parts, shards, chunk.epoch or "", seq, now, now), set()
 
     def drop(self, number: int, work: Write) -> None:
         """Take a snapshot out, done or given up."""
         self._group.pop(number, None)
         work.unstaged.append(number)
-        if not any(s.ready for s, _ in self._group.values()):
-            self.newer = set()
         work.staged = [s for s in work.staged if s.id != number]
-        work.chunks = [x for x in work.chunks if x.snapshot != number]
+        work.chunks = [x for x in work.chunks if x[0] != number]
+        work.named = [x for x in work.named if x[0] != number]
 
     def told(self) -> list[dict[str, Any]]:
         """What ``status`` says of snapshots under way."""
@@ -155,13 +150,20 @@ def _displaced() -> Rejected:
     return Rejected("stale", "a newer snapshot of this issuer took its place")
 
 
-def _subscribers(commands: Sequence[msgspec.Raw]) -> int:
-    """How many subscribers a chunk names; its commands are read when their time comes."""
-    names = set()
-    for raw in commands:
+def _by_subscriber(chunk: Chunk) -> dict[str, list[str]]:
+    """What a chunk says of each subscriber; the commands are read when their time comes."""
+    out: dict[str, list[str]] = {}
+    for i, raw in enumerate(chunk.commands):
+        name = NOBODY
         with contextlib.suppress(msgspec.ValidationError, UnicodeDecodeError):
-            names.add(_read_name(raw).sub)
-    return len(names)
+            name = _read_name(raw).sub or NOBODY
+        try:
+            command = bytes(raw).decode()
+        except UnicodeDecodeError:
+            command = f'"{UNREADABLE_COMMAND}: not UTF-8"'
+        text = f"[{chunk.part},{i},{command}]"
+        out.setdefault(literal(name) or name, []).append(text)
+    return out
 
 
 def _missing(parts: int, present: Collection[int]) -> list[int]:

@@ -15,6 +15,8 @@ from edged.domain.batch import Bare, Batch, Chunk, Head, read_payload
 from edged.domain.rejection import Rejected
 from edged.envelope import Keyring, Opened
 
+SYNC = "/sync"
+"""How the channel of snapshots ends."""
 LOCAL = ""
 """The source of what came over the control socket."""
 
@@ -72,10 +74,12 @@ def read(incoming: Incoming, keyring: Keyring, limit: int, now: int) -> Request 
         if isinstance(found, Bare):
             if opened.issuer is not None:
                 raise Rejected("malformed", "a signed message holds a batch, not a single command")
+            _check_channel(found, incoming.source)
             commands = [_command(found.raw, opened.roles)]
             return Request(None, f"bare-{uuid.uuid4().hex[:16]}", mine, incoming.source, commands, incoming)
         name = found.sync if isinstance(found, Chunk) else found.id
         late = _admit(keyring, opened, found, name, incoming.source, now)
+        _check_channel(found, incoming.source)
         if isinstance(found, Chunk) and not roles.may(opened.roles, "sync"):
             raise Rejected("not_authorized", "sync: " + roles.refusal(opened.roles, "sync"))
         issuer = opened.issuer or found.issuer or mine
@@ -84,6 +88,12 @@ def read(incoming: Incoming, keyring: Keyring, limit: int, now: int) -> Request 
         return Request(found, name, issuer, incoming.source, commands, incoming, late)
     except Rejected as e:
         return Refusal(e, e.batch or name)
+
+
+def _check_channel(found: Batch | Chunk | Bare, source: str) -> None:
+    """Order is kept by channel, so a batch may not come on the snapshots' one. Raises Rejected ``malformed``."""
+    if source != LOCAL and isinstance(found, Chunk) != source.endswith(SYNC):
+        raise Rejected("malformed", "chunks of a snapshot go to …/sync, batches and commands to …/cmd")
 
 
 def _admit(keyring: Keyring, opened: Opened, head: Batch | Chunk, name: str, source: str, now: int) -> Rejected | None:

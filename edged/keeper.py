@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 from edged.domain.model import rfc3339
 from edged.errors import EdgedError, KernelError, StoreError
 from edged.gardens import Gardens
-from edged.intake import Incoming
+from edged.intake import SYNC, Incoming
 from edged.nft.enforcer import Enforcer
 from edged.nft.routing import Steering
 from edged.nft.watch import Watch
@@ -41,11 +41,14 @@ LONGEST_SLEEP = 30.0
 
 
 def groups(payloads: Sequence[Incoming]) -> Iterator[Sequence[Incoming]]:
-    """Payloads as groups of at most ``LARGEST_GROUP`` bytes, or of one: what a group touches is held in memory."""
+    """Payloads as groups of at most ``LARGEST_GROUP`` bytes, or of one: what a group touches is held in memory.
+
+    A chunk ends its group, so that what follows the last one meets a snapshot that is committed.
+    """
     first = size = 0
     for i, p in enumerate(payloads):
         size += len(p.payload)
-        if size > LARGEST_GROUP and i > first:
+        if i > first and (size > LARGEST_GROUP or payloads[i - 1].source.endswith(SYNC)):
             yield payloads[first:i]
             first, size = i, len(p.payload)
     if first < len(payloads):
@@ -166,13 +169,21 @@ class Keeper:
         self.changed.set()
         self.told.set()
         if not enforced:
+            was_in_sync = self.in_sync.is_set()
             self._unsynced()
-            if self.pipeline.doubt == "error":
-                self.note("kernel", self.pipeline.last_error)
-            self.want(self.pipeline.doubt)
+            self._doubted(refilling=not was_in_sync)
             await self.in_sync.wait()
         elif await self.do(lambda: self.enforcer.crowded):
             self.want("growth")
+
+    def _doubted(self, *, refilling: bool) -> None:
+        """Ask for a refill, unless nothing failed and one is due anyway, which brings what was committed before it."""
+        cause, text = self.pipeline.doubt, self.pipeline.last_error
+        self.pipeline.doubt, self.pipeline.last_error = "error", ""
+        if text:
+            self.note("kernel", text)
+        if text or cause != "error" or not refilling:
+            self.want(cause)
 
     async def persist(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Until the store takes it: a full disk must not lose a command."""

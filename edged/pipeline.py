@@ -30,6 +30,7 @@ from edged.numberings import Numberings
 from edged.observer import Observer
 from edged.plan import diff
 from edged.questions import Questions
+from edged.snapshot import Walk
 from edged.store.rows import UNMARKED, Write
 from edged.store.store import Store
 from edged.workset import Workset
@@ -82,6 +83,9 @@ class Pipeline:
         self.questions = Questions(store, enforcer, settings.addressing, settings.policy, clock)
         self.numberings = Numberings(store.numberings())
         self.gathering = Gathering(store, settings.gateway)
+        self.own_channel = f"gw/{settings.gateway}/cmd"
+        """The channel whose numbering a snapshot's ``seq`` belongs to."""
+        self._walk: Walk | None = None
         self.last_error = ""
         self.doubt = "error"
         """Why the last change was not enforced: error or growth."""
@@ -103,14 +107,17 @@ class Pipeline:
         answers = self._answer_all(messages, work, now)
         write = work.written(now, self.settings.policy)
         write.numberings.update(self.numberings.moved)
-        if self.gathering.completed:
-            write.touched = [r.id for r in (*write.fresh, *write.changed)]
-            self.gathering.newer.update(write.touched)
+        if self._walk is not None:
+            write.claimed = work.claimed
         for answer in answers:
             if answer.fresh:
                 write.answers[answer.issuer, answer.document["id"]] = without(answer.document, work.forgotten)
         last = next((a.document["id"] for a in reversed(answers) if a.fresh), "")
-        self._commit(write, now, {"last_batch": last} if last else {})
+        try:
+            self._commit(write, now, {"last_batch": last} if last else {})
+        except Exception:
+            self.forget_walk()  # it has counted visits that did not happen
+            raise
         self.numberings.keep()
         self.gathering.keep()
         self.last_batch = last or self.last_batch
@@ -132,7 +139,10 @@ class Pipeline:
         items = [read(m, self.keyring, limit, now) for m in messages]
         known = self.store.answers([(i.issuer, i.name) for i in items if isinstance(i, Request) and i.head])
         fresh = [i for i in items if isinstance(i, Request) and (i.issuer, i.name) not in known]
-        work.load(_named(fresh))
+        work.named = set(named := _named(fresh))
+        work.load(named)
+        if (walk := self.walk()) is not None:
+            walk.before(work, work.named, now)
         work.prepare(cmd for i in fresh for cmd in i.commands if cmd.__class__ is c.Bind)
         answers: list[Answer] = []
         for item in items:
@@ -223,6 +233,21 @@ class Pipeline:
                 totals = self.store.totals
                 told = {"hash": totals.hash, "shards": totals.digests()}
                 ledger.note(i, None, op, "applied", {"record": told})
+
+    def walk(self) -> Walk | None:
+        """The walk through the oldest snapshot that is complete."""
+        staged = self.gathering.ready
+        if staged is None:
+            self._walk = None
+        elif self._walk is None or self._walk.staged.id != staged.id:
+            now = next(s for s in self.store.snapshots() if s.id == staged.id)  # with how far it has come
+            settings = self.settings
+            self._walk = Walk(now, self.store, self.numberings, settings.addressing, settings.policy, self.own_channel)
+        return self._walk
+
+    def forget_walk(self) -> None:
+        """The next look at it begins from what is committed."""
+        self._walk = None
 
     # -- the other ways in -----------------------------------------------------------------------------------
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from edged.answers import STATUSES
 from edged.domain.model import rfc3339
 from edged.pipeline import Pipeline
-from edged.snapshot import Tally, Walk
+from edged.snapshot import Tally
 from edged.store.rows import Event, Staged, Write
 
 STEP = 200
@@ -27,24 +29,15 @@ class Replacement:
         self.fault = ""
         """What a fault of ours, on which the walk was given up, is called in the answer."""
         self._received = pipeline.clock()
-        settings = pipeline.settings
-        self._source = source = f"gw/{settings.gateway}/cmd"
-        self._walk = Walk(
-            staged,
-            pipeline.store,
-            pipeline.numberings,
-            settings.addressing,
-            settings.policy,
-            source,
-            pipeline.gathering.newer,
-        )
 
     def steps(self) -> Iterator[None]:
-        """Raises StoreError; the whole is then begun again, which is harmless."""
+        """Raises StoreError; a new one goes on where this one was."""
         pipeline = self._pipeline
+        walk = pipeline.walk()
+        assert walk is not None  # noqa: S101  there is one as long as the snapshot is not over
         pipeline.enforcer.loose, pipeline.enforcer.walked = True, False
         now = self._received
-        for n, write in enumerate(self._walk.steps(STEP, now)):
+        for n, write in enumerate(walk.steps(STEP, now)):
             # Now and then one that lasts: all at once at the end, a command would wait for it.
             pipeline.store.commit(write, now, lasting=not n % LASTING)
             yield
@@ -58,7 +51,8 @@ class Replacement:
     def finish(self) -> None:
         """Answer, and forget the chunks. The snapshot's id is remembered as a batch's is."""
         now = self._pipeline.clock()
-        document = self._document(self._walk.tally, now)
+        walk = self._pipeline.walk()
+        document = self._document(walk.tally if walk else Tally(), now)
         write = Write(answers={(self.staged.issuer, self.staged.sync): document})
         topic = self.staged.topic or "ack"
         write.events.append(Event(document, topic, self.staged.correlation))
@@ -67,7 +61,7 @@ class Replacement:
         numberings.begin()
         gathering.drop(self.staged.id, write)
         if self.staged.seq >= 0 and not self.fault:
-            numberings.advance(self.staged.issuer, self._source, self.staged.epoch, self.staged.seq)
+            numberings.advance(self.staged.issuer, self._pipeline.own_channel, self.staged.epoch, self.staged.seq)
             write.numberings.update(numberings.moved)
         self._pipeline.store.commit(write, now, {"last_batch": self.staged.sync})
         gathering.keep()
@@ -75,9 +69,11 @@ class Replacement:
         self._pipeline.last_batch = self.staged.sync
 
     def _document(self, tally: Tally, now: int) -> dict[str, Any]:
+        results: list[dict[str, Any]] = msgspec.to_builtins(tally.results)
         if self.fault:
-            tally.summary["rejected"] += 1
-            tally.results.append({"i": 0, "sub": None, "status": "rejected", "code": "malformed", "detail": self.fault})
+            tally.count("rejected")
+            told = {"i": 0, "sub": None, "status": "rejected", "code": "malformed", "detail": self.fault}
+            results.append(told)
         counts = {n: getattr(tally, n) for n in ("subscribers", "added", "changed", "removed", "kept")}
         return {
             "v": 1,
@@ -88,8 +84,8 @@ class Replacement:
             "received": rfc3339(self._received),
             "enforced": rfc3339(now),
             "enforced_ms": now - self._received,
-            "summary": {s: tally.summary[s] for s in STATUSES},
+            "summary": {s: tally.summary.get(s, 0) for s in STATUSES},
             "counts": counts,
             "hash": self._pipeline.store.totals.hash,
-            "results": tally.results,
+            "results": results,
         }

@@ -2,23 +2,21 @@
 
 Theory of operation:
 
-1. Chunks are kept as they come (:mod:`edged.gathering`). When the last is in, :class:`Walk` goes through them in
-   order and then through the subscribers that none of them names, in short steps, so that commands slip in between.
-2. A step writes what differs into the desired state and leaves the kernel alone; when all are done the kernel is
-   filled anew and switched over once. A daemon that dies in between begins the walk again: a step done twice changes
-   nothing the second time.
-3. A subscriber changed by something newer than the snapshot (a command after its last chunk, a numbered batch above
-   its ``seq``, a higher ``rev``) keeps what it has. So do reasons that are no debts, promises that are running, and
-   what is remembered of invoices.
+1. What the chunks say is kept by subscriber as they come (:mod:`edged.gathering`). From the commit of the last chunk on
+   the snapshot is older than every command that follows.
+2. :class:`Walk` *visits* every subscriber once: those the snapshot names, by name, then those it does not. A visit is
+   one step from the old state to the new one, nothing in between. Whom a command names is visited before the command is
+   carried out, in the same commit, whosever turn it is: so the command meets, and changes, what the snapshot says.
+3. The walk leaves the kernel alone; when all are visited it is filled anew and switched over once. How far the walk has
+   come is part of each commit, so a daemon that dies goes on where it was.
+4. A subscriber changed by something newer than the snapshot (a numbered batch above its ``seq``, a higher ``rev``)
+   keeps what it has. So do reasons that are no debts, promises that are running, what is remembered of invoices, and
+   whoever the snapshot names in a command that cannot be read or obeyed.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -27,19 +25,29 @@ from edged.domain import decide, digest
 from edged.domain.address import Addressing, check_name, literal
 from edged.domain.model import DEBT, Policy
 from edged.domain.rejection import Rejected
+from edged.gathering import NOBODY
 from edged.numberings import Numberings
-from edged.store.rows import Known, Mark, Staged, Write
+from edged.store.rows import Known, Mark, Named, Staged, Write
 from edged.store.store import Store
 from edged.workset import Workset
 
 MOST_RESULTS = 50
 """Refused commands that the answer lists; all are counted."""
-_Raws = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-@dataclass(slots=True)
-class Tally:
-    """What became of a snapshot."""
+class Refusal(msgspec.Struct, omit_defaults=True):
+    """A refused command in the answer."""
+
+    part: int
+    i: int
+    sub: str | None
+    status: str
+    code: str
+    detail: str
+
+
+class Tally(msgspec.Struct):
+    """What became of a snapshot so far."""
 
     subscribers: int = 0
     added: int = 0
@@ -47,57 +55,103 @@ class Tally:
     removed: int = 0
     kept: int = 0
     """Subscribers left alone because something newer had changed them."""
-    summary: Counter[str] = field(default_factory=Counter)
-    results: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, int] = {}
+    results: list[Refusal] = []
+
+    def count(self, status: str, n: int = 1) -> None:
+        """``n`` commands ended so."""
+        self.summary[status] = self.summary.get(status, 0) + n
+
+
+_read_tally = msgspec.json.Decoder(Tally).decode
+_write_json = msgspec.json.Encoder().encode
+_read_commands = msgspec.json.Decoder(list[tuple[int, int, msgspec.Raw]]).decode
 
 
 class Walk:
-    """One snapshot being carried out. ``source``: the channel whose numbering its ``seq`` belongs to.
-
-    ``newer``: subscribers that commands have changed since its last chunk came; it grows meanwhile.
-    """
+    """One snapshot being carried out. ``source``: the channel whose numbering its ``seq`` belongs to."""
 
     def __init__(
-        self,
-        staged: Staged,
-        store: Store,
-        numberings: Numberings,
-        addressing: Addressing,
-        policy: Policy,
-        source: str,
-        newer: AbstractSet[int],
+        self, staged: Staged, store: Store, numberings: Numberings, addressing: Addressing, policy: Policy, source: str
     ) -> None:
         self.staged = staged
-        self.tally = Tally()
+        self.tally = _read_tally(staged.tally)
         self._store = store
         self._numberings = numberings
         self._addressing = addressing
         self._policy = policy
         self._source = source
-        self._changed = newer
         self._shards = frozenset(staged.shards)
-        self._visited = bytearray()
-        """A bit for each subscriber number."""
 
     def steps(self, size: int, now: int) -> Iterator[Write]:
-        """What each step writes; a step is over when its successor is asked for. ``size``: subscribers in one."""
-        for part in range(1, self.staged.parts + 1):
-            commands = _Raws.decode(self._store.chunk(self.staged.id, part))
-            found = list(self._read(part, commands).items())
-            for at in range(0, len(found), size):
-                yield self._named(part, found[at : at + size], now)
-        after = 0
-        while rows := self._store.names(after, 16 * size):
-            after = rows[-1][0]
-            left = [n for n, name in rows if not self._seen(n) and self._ours(name)]
+        """What each step writes. It must be committed before the next is asked for. ``size``: subscribers in one."""
+        number = self.staged.id
+        while self.staged.swept < 0:
+            page = self._store.named(number, self.staged.cursor, size)
+            work = self._workset()
+            self._visit_named(work, [n for n in page if not n.done], now)
+            self.staged = self.staged._replace(
+                cursor=page[-1].sub if page else self.staged.cursor, swept=-1 if page else 0
+            )
+            yield self._written(work, now)
+        while True:
+            last, left = self._store.unnamed(number, self.staged.swept, 16 * size)
+            if last == self.staged.swept:
+                return
             for at in range(0, len(left), size):
-                yield self._unnamed(left[at : at + size], now)
+                part = left[at : at + size]
+                work = self._workset()
+                self._visit_unnamed(work, [i for i, name in part if self._ours(name)])
+                self.staged = self.staged._replace(swept=part[-1][0])
+                yield self._written(work, now)
+            self.staged = self.staged._replace(swept=last)
+
+    def before(self, work: Workset, names: Iterable[str], now: int) -> None:
+        """Visit whom the commands of a group name, unless their turn has been; ``work`` then holds what they meet."""
+        wanted = [n for n in dict.fromkeys(names) if self._ours(n)]
+        said = self._store.named_of(self.staged.id, wanted)
+        named: list[Named] = []
+        unnamed: list[int] = []
+        for name in wanted:
+            found, known = said.get(name), work.get(name)
+            if found is not None:
+                if found.done or self._past(name):
+                    continue
+                named.append(found)
+            elif known is not None:
+                if known.id <= self.staged.swept:
+                    continue
+                unnamed.append(known.id)
+            work.write.visited.append((self.staged.id, name))
+        work.quiet, work.yields = True, self._waits
+        self._visit_named(work, named, now)
+        self._visit_unnamed(work, unnamed)
+        work.quiet, work.yields, work.spared = False, lambda _: False, frozenset()
 
     # -- those it names --------------------------------------------------------------------------------------
 
-    def _read(self, part: int, commands: Sequence[msgspec.Raw]) -> dict[str, list[tuple[int, c.Command]]]:
-        out: dict[str, list[tuple[int, c.Command]]] = {}
-        for i, raw in enumerate(commands):
+    def _visit_named(self, work: Workset, found: Sequence[Named], now: int) -> None:
+        read = {n.sub: self._read(n) for n in found}
+        work.load(name for name in read if name != NOBODY)
+        binds = [cmd for commands, _ in read.values() for _, _, cmd in commands if isinstance(cmd, c.Bind)]
+        work.spared = self._store.claimed_of(work.prepare(binds))
+        marks = self._marks([k for name in read if name != NOBODY and (k := work.get(name))])
+        for name, (commands, whole) in read.items():
+            if name == NOBODY:
+                continue
+            self.tally.subscribers += 1
+            known = work.get(name)
+            if known is not None and self._newer(known, marks):
+                self.tally.kept += 1
+                self.tally.count("unchanged", len(commands))
+                continue
+            self._put(name, commands, work, now, whole=whole)
+
+    def _read(self, named: Named) -> tuple[list[tuple[int, int, c.Bind | c.Block | c.Trust]], bool]:
+        """The commands of a subscriber that can be obeyed, blocks before promises; whether that is all of them."""
+        out: list[tuple[int, int, c.Bind | c.Block | c.Trust]] = []
+        whole = True
+        for part, i, raw in _read_commands(f"[{named.commands}]"):
             try:
                 cmd = c.read_command(raw)
                 if not isinstance(cmd, c.Bind | c.Block | c.Trust) or (
@@ -108,69 +162,50 @@ class Walk:
                 check_name(cmd.sub)
                 if not self._ours(cmd.sub):
                     raise Rejected("malformed", "sub: it is of none of the shards that this snapshot replaces")
-                out.setdefault(cmd.sub, []).append((i, cmd))
+                out.append((part, i, cmd))
             except Rejected as e:
+                whole = False
                 self._refuse(part, i, c.name_in(raw), e)
-        return out
-
-    def _named(self, part: int, found: Sequence[tuple[str, list[tuple[int, c.Command]]]], now: int) -> Write:
-        work = self._workset()
-        work.load(name for name, _ in found)
-        work.prepare(cmd for _, commands in found for _, cmd in commands if isinstance(cmd, c.Bind))
-        marks = self._marks(work.all())
-        for name, commands in found:
-            known = work.get(name)
-            if known is not None and self._newer(known, marks):
-                self._visit(known)
-                self.tally.kept += 1
-                self.tally.summary["unchanged"] += len(commands)
-                continue
-            again = known is not None and self._seen(known.id)
-            self._put(part, name, commands, work, now, again=again)
-            known = work.get(name)
-            if known is not None:
-                self._visit(known)
-            self.tally.subscribers += not again
-        write = work.written(now, self._policy)
-        self.tally.added += len(write.fresh)
-        self.tally.changed += len(write.changed)
-        return write
+        return sorted(out, key=lambda x: (isinstance(x[2], c.Trust), x[0], x[1])), whole
 
     def _put(
-        self, part: int, name: str, commands: list[tuple[int, c.Command]], work: Workset, now: int, *, again: bool
+        self,
+        name: str,
+        commands: list[tuple[int, int, c.Bind | c.Block | c.Trust]],
+        work: Workset,
+        now: int,
+        *,
+        whole: bool,
     ) -> None:
-        """One subscriber as the snapshot has it. ``again``: an earlier chunk named it, too, and this adds to that."""
+        """One subscriber as the snapshot has it. Not ``whole``: what is missing may be what keeps it as it is."""
         kept, bound = set(), False
-        for i, cmd in sorted(commands, key=lambda x: isinstance(x[1], c.Trust)):
+        for part, i, cmd in commands:
             try:
                 if isinstance(cmd, c.Bind):
-                    status = work.bind(
-                        cmd if not bound and not again else msgspec.structs.replace(cmd, replace=False), now
-                    )
+                    status = work.bind(msgspec.structs.replace(cmd, replace=whole and not bound), now)
                     bound = True
                 else:
-                    assert isinstance(cmd, c.Block | c.Trust)  # noqa: S101  _read() lets nothing else in
-                    known = work.get(name)
-                    if known is None:
-                        work.check_literal(name)
                     if isinstance(cmd, c.Block):
                         kept.add(cmd.reason)
-                    facts = work.facts(known)
-                    made = decide.decide(
-                        cmd, decide.View(known.sub if known else None, facts), now, self._policy, self.staged.issuer
-                    )
-                    work.put(name, made)
-                    status = made.status
-                self.tally.summary[status] += 1
+                    status = self._decide(cmd, name, work, now)
+                self.tally.count(status)
             except Rejected as e:
+                whole = False
                 self._refuse(part, i, name, e)
-                kept.update(DEBT)  # what cannot be judged is left as it is
-                bound = True
         known = work.get(name)
-        if known is not None and not again:
+        if known is not None and whole:
             if not bound and not literal(name):
                 work.vacate(known)
             self._clear(known, set(DEBT) - kept, work)
+
+    def _decide(self, cmd: c.Block | c.Trust, name: str, work: Workset, now: int) -> str:
+        known = work.get(name)
+        if known is None:
+            work.check_literal(name)
+        view = decide.View(known.sub if known else None, work.facts(known))
+        made = decide.decide(cmd, view, now, self._policy, self.staged.issuer)
+        work.put(name, made)
+        return made.status
 
     def _clear(self, known: Known, names: set[str], work: Workset) -> None:
         if names & known.sub.reasons.keys():
@@ -179,36 +214,56 @@ class Walk:
 
     # -- those it does not name ------------------------------------------------------------------------------
 
-    def _unnamed(self, numbers: Sequence[int], now: int) -> Write:
-        work = self._workset()
+    def _visit_unnamed(self, work: Workset, numbers: Sequence[int]) -> None:
+        """Who has nothing left is taken out."""
         work.load_ids(numbers)
-        marks = self._marks(work.all())
-        for known in work.all():
+        wanted = set(numbers)
+        found = [k for k in work.all() if k.id in wanted]
+        marks = self._marks(found)
+        for known in found:
             if self._newer(known, marks):
                 self.tally.kept += 1
                 continue
             work.vacate(known)
             self._clear(known, set(DEBT), work)
             sub = known.sub
-            if not sub.reasons and not sub.promise and not sub.breached and sub.rev < 0 and known.history is None:
+            if not (sub.reasons or sub.promise or sub.breached or sub.rev >= 0 or known.history):
                 work.remove(known)
             self.tally.removed += known.touched
-        return work.written(now, self._policy)
 
     # -- helpers ---------------------------------------------------------------------------------------------
 
     def _workset(self) -> Workset:
         work = Workset(self._store, self._addressing)
-        work.quiet = True
-        work.yields = lambda known: not self._seen(known.id) and self._ours(known.sub.sub)
+        work.quiet, work.yields = True, self._waits
         return work
+
+    def _written(self, work: Workset, now: int) -> Write:
+        write = work.written(now, self._policy)
+        if self.staged.swept < 0:
+            self.tally.added += len(write.fresh)
+            self.tally.changed += len(write.changed)
+        write.staged.append(self.staged._replace(tally=_write_json(self.tally).decode()))
+        return write
+
+    def _past(self, name: str) -> bool:
+        """Whether the turn of a subscriber that the snapshot names has been."""
+        return self.staged.swept >= 0 or name <= self.staged.cursor
+
+    def _waits(self, known: Known) -> bool:
+        """Whether a subscriber's turn is still to come: then it gives up an address without being asked."""
+        name = known.sub.sub
+        if not self._ours(name):
+            return False
+        found = self._store.named_of(self.staged.id, [name]).get(name)
+        if found is not None:
+            return not found.done and not self._past(name)
+        return known.id > self.staged.swept
 
     def _marks(self, found: Sequence[Known]) -> dict[int, Mark]:
         return self._store.marks(k.id for k in found) if self.staged.seq >= 0 else {}
 
     def _newer(self, known: Known, marks: dict[int, Mark]) -> bool:
-        if known.id in self._changed:
-            return True
         mark = marks.get(known.id)
         s = self.staged
         return mark is not None and self._numberings.newer(mark, s.issuer, self._source, s.epoch, s.seq)
@@ -216,18 +271,7 @@ class Walk:
     def _ours(self, name: str) -> bool:
         return not self._shards or digest.shard(name) in self._shards
 
-    def _seen(self, number: int) -> bool:
-        at = number >> 3
-        return at < len(self._visited) and bool(self._visited[at] & 1 << (number & 7))
-
-    def _visit(self, known: Known) -> None:
-        at = known.id >> 3
-        if at >= len(self._visited):
-            self._visited.extend(bytes(at + 4096 - len(self._visited)))
-        self._visited[at] |= 1 << (known.id & 7)
-
     def _refuse(self, part: int, i: int, sub: str | None, e: Rejected) -> None:
-        self.tally.summary["rejected"] += 1
+        self.tally.count("rejected")
         if len(self.tally.results) < MOST_RESULTS:
-            told = {"part": part, "i": i, "sub": sub, "status": "rejected", "code": e.code, "detail": e.detail}
-            self.tally.results.append(told)
+            self.tally.results.append(Refusal(part, i, sub, "rejected", e.code, e.detail))

@@ -12,6 +12,9 @@ from edged.replacement import Replacement
 
 _log = logging.getLogger(__name__)
 
+TIDY = 500
+"""Rows of snapshots that are over, taken out at a time."""
+
 
 class Succession:
     """``run`` is a task for the daemon's task group."""
@@ -27,6 +30,8 @@ class Succession:
             keeper.complete.clear()
             while (staged := keeper.pipeline.gathering.ready) and not keeper.frozen:
                 await self._replace(Replacement(keeper.pipeline, staged))
+            while await keeper.persist(keeper.pipeline.store.tidy, TIDY):
+                keeper.alive()
 
     async def _replace(self, replacement: Replacement) -> None:
         keeper, began = self._keeper, time.monotonic()
@@ -34,6 +39,7 @@ class Succession:
         try:
             await keeper.go(replacement.steps())
         except StoreError as e:
+            await keeper.do(keeper.pipeline.forget_walk)
             keeper.observer.commit_failed()
             keeper.note("store", e)
             await asyncio.sleep(LAST_PAUSE / 5)

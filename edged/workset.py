@@ -44,6 +44,12 @@ class Workset:
         """No event tells that an address moved."""
         self.yields: Callable[[Known], bool] = lambda _: False
         """Who gives up an address without being asked: whose turn in a snapshot has not come yet."""
+        self.spared: AbstractSet[bytes] = frozenset()
+        """Addresses that a snapshot gives nobody: commands have, since."""
+        self.claimed: set[bytes] = set()
+        """Addresses that commands have given or taken."""
+        self.named: AbstractSet[str] = frozenset()
+        """Whom the group's commands name."""
         self.forgotten: set[str] = set()
         """Names of subscribers that this group forgets."""
 
@@ -59,9 +65,11 @@ class Workset:
                 self._known.setdefault(s, None)
             self._look_up(k for s in wanted if self._known[s] is None and literal(s) for k in self._keys_or_none(s))
 
-    def prepare(self, binds: Iterable[c.Bind]) -> None:
-        """Find out in bulk who has the addresses that these commands bind."""
-        self._look_up([k for cmd in binds for a in cmd.addresses for k in self._keys_or_none(a)])
+    def prepare(self, binds: Iterable[c.Bind]) -> list[bytes]:
+        """Find out in bulk who has the addresses that these commands bind; returns the addresses."""
+        keys = [k for cmd in binds for a in cmd.addresses for k in self._keys_or_none(a)]
+        self._look_up(keys)
+        return keys
 
     def load_ids(self, ids: Iterable[int]) -> None:
         """Fetch subscribers by number."""
@@ -191,6 +199,8 @@ class Workset:
                     have.pop(held, None)
             have[key] = None
             self._holder[key] = known
+            if not self.quiet:
+                self.claimed.add(key)
             for cover in self._addressing.covers(key):
                 self._claimed_inside.setdefault(cover, set()).add(key)
         known.keys = tuple(have)
@@ -233,6 +243,8 @@ class Workset:
     def _release(self, known: Known, keys: AbstractSet[bytes]) -> None:
         if keys:
             known.keys = tuple(k for k in known.keys if k not in keys)
+            if not self.quiet:
+                self.claimed |= keys
             self._holder.update(dict.fromkeys(keys))
 
     def _revised(self, known: Known, rev: int | None) -> None:
@@ -246,6 +258,8 @@ class Workset:
         """Carry out ``bind``; returns the status."""
         keys = [k for a in cmd.addresses for k in self._addressing.keys(a)]
         known = self.get(cmd.sub)
+        if self.spared:
+            keys = [k for k in keys if k not in self.spared or (known is not None and self._owner(k) is known)]
         self._refuse_inside(known, keys)
         if known:
             self._revised(known, cmd.rev)
@@ -315,9 +329,11 @@ class Workset:
         return self._write
 
     def met(self) -> dict[bytes, Owned | None]:
-        """Owner and entry of every address that a subscriber met so far has, or had when the group began."""
+        """Owner and entry of every address that those have, or had, whom the group named or changed."""
         out: dict[bytes, Owned | None] = {}
         for known in self._numbers.values():
+            if not known.touched and known.sub.sub not in self.named:
+                continue
             for key in known.stored.keys if known.stored else ():
                 out.setdefault(key, None)
             out.update((k, Owned(known.id, known.entry)) for k in known.keys if not known.gone)

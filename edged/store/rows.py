@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -101,19 +102,25 @@ class Staged(NamedTuple):
     seq: int
     began: int
     at: int
-    ready: bool
-    topic: str
-    correlation: bytes | None
+    ready: bool = False
+    topic: str = ""
+    correlation: bytes | None = None
+    subscribers: int = 0
+    """How many it names."""
+    cursor: str = ""
+    """It is carried out for all it names up to this name ..."""
+    swept: int = -1
+    """... and, -1 before all of those, for whom it does not name up to this number."""
+    tally: str = "{}"
+    """What became of it so far, JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """One part: ``commands`` as a JSON list."""
+class Named(NamedTuple):
+    """What a snapshot says of one subscriber. ``commands``: ``[part, index, command]`` as JSON, commas between."""
 
-    snapshot: int
-    part: int
-    subscribers: int
-    commands: bytes
+    sub: str
+    commands: str
+    done: bool = False
 
 
 @dataclass(slots=True)
@@ -138,9 +145,14 @@ class Write:
     events: list[Event] = field(default_factory=list)
     numberings: dict[int, Numbered] = field(default_factory=dict)
     staged: list[Staged] = field(default_factory=list)
-    chunks: list[Chunk] = field(default_factory=list)
-    touched: list[int] = field(default_factory=list)
-    """Subscribers that a command changes while a complete snapshot waits or is carried out."""
+    chunks: list[tuple[int, int]] = field(default_factory=list)
+    """(snapshot, part) of the chunks that came."""
+    named: list[tuple[int, Named]] = field(default_factory=list)
+    """(snapshot, what it says of a subscriber): added to what it said before."""
+    claimed: AbstractSet[bytes] = frozenset()
+    """Addresses that commands gave or took while a snapshot waits or is carried out."""
+    visited: list[tuple[int, str]] = field(default_factory=list)
+    """(snapshot, subscriber) carried out before its turn."""
     unstaged: list[int] = field(default_factory=list)
     """Snapshots that are no longer under way, by number."""
     levels: list[int] = field(default_factory=lambda: [0] * 5)

@@ -78,18 +78,23 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              ready INTEGER NOT NULL,           -- 1 once all parts are in
              topic TEXT NOT NULL,              -- where the last chunk wants its answer
              correlation BLOB,
+             subscribers INTEGER NOT NULL,     -- how many it names
+             cursor TEXT NOT NULL,             -- carried out up to this name ...
+             swept INTEGER NOT NULL,           -- ... and, -1 before, whom it does not name up to this number
+             tally TEXT NOT NULL,              -- what became of it so far, JSON
              UNIQUE (issuer, sync)
            ) STRICT""",
-        """CREATE TABLE chunk (
+        "CREATE TABLE chunk (snapshot INTEGER, part INTEGER, PRIMARY KEY (snapshot, part)) STRICT, WITHOUT ROWID",
+        """CREATE TABLE named (
              snapshot INTEGER NOT NULL,
-             part INTEGER NOT NULL,
-             subscribers INTEGER NOT NULL,     -- how many it names
-             commands BLOB NOT NULL,           -- JSON list
-             PRIMARY KEY (snapshot, part)
-           ) STRICT""",
-        """CREATE TABLE touched (
-             subscriber INTEGER PRIMARY KEY    -- changed by a command since a snapshot's last chunk came
-           ) STRICT""",
+             sub TEXT NOT NULL,
+             commands TEXT NOT NULL,           -- [part, index, command], JSON, with commas between
+             done INTEGER NOT NULL,            -- 1: carried out before its turn, because a command named it
+             PRIMARY KEY (snapshot, sub)
+           ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE claimed (
+             key BLOB PRIMARY KEY              -- an address that a command gave or took since a last chunk came
+           ) STRICT, WITHOUT ROWID""",
         """CREATE TABLE total (
              id INTEGER PRIMARY KEY CHECK (id = 1),
              levels TEXT NOT NULL,             -- subscribers by level in force, JSON

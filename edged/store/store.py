@@ -19,7 +19,7 @@ from edged.domain.model import Subscriber
 from edged.errors import StoreError
 from edged.plan import Owned, Run
 from edged.store import refill, staging, totals, writer
-from edged.store.rows import Event, Known, Mark, Numbered, Staged, Stored, Write, entry_of, marks, parts, unpack
+from edged.store.rows import Event, Known, Mark, Named, Numbered, Staged, Stored, Write, entry_of, marks, parts, unpack
 from edged.store.schema import MIGRATIONS
 from edged.store.totals import Totals
 
@@ -218,17 +218,38 @@ class Store:
         """Snapshots under way, oldest first."""
         return self._read(staging.read)
 
-    def chunks(self, snapshot: int) -> dict[int, int]:
-        """The parts of a snapshot that are in -> how many subscribers each names."""
+    def chunks(self, snapshot: int) -> set[int]:
+        """The parts of a snapshot that are in."""
         return self._read(lambda db: staging.present(db, snapshot))
 
-    def chunk(self, snapshot: int, part: int) -> bytes:
-        """The commands of one part, as a JSON list."""
-        return self._read(lambda db: staging.commands(db, snapshot, part))
+    def named(self, snapshot: int, after: str, limit: int) -> list[Named]:
+        """What a snapshot says of the next subscribers above a name, ascending."""
+        return self._read(lambda db: staging.page(db, snapshot, after, limit))
 
-    def touched(self) -> list[int]:
-        """Subscribers that a command has changed since a snapshot's last chunk came."""
-        return self._read(staging.touched)
+    def named_of(self, snapshot: int, subs: Iterable[str]) -> dict[str, Named]:
+        """What a snapshot says of these subscribers; those it does not name are left out."""
+        return self._read(lambda db: staging.find(db, snapshot, list(subs)))
+
+    def claimed_of(self, keys: Iterable[bytes]) -> set[bytes]:
+        """Those of these addresses that a command gave or took since a snapshot's last chunk came."""
+        return self._read(lambda db: staging.claimed(db, list(keys)))
+
+    def unnamed(self, snapshot: int, after: int, limit: int) -> tuple[int, list[tuple[int, str]]]:
+        """(last number looked at, those a snapshot does not name) of the next subscribers above a number."""
+        return self._read(lambda db: staging.unnamed(db, snapshot, after, limit))
+
+    def last_snapshot(self) -> int:
+        """The highest number that a snapshot under way has, or one that is over and of which something is left."""
+        query = (
+            "SELECT max(coalesce((SELECT max(id) FROM snapshot), 0), coalesce((SELECT max(snapshot) FROM named), 0))"
+        )
+        return self._read(lambda db: int(db.execute(query).fetchone()[0]))
+
+    def tidy(self, limit: int) -> bool:
+        """Take out some of what snapshots that are over left behind; False when nothing is left."""
+        found: list[bool] = []
+        self._commit(lambda db: found.append(staging.tidy(db, limit)))
+        return found[0]
 
     def names(self, after: int, limit: int) -> list[tuple[int, str]]:
         """Subscribers (number, name) with numbers above ``after``, ascending."""

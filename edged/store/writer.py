@@ -48,9 +48,8 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         ((issuer, i, now, _encode(a).decode()) for (issuer, i), a in w.answers.items()),
     )
     db.executemany("INSERT OR REPLACE INTO numbering VALUES (?,?,?,?,?)", w.numberings.values())
-    db.executemany("INSERT OR IGNORE INTO touched VALUES (?)", ((i,) for i in w.touched))
-    if w.staged or w.unstaged:
-        staging.write(db, w.staged, w.chunks, w.unstaged)
+    if w.staged or w.unstaged or w.visited or w.claimed:
+        staging.write(db, w)
     db.executemany(
         "INSERT INTO outbox(event, topic, correlation) VALUES (?,?,?)",
         ((json.dumps(e.document), e.topic, e.correlation) for e in w.events),

@@ -11,6 +11,7 @@ from edged.domain.address import words
 from edged.domain.rejection import Rejected
 from edged.errors import StoreError
 from edged.intake import Incoming
+from edged.keeper import groups
 from tests.torture.faults import Faults, MortalKernel
 from tests.torture.steps import HAND, SUBSCRIBERS, Message, Pause, Tick
 from tests.unit.core import Core
@@ -82,10 +83,13 @@ class Mortal(Core):
 
     def serve(self, group: list[Message]) -> list[dict[str, Any]]:
         """The answers to a group of messages, once the kernel has it."""
-        outcome = self.pipeline.process([Incoming(s.payload, s.source) for s in group])
-        if not outcome.enforced:
-            self.refill()
-        return [a.document for a in outcome.answers]
+        out: list[dict[str, Any]] = []
+        for part in groups([Incoming(s.payload, s.source) for s in group]):
+            outcome = self.pipeline.process(part)
+            if not outcome.enforced:
+                self.refill()
+            out += [a.document for a in outcome.answers]
+        return out
 
     def pause(self, step: Pause) -> None:
         """The clock goes forward, and all that is due is done; or a snapshot comes to its end."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from edged.intake import Incoming
+from edged.keeper import groups
 from edged.store.store import Store
 from tests.torture.faults import Faults, Killed, sqlite
 from tests.unit.core import Core
@@ -40,7 +41,7 @@ def test_a_first_start_may_be_killed_at_any_statement(tmp_path: Path) -> None:
 
 def chunk(sync: str, part: int, parts: int, *commands: str) -> Incoming:
     body = f'{{"v":1,"sync":"{sync}","part":{part},"parts":{parts},"commands":[{",".join(commands)}]}}'
-    return Incoming(body.encode())
+    return Incoming(body.encode(), "gw/gw1/sync")
 
 
 def block(sub: str, reason: str) -> str:
@@ -55,7 +56,8 @@ def test_a_command_in_one_group_with_the_last_chunk_is_newer_than_the_snapshot(
     if displaces:
         core.pipeline.process([chunk("s0", 1, 2)])
     command = Incoming(f'{{"v":1,"id":"b","commands":[{block("C-1", "debt")}]}}'.encode())
-    core.pipeline.process([chunk("s1", 1, 1, block("C-1", "notice")), command])
+    for group in groups([chunk("s1", 1, 1, block("C-1", "notice")), command]):
+        core.pipeline.process(group)
     if restart:
         core.restart()
     core.carry_out()
