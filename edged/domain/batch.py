@@ -131,7 +131,7 @@ def _without_unreadable(payload: bytes) -> bytes | None:
     They fall alone then; None where that is not what ails it.
     """
     try:
-        document = json.loads(payload)
+        document = json.loads(payload.decode())  # of bytes it would take UTF-16 as well
         if not isinstance(document, dict) or not isinstance(document.get("commands"), list):
             return None
         document["commands"] = [_readable(c) for c in document["commands"]]

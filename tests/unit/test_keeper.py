@@ -75,6 +75,40 @@ async def test_a_refused_change_is_answered_only_once_it_is_in_force(core: Core,
     assert any(e["where"] == "kernel" and name in e["text"] for e in keeper.errors)
 
 
+async def test_a_command_before_the_first_refill_is_no_error_and_asks_for_no_second_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Core, "refill", lambda _: None)
+    core = Core(tmp_path)
+    free = asyncio.Event()
+
+    class Slow(Keeper):
+        async def _refill(self) -> None:
+            await free.wait()
+            await super()._refill()
+
+    keeper = Slow(core.pipeline, core.store, core.enforcer, Straight(1, 1, 1), core.observer, watch=None)
+    task = asyncio.create_task(keeper.run_sync())
+    try:
+        async with asyncio.timeout(20):
+            waiting = asyncio.create_task(keeper.process([BLOCK]))
+            await keeper.changed.wait()
+            assert not waiting.done()
+            free.set()
+            await waiting
+            assert core.enforcer.truth(KEY) == {"restricted": 0}
+            assert not keeper._wanted.is_set()
+        assert (list(keeper.errors), keeper.resyncs) == ([], 1)
+        core.kernel.failures = [errno.EBUSY]
+        await keeper.process([Incoming(BLOCK.payload.replace(b"0.10", b"0.11"))])
+        assert "EBUSY" in keeper.errors[-1]["text"]
+        assert keeper.resyncs == 2
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        keeper.close()
+
+
 async def test_an_answer_waits_as_long_as_the_kernel_refuses(core: Core) -> None:
     async with keeping(core) as keeper:
         await keeper.in_sync.wait()

@@ -74,14 +74,23 @@ def test_a_batch_that_cannot_be_read_is_answered_under_its_id(core: Core) -> Non
     assert (answer["id"], answer["results"][0]["code"]) == ("mine", "malformed")
 
 
+def test_what_is_said_twice_counts_as_said_last(core: Core) -> None:
+    twice = b'{"v": 1, "id": "a", "id": "b", "commands": [{"op": "bind", "sub": "A", "sub": "B", "addresses": []}]}'
+    answer = core.process(twice).answers[0].document
+    assert (answer["id"], answer["results"][0]["sub"]) == ("b", "B")
+    two_ops = b'{"op": "block", "op": "unblock", "sub": "100.64.0.10", "reason": "debt"}'
+    assert core.process(two_ops).answers[0].document["results"][0]["code"] == "malformed"
+
+
 @pytest.mark.parametrize(
     "payload",
     [
         json.dumps(DEBT).encode("utf-16"),
+        *(json.dumps({"v": 1, "id": "b", "commands": [DEBT]}).encode(e) for e in ("utf-16", "utf-32-le", "utf-8-sig")),
         json.dumps({**DEBT, "rev": True}).encode(),
         json.dumps({**DEBT, "rev": "7"}).encode(),
     ],
-    ids=["UTF-16", "rev is true", "rev is text"],
+    ids=["UTF-16", "batch in UTF-16", "batch in UTF-32", "byte order mark", "rev is true", "rev is text"],
 )
 def test_what_is_nearly_right_is_refused(core: Core, payload: bytes) -> None:
     assert core.process(payload).answers[0].document["results"][0]["code"] == "malformed"
