@@ -52,11 +52,21 @@ def tell(lab: Lab, console: Console) -> int:
     return failed
 
 
-def keep(lab: Lab, console: Console) -> None:
-    """Start the daemon anew, say what to try by hand, and wait for Ctrl-C."""
+def way_in(lab: Lab) -> str:
+    """What a shell is told once, so that the session of docs/protocol.md can be typed as it stands there."""
+    return f'{GATEWAY}() {{ {shlex.join(lab.network.gateway.prefix())} "$@"; }}'
+
+
+def settle(lab: Lab) -> None:
+    """The state in which ``keep`` leaves the lab: a daemon that runs, everybody bound."""
     if lab.daemon is None or lab.daemon.exit_status is not None:
         lab.start_daemon()
     lab.publish(*(bind(device.person) for device in (lab.debtor, lab.neighbour, lab.promiser)))
+
+
+def keep(lab: Lab, console: Console) -> None:
+    """Start the daemon anew, say what to try by hand, and wait for Ctrl-C."""
+    settle(lab)
     net, sub = lab.network, lab.debtor.person.sub
     inside = {name: shlex.join(space.prefix()) for name, space in (("s", net.subscriber), ("g", net.gateway))}
     environment = " ".join(f"{key}={shlex.quote(value)}" for key, value in lab.overrides.items())
@@ -66,6 +76,7 @@ def keep(lab: Lab, console: Console) -> None:
         return f"{inside['g']} mosquitto_pub -q 1 -t edged/v1/gw/{GATEWAY}/cmd -m '{json.dumps(command)}'"
 
     told = (
+        ("the way in, for the session of docs/protocol.md", way_in(lab)),
         ("follow what the gateway says", f"{inside['g']} mosquitto_sub -v -t 'edged/v1/gw/{GATEWAY}/#'"),
         ("block", send(op="block", sub=sub, reason="debt")),
         ("a page, http", f"{inside['s']} curl -i http://{WWW4}/"),

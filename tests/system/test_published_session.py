@@ -1,60 +1,66 @@
-"""The session that docs/protocol.md shows, typed as it stands there, against a real broker and a whole gateway."""
+"""The session that docs/protocol.md shows, typed as it stands there, in the lab as ``make run KEEP=1`` leaves it."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.broker import Broker
-from tests.gateway import Gateway
-from tests.mqtt_settings import Settings
+from tests.lab.findings import browses
+from tests.lab.lab import Lab
+from tests.lab.story import settle, way_in
 from tests.published import faults
 
 PROTOCOL = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text("utf-8")
-STEPS = [
+SESSION = PROTOCOL.partition("## A session\n")[2].partition("\n## ")[0]
+TYPED = [
     re.sub(r"^ {4}", "", block, flags=re.MULTILINE)
-    for block in re.findall(r"^( {4}mosquitto_rr .*?')\n\n", PROTOCOL, flags=re.MULTILINE | re.DOTALL)
+    for block in re.findall(r"^( {4}lab .*?')\n\n", SESSION, flags=re.MULTILINE | re.DOTALL)
 ]
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    with Broker(tmp_path / "broker", log_type="error") as running:
-        yield running
+def lab() -> Iterator[Lab]:
+    with Lab() as lab:
+        settle(lab)
+        yield lab
 
 
-@pytest.fixture
-async def gateway(broker: Broker, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with Gateway(tmp_path / "gateway", Settings([broker.url])) as running:
-        yield running
+def shell(lab: Lab, *lines: str) -> list[dict[str, Any]]:
+    """What these lines print, behind the way into the lab: JSON, a document a line, or a topic and a document."""
+    text = "\n".join([way_in(lab), *lines])
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=60)
+    return [json.loads(line[line.index("{") :]) for line in done.stdout.splitlines()]
 
 
-async def typed(broker: Broker, step: str) -> dict[str, Any]:
-    port = broker.url.rpartition(":")[2]
-    text = step.replace("mosquitto_rr ", f"mosquitto_rr -W 20 -p {port} ", 1)
-    shell = await asyncio.create_subprocess_exec("bash", "-ec", text, stdout=asyncio.subprocess.PIPE)
-    out, _ = await shell.communicate()
-    answer: dict[str, Any] = json.loads(out)
-    assert faults("acknowledgement", answer) == []
-    return answer
+def answer(lab: Lab, step: str) -> dict[str, Any]:
+    (found,) = shell(lab, step.replace("mosquitto_rr ", "mosquitto_rr -W 20 "))
+    assert faults("acknowledgement", found) == []
+    return found
 
 
-async def test_the_session_of_the_text(broker: Broker, gateway: Gateway) -> None:
-    async with asyncio.timeout(60):
-        while not gateway.broker:  # noqa: ASYNC110 - the session tells nobody
-            await asyncio.sleep(0.01)
-        block, paid = STEPS
-        first = await typed(broker, block)
-        assert first["summary"]["applied"] == 2
-        assert gateway.core.level("C-1001") == "walled"
-        again = await typed(broker, block)
-        assert again["duplicate"]
-        assert again["results"] == first["results"]
-        released = await typed(broker, paid)
-        assert released["results"][1]["record"]["level"] == "open"
+def test_the_session_of_the_text(lab: Lab) -> None:
+    listen, block, paid = TYPED
+    (state,) = shell(lab, listen.replace("mosquitto_sub ", "mosquitto_sub -C 1 -W 20 "))
+    assert (state["gateway"], state["online"]) == ("lab", True)
+    assert browses(lab.debtor)
+    first = answer(lab, block)
+    assert first["summary"]["applied"] == 2
+    assert lab.debtor.http("http://198.51.100.10/").status == 302
+    again = answer(lab, block)
+    assert again["duplicate"]
+    assert again["results"] == first["results"]
+    released = answer(lab, paid)
+    assert released["results"][1]["record"]["level"] == "open"
+    assert browses(lab.debtor)
+
+
+def test_the_way_in_that_the_text_shows_is_the_one_that_is_printed(lab: Lab) -> None:
+    (shown,) = re.findall(r"^ {4}(lab\(\) .*?\})", SESSION, flags=re.MULTILINE)
+    assert re.sub(r"\d+", "N", shown) == re.sub(r"\d+", "N", way_in(lab))
+    assert SESSION.count("gw1") == 0
