@@ -51,10 +51,10 @@ def _rig(where: str, after: int) -> None:
         visit()
         return await sending
 
-    async def hearing(self: Courier, answers: Any) -> None:
+    async def hearing(self: Courier, answers: Any) -> bool:
         await hear(self, answers[: len(answers) // 2])
         visit()
-        await hear(self, answers)
+        return await hear(self, answers)
 
     match where:
         case "reserved":

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edged import __version__, config
-from edged.cli import central, screens
+from edged.cli import central, lines, screens
 from edged.cli.options import ConfigOption, JsonOption, LevelOption, RunDirOption, VerboseOption
 from edged.control import ControlClient
 from edged.errors import ConfigError, EdgedError, NotRunning
@@ -186,30 +186,12 @@ def apply(
     """Send commands through the running daemon and print each answer; status 1 when any was rejected."""
     client = _client(config_file, run_dir)
     refused = False
-    for number, line in _lines(file):
+    for number, line in lines.filled(str(file)):
         ack = client.result({"do": "apply", "line": line}, timeout=STOP_SECONDS)
         refused |= screens.is_refusal(ack)
-        print(screens.acknowledgement(number, ack), flush=True)
+        lines.put(screens.acknowledgement(number, ack))
     if refused:
         raise typer.Exit(FAILED)
-
-
-def _lines(file: Path) -> Iterator[tuple[int, str]]:
-    """Number and text of each line that holds something. Bytes that are no UTF-8 are the daemon's to reject."""
-    try:
-        if str(file) == "-":
-            yield from _filled(sys.stdin)
-        else:
-            with file.open(encoding="utf-8", errors="replace") as opened:
-                yield from _filled(opened)
-    except OSError as error:
-        raise EdgedError(f"{file}: {error.strerror}") from error
-
-
-def _filled(lines: Iterator[str] | Any) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            yield number, line.strip()
 
 
 @app.command()

@@ -52,12 +52,17 @@ def keygen(
 ) -> None:
     """Make a key to sign with: the private half into a file, the public half printed for the gateways."""
     from edged import envelope
+    from edged.config import checks
 
     roles = role or ["billing"]
     if unknown := sorted(set(roles) - set(envelope.ROLES)):
         raise typer.BadParameter(f"role {unknown[0]!r} is unknown; known are {', '.join(envelope.ROLES)}")
-    if not issuer or "/" in issuer or not issuer.isprintable() or issuer != issuer.strip():
-        raise typer.BadParameter(f"issuer {issuer!r}: printable characters, no '/', no space at the ends")
+    if doubled := next((r for n, r in enumerate(roles) if r in roles[:n]), None):
+        raise typer.BadParameter(f"role {doubled!r} is given twice; once is enough")
+    try:
+        checks.issuer(issuer)
+    except ValueError as e:
+        raise typer.BadParameter(f"issuer {issuer!r}: {e}") from None
     path, key = out or Path(f"{issuer}.key"), envelope.generate()
     _write_secret(path, envelope.private_text(key))
     print(f"the private key is in {path}; it stays here. For /etc/edged/edged.toml of every gateway:", file=sys.stderr)
@@ -144,9 +149,9 @@ class _Printer:
     def __call__(self, number: int, answer: Answer) -> None:
         self.refused |= not answer.ok
         if self._json:
-            print(json.dumps(answer.document, ensure_ascii=False), flush=True)
+            lines.put(json.dumps(answer.document, ensure_ascii=False))
         else:
-            print(f"{screens.clean(answer.gateway)} {screens.acknowledgement(number, answer.document)}", flush=True)
+            lines.put(f"{screens.clean(answer.gateway)} {screens.acknowledgement(number, answer.document)}")
 
 
 async def _publish(sender: Sender, to: str | Group, what: str, timeout: float, say: _Printer) -> None:  # noqa: ASYNC109

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from edged.cli import lines
 from edged.cli.screens import clean, duration
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ async def show(brokers: Brokers, groups: Sequence[str], timeout: float, *, once:
         rows = watch.fleet.rows(groups, now_ms())
         if as_json:
             for row in rows:
-                print(json.dumps(row._asdict(), ensure_ascii=False))
+                lines.put(json.dumps(row._asdict(), ensure_ascii=False))
         else:
             Console(highlight=False, width=140).print(_table(rows, None))
 

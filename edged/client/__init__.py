@@ -20,8 +20,8 @@ is heard there is believed.
 """
 
 from edged.client.brokers import Brokers
-from edged.client.courier import Sent, Unanswered
 from edged.client.documents import Answer, Command, Commands, Group
 from edged.client.sender import Sender
+from edged.client.sent import Sent, Unanswered
 
 __all__ = ["Answer", "Brokers", "Command", "Commands", "Group", "Sender", "Sent", "Unanswered"]

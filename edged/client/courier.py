@@ -8,7 +8,7 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from weakref import WeakSet
 
 from edged.client.documents import CURABLE, Answer, batch
@@ -17,6 +17,7 @@ from edged.client.lanes import WINDOW, Lane, Lanes
 from edged.client.outbox import Outbox
 from edged.client.post import Post, now_ms
 from edged.client.schema import Row
+from edged.client.sent import Sent
 from edged.errors import EdgedError
 from edged.mqtt.topics import ROOT
 
@@ -28,57 +29,6 @@ NOBODY_KNOWN = 60.0  # s after which a group whose members are unknown is not wa
 STATE_PATIENCE = 3.0  # s for a gateway's state document
 FORGET = 1000  # ids after which those that nobody waits for are dropped
 RENUMBER_PAUSE = 60.0  # s at least between two new numberings of one stream
-
-
-class Unanswered(EdgedError):
-    """Not everybody answered in time; what is missing stays in the outbox and is delivered all the same."""
-
-    def __init__(self, missing: Collection[tuple[str, str]], answers: list[Answer]) -> None:
-        gateways = sorted({gateway for _, gateway in missing})
-        super().__init__(f"no answer yet from {', '.join(gateways)[:500]} to {len(missing)} batches")
-        self.missing, self.answers = frozenset(missing), answers
-
-
-class Sent:
-    """Batches that are in the outbox, and so will be delivered; ``ids`` in the order of their commands."""
-
-    def __init__(self, ids: Sequence[str], gateways: Sequence[str], only: str | None = None) -> None:
-        self.ids = tuple(ids)
-        self._only = only
-        self._known = bool(gateways)
-        self._missing = {(name, gateway) for name in ids for gateway in gateways}
-        self._answers: dict[tuple[str, str], Answer] = {}
-        self._change = asyncio.Event()
-
-    def hear(self, answer: Answer) -> None:
-        """One answer arrived."""
-        if self._only is not None and answer.gateway != self._only:
-            return  # the same id, to another gateway
-        self._answers[answer.id, answer.gateway] = answer
-        self._missing.discard((answer.id, answer.gateway))
-        self._change.set()
-
-    def expect(self, still: Mapping[str, Collection[str]]) -> None:
-        """Id -> whose answer is still to come; the others answered in an earlier life."""
-        self._missing = {(name, gateway) for name, gateway in self._missing if gateway in still.get(name, ())}
-        self._change.set()
-
-    async def answers(self, timeout: float | None = 30.0) -> list[Answer]:  # noqa: ASYNC109 - reads better than a context
-        """What the gateways said, once all are heard, each after its kernel accepted the change.
-
-        Of a group whose members are not known: whoever answered within ``timeout`` seconds. Batches under an id of
-        the caller's that were answered in an earlier life are not in the list. Raises :class:`Unanswered`.
-        """
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                while self._missing or not self._known:
-                    self._change.clear()
-                    await self._change.wait()
-        order = {name: n for n, name in enumerate(self.ids)}
-        found = sorted(self._answers.values(), key=lambda a: (order[a.id], a.gateway))
-        if self._missing:
-            raise Unanswered(self._missing, found)
-        return found
 
 
 class Courier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -107,7 +108,7 @@ def batch(head: Head, name: str, commands: bytes) -> bytes:
 def completed(head: Head, document: Mapping[str, Any]) -> bytes:
     """A batch of the caller's with what it lacks."""
     try:
-        return _encode(head.fields() | dict(document))
+        return _written(head.fields() | dict(document))
     except (TypeError, ValueError) as e:
         raise EdgedError(f"a batch cannot be written as JSON: {e}") from None
 
@@ -130,7 +131,7 @@ class Packer:
     def add(self, command: Command) -> bytes | None:
         """The array that became full by this command, which is then in the next one. Raises ``EdgedError``."""
         try:
-            text = _encode(dict(command))
+            text = _written(dict(command))
         except (TypeError, ValueError) as e:
             raise EdgedError(f"a command cannot be written as JSON: {e}") from None
         if not isinstance(command.get("op"), str):
@@ -148,6 +149,20 @@ class Packer:
         out = b"[" + b",".join(self._held) + b"]" if self._held else None
         self._held, self._bytes = [], 0
         return out
+
+
+def _written(document: dict[str, Any]) -> bytes:
+    text = _encode(document)
+    if b"null" in text and _unwritable(document):  # msgspec writes null, which may mean something else altogether
+        raise ValueError("NaN and infinity are no numbers of JSON")
+    return text
+
+
+def _unwritable(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return any(_unwritable(v) for v in inside)
 
 
 def pack(commands: Iterable[Command], most: int) -> list[bytes]:

@@ -53,7 +53,7 @@ class Resync:
                 async with self._permits:
                     log.info("%s asked for a snapshot", gateway)
                     try:
-                        answer = await self._snapshots.send(gateway, table(gateway), None)
+                        answer = await self._snapshots.send(gateway, table(gateway), None, displace=False)
                     except Exception as e:  # noqa: BLE001 - the caller's table may raise anything, and is asked again
                         log.warning("the snapshot for %s failed: %r", gateway, e)
                         continue

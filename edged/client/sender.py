@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from edged.client.brokers import Brokers
-from edged.client.courier import Courier, Sent, Unanswered, named, new_epoch
+from edged.client.courier import Courier, named, new_epoch
 from edged.client.digests import Sums, shard_of
 from edged.client.documents import Answer, Command, Commands, Group, completed, digest_of, each, pack, read
 from edged.client.outbox import Outbox
 from edged.client.post import Identity, Post, channel, now_ms
 from edged.client.resync import Resync
+from edged.client.sent import Sent, Unanswered
 from edged.client.snapshots import Snapshots
 from edged.domain.address import Addressing
 from edged.envelope import OKPKey
@@ -188,7 +189,7 @@ class Sender:
         shards: Sequence[int] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - reads better than a context
     ) -> Answer:
-        """Replace the gateway's bindings and debts by these (``bind``, ``block``, ``trust``, ``defer``); its answer.
+        """Replace the gateway's bindings and debts by these (``bind``, ``block``, ``trust``); its answer.
 
         Commit your table before :meth:`send`, and read it here: then every batch sent by now is known to be in the
         snapshot. ``shards``: only these parts of the subscribers. It is on disk before it goes out; a process that

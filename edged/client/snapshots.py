@@ -63,9 +63,13 @@ class Snapshots:
             job.again(sorted(job.open if broker != self._broker else job.out))
         self._broker = broker
 
-    async def send(self, gateway: str, commands: Commands, shards: Sequence[int] | None) -> Answer:
-        """Keep all parts, then deliver them; returns the last answer."""
-        if (old := self._jobs.get(gateway)) and not old.result.done():
+    async def send(
+        self, gateway: str, commands: Commands, shards: Sequence[int] | None, *, displace: bool = True
+    ) -> Answer:
+        """Keep all parts, then deliver them; returns the last answer. ``displace``: take the place of one on its way,
+        rather than wait for its end.
+        """
+        if displace and (old := self._jobs.get(gateway)) and not old.result.done():
             old.result.set_exception(EdgedError(f"a newer snapshot for {gateway} took the place of this one"))
         async with self._locks.setdefault(gateway, asyncio.Lock()):
             epoch, seq = await self._settled(f"gw/{gateway}/cmd") if self._numbered else ("", 0)

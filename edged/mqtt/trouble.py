@@ -28,6 +28,7 @@ class Trouble:
         self.complaint: str | None = None  # what the present broker refuses although connected
         self._client_id = client_id
         self._errors: dict[str, str] = {}
+        self._thrown: dict[str, int] = {}
 
     @property
     def errors(self) -> list[str]:
@@ -48,11 +49,13 @@ class Trouble:
 
     def failed(self, broker: str, exc: Exception, *, worked: bool) -> None:
         """A connection could not be made, or (``worked``) was lost."""
+        # A broker that could not be reached in between was down: it has thrown nobody out.
+        self._thrown[broker] = self._thrown.get(broker, 0) + 1 if worked else 0
         what, level = (str(exc) if isinstance(exc, EdgedError) else _where(exc)), logging.WARNING
         if isinstance(exc, HandlerFault):
             self.careful = True
             what, level = f"a message could not be handled and will come again: {exc}", logging.ERROR
-        elif worked and self.failures > 1:
+        elif worked and self._thrown.get(broker, 0) > 2:
             # Not every broker says so when it hands the session to somebody else: mosquitto 2.0 just hangs up.
             what += (
                 f"; again and again, soon after connecting: is another client using the client id {self._client_id}?"
@@ -77,6 +80,7 @@ class Trouble:
         """A connection has held long enough to forget what was before."""
         self.failures, self.careful = 0, False
         self._errors.clear()
+        self._thrown.clear()
 
 
 def _where(exc: BaseException) -> str:

@@ -18,6 +18,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 REF = "#/$defs/"
 RFC3339 = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
 _NO_SPACE_AT_THE_ENDS = {"not": {"pattern": "^ | $|[\\u0000-\\u001f\\u007f-\\u009f]"}}
+_OF_COMMANDS = RFC3339.replace("[0-9]{4}", "(197[1-9]|19[89][0-9]|[2-8][0-9]{3})", 1)
+"""Beyond these years a command is refused."""
 
 ROOTS = {
     "batch": "Batch",
@@ -93,10 +95,12 @@ def components() -> dict[str, Schema]:
     out["State"] = {"description": TITLES["State"], "type": "object", "oneOf": branches}
     for name, schema in out.items():
         _complete(name, schema)
-    return {name: _plain(schema, sent=name not in _READ) for name, schema in sorted(out.items())}
+    plain_ones = {name: _plain(schema, sent=name not in _READ) for name, schema in sorted(out.items())}
+    return {name: _within(schema) if name in _COMMANDS else schema for name, schema in plain_ones.items()}
 
 
-_READ = {"Batch", "Chunk", "InvoiceIn", *(t.__name__ for t in get_args(c.Command))}
+_COMMANDS = {t.__name__ for t in get_args(c.Command)}
+_READ = {"Batch", "Chunk", "InvoiceIn", *_COMMANDS}
 """What the gateway reads: unknown fields are refused there, and to be ignored in what it sends."""
 
 
@@ -119,6 +123,15 @@ def _complete(name: str, schema: Schema) -> None:
     schema.update(WHOLE.get(name, {}))
     op = schema.get("properties", {}).get("op", {}).get("enum", [""])[0]
     schema["description"] = EFFECTS[op] + "." if op in EFFECTS else schema["description"].replace("``", "`")
+
+
+def _within(node: Any) -> Any:
+    """With the years that the times of commands may have."""
+    if isinstance(node, list):
+        return [_within(x) for x in node]
+    if not isinstance(node, dict):
+        return _OF_COMMANDS if node == RFC3339 else node
+    return {k: _within(v) for k, v in node.items()}
 
 
 def _plain(node: Any, *, sent: bool) -> Any:

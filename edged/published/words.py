@@ -31,7 +31,10 @@ EFFECTS = {
 
 HEAD = {
     "v": "Version of the contract.",
-    "issuer": "Who says it. Signed: the same as the signature's `kid`.",
+    "issuer": (
+        "Who says it. Signed: the same as the signature's `kid`, 1 to 63 of A-Z a-z 0-9 . _ -, beginning with a letter"
+        " or digit."
+    ),
     "ts": "When it was signed.",
     "expires": "From this moment on it is not to be carried out any more.",
     "aud": "Names of gateways and groups that it is meant for.",
@@ -61,7 +64,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "not_before": "Not in force earlier.",
         "deadline": "An event tells when it has come.",
         "level": "Milder than the reason's own, or `blocked` for `operator`.",
-        "rate": "kbit/s each way, where the level is `reduced`; else the gateway's own.",
+        "rate": "kbit/s each way; without it the gateway's own. With a level other than `reduced` it is refused.",
         "page": "Kept and shown in the record; no page of its own in this version.",
     },
     "Unblock": {"reason": "Which.", "cause": "Accepted and not kept in this version."},
@@ -85,7 +88,10 @@ FIELDS: dict[str, dict[str, str]] = {
     "InvoiceIn": {"id": "Its number.", "due": "The day it is due, ISO 8601."},
     "Batch": {
         **HEAD,
-        "id": "Yours: 1 to 64 printable characters, new for each batch. Seen again within 30 days it changes nothing.",
+        "id": (
+            "Yours: 1 to 64 printable characters, new for each batch. Seen again within 30 days it changes nothing,"
+            " whatever it holds."
+        ),
         "seq": "Rises by one within an epoch, from 1 (or 0).",
         "commands": "In the order in which they are carried out. Each stands or falls alone.",
     },

@@ -81,6 +81,18 @@ async def test_lines_from_a_file_or_stdin_keep_their_order_and_batches_their_ids
         assert gateway.duplicates == 1
 
 
+async def test_a_full_disk_for_the_answers_is_one_line(broker: Broker) -> None:
+    command = [str(edged_binary()), "publish", block("C-1"), "-b", broker.url, "-g", "gw1"]
+    async with FakeGateway("gw1", [broker.url]) as gateway:
+        with Path("/dev/full").open("w") as full:
+            told = await asyncio.to_thread(subprocess.run, command, stdout=full, stderr=subprocess.PIPE, timeout=60)
+        assert told.returncode == 1
+        assert told.stderr.startswith(b"edged: stdout: No space left on device")
+        assert b"\nTraceback" not in told.stderr
+        assert b"ignored" not in told.stderr
+        assert len(gateway.applied) == 1
+
+
 async def test_silence_is_one(broker: Broker) -> None:
     told = await edged("publish", block("C-1"), "-b", broker.url, "-g", "gw1", "--timeout", "0.5")
     assert told.returncode == 1

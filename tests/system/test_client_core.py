@@ -62,6 +62,7 @@ async def test_what_the_gateway_missed_is_what_the_sender_repairs(
     async with Sender("erp", brokers=[broker.url], outbox=tmp_path / "out", table=erp.table) as sender:
         answers = await (await sender.send("gw1", erp.table())).answers()
         assert all(a.ok for a in answers), answers
+        await _greeted(sender)
         assert await sender.compare("gw1", erp.table()) == []
         erp.owing["C-1"] = ["F-1b"]
         erp.owing["C-4"] = []
@@ -80,6 +81,7 @@ async def test_a_gap_ends_in_the_same_state(broker: Broker, gateway: Gateway, tm
     erp = Erp(600)
     async with Sender("erp", brokers=[broker.url], outbox=tmp_path / "out", batch=100, table=erp.table) as sender:
         await (await sender.send("gw1", erp.table())).answers()
+        await _greeted(sender)
         # Three changes are in the table, and the middle one is lost for good.
         for sub in ("C-1", "C-2", "C-3"):
             erp.owing[sub] = ["F-new"]
@@ -97,6 +99,13 @@ async def test_a_gap_ends_in_the_same_state(broker: Broker, gateway: Gateway, tm
 
 async def level(gateway: Gateway, sub: str) -> str:
     return await gateway.keeper.do(gateway.core.level, sub)
+
+
+async def _greeted(sender: Sender) -> None:
+    """The snapshot that a new outbox sends to whom it meets is in force."""
+    async with asyncio.timeout(60):
+        while await sender._post.do(Outbox.wanted):  # noqa: ASYNC110 - the outbox tells nobody
+            await asyncio.sleep(0.02)
 
 
 def _skip(box: Any, topic: str) -> None:

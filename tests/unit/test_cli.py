@@ -207,6 +207,13 @@ def test_apply_answers_line_by_line_and_fails_for_one_rejected(daemon: Daemon, t
     assert [r["line"] for r in daemon.requests] == ['{"op":"block","sub":"C-1"}', '{"op":"dance"}']
 
 
+def test_apply_refuses_latin_1(daemon: Daemon, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "commands").write_bytes('{"op":"block","sub":"Joao"}\n{"op":"block","sub":"João"}\n'.encode("latin-1"))
+    assert main(["apply", str(tmp_path / "commands")]) == 1
+    assert "line 2: byte 24 (0xe3) is not UTF-8" in capsys.readouterr().err
+    assert len(daemon.requests) == 1
+
+
 def test_apply_reads_stdin(daemon: Daemon, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO('{"op":"block"}\n'))
     assert main(["apply", "-"]) == 0

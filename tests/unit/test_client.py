@@ -72,6 +72,15 @@ def test_commands_are_packed_in_order_by_number_and_size() -> None:
     assert pack([], 10) == []
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_what_is_no_number_is_refused(number: float) -> None:
+    with pytest.raises(EdgedError, match="NaN"):
+        pack([{"op": "trust", "sub": "C-1", "hours": number}], 10)
+    with pytest.raises(EdgedError, match="NaN"):
+        completed(Head(), {"commands": [{"op": "trust", "hours": number}]})
+    assert pack([{"op": "trust", "hours": None}], 10) == [b'[{"op":"trust","hours":null}]']
+
+
 @pytest.mark.parametrize("command", [{"sub": "C-1"}, {"op": 7}, {"op": "paid", "sub": object()}, {"op": "x" * 2**21}])
 def test_what_is_no_command_is_refused_before_it_is_taken(command: dict[str, Any]) -> None:
     with pytest.raises(EdgedError):

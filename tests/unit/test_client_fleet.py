@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -17,7 +18,10 @@ from edged import envelope
 from edged.cli import fleet as screen
 from edged.cli import lines as lines_module
 from edged.cli import main
+from edged.client import Brokers
+from edged.client import fleet as fleet_module
 from edged.client.fleet import Fleet
+from edged.errors import EdgedError
 
 NOW = 1_790_000_000_000
 
@@ -132,7 +136,11 @@ def test_keygen_writes_one_half_and_prints_the_other(
     assert path.read_text() == before
     assert main(["keygen", "erp", "--out", str(tmp_path / "no" / "folder")]) == 1
     assert main(["keygen", "erp", "--role", "king", "--out", "k"]) == 2
-    assert main(["keygen", "a/b"]) == 2
+    for refused in ("a/b", "local", "João", "x" * 64, ".erp", "a b", ""):
+        assert main(["keygen", refused, "--out", "k"]) == 2
+    assert "1 to 63 of A-Z a-z 0-9 . _ -" in re.sub(r"[\s│]+", " ", capsys.readouterr().err)
+    assert main(["keygen", "erp", "--out", "k", "--role", "noc", "--role", "noc"]) == 2
+    assert "given twice" in capsys.readouterr().err
     assert not (tmp_path / "k").exists()
 
 
@@ -181,3 +189,37 @@ def test_lines_become_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             list(lines_module.batches(str(file), 2))
     with pytest.raises(Exception, match="No such file"):
         list(lines_module.batches(str(tmp_path / "none"), 2))
+
+
+@pytest.mark.parametrize("reader", [lambda what: lines_module.batches(what, 9), lines_module.documents])
+def test_latin_1_is_an_error_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: Any) -> None:
+    raw = '{"op":"forget","sub":"Joao"}\n{"op":"forget","sub":"João"}\n'.encode("latin-1")
+    (tmp_path / "lines").write_bytes(raw)
+    with pytest.raises(EdgedError, match=r"lines: line 2: byte \d+ \(0xe3\) is not UTF-8; convert it"):
+        list(reader(str(tmp_path / "lines")))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="latin-1"))
+    with pytest.raises(EdgedError, match="-: line 2: byte"):
+        list(reader("-"))
+
+
+def test_what_is_no_number_is_not_sent_as_null(tmp_path: Path) -> None:
+    (tmp_path / "lines").write_text('{"op":"trust","sub":"C-1","hours":NaN}')
+    with pytest.raises(EdgedError, match="line 1: not JSON: NaN is no number"):
+        list(lines_module.documents(str(tmp_path / "lines")))
+
+
+async def test_a_fleet_that_never_falls_silent_is_told_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fleet_module, "QUIET", 0.2)
+    monkeypatch.setattr(fleet_module, "MOST", 0.5)
+    watch = fleet_module.Watch(Brokers(["mqtt://127.0.0.1:1"]))
+    watch._greeted.set()
+
+    async def speak() -> None:
+        while True:
+            watch.changed.set()
+            await asyncio.sleep(0.01)
+
+    speaking = asyncio.create_task(speak())
+    async with asyncio.timeout(30):
+        await watch.told(1)
+    speaking.cancel()

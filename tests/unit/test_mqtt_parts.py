@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from edged.errors import EdgedError
 from edged.mqtt import inbox as inbox_module
 from edged.mqtt.inbox import MESSAGE_BYTES, Inbox
 from edged.mqtt.message import Delivery, Inbound, LinkLost, Overrun
@@ -128,3 +129,16 @@ def test_what_the_broker_refused_is_remembered_beside_the_loss_it_led_to() -> No
     assert trouble.errors == [
         "a:1883: connection lost; before that, the broker refused one of our messages: not authorized"
     ]
+
+
+def test_another_client_is_suspected_only_where_the_broker_stayed_up() -> None:
+    def last_of(*worked: bool) -> str:
+        trouble = Trouble("edged-gw1")
+        for each in worked:
+            trouble.failed("a:1883", EdgedError("closed"), worked=each)
+            trouble.delay()
+        return trouble.errors[-1]
+
+    assert "another client using the client id edged-gw1" in last_of(True, True, True)
+    assert "another client" not in last_of(True, False, False, True), "it was killed, and came back"
+    assert "another client" not in last_of(True, False, True, True)
