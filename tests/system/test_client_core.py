@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edged.client import Sender, resync, snapshots
+from edged.client.outbox import Outbox
 from edged.mqtt import trouble
 from tests.broker import Broker
 from tests.gateway import Gateway
