@@ -91,10 +91,13 @@ class Workset:
     def _look_up(self, keys: Iterable[bytes]) -> None:
         """Find out who has these addresses, in bulk."""
         unknown = [k for k in keys if k not in self._holder]
-        found = self._store.owners(unknown) if unknown else {}
+        if not unknown:
+            return
+        found = self._store.owners(unknown)
         # Whom we have met already has lost the address in this group, or it would be in the table of holders.
         self._holder.update(dict.fromkeys(unknown))
-        self.load_ids({n for n in found.values() if n not in self._numbers})
+        if strangers := {n for n in found.values() if n not in self._numbers}:
+            self.load_ids(strangers)
 
     def get(self, sub: str) -> Known | None:
         """The subscriber, None when never heard of."""
