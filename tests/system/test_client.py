@@ -251,7 +251,7 @@ async def test_a_killed_sender_never_uses_a_number_twice_nor_leaves_one_out(
 ) -> None:
     async with FakeGateway("gw1", [broker.url]) as gateway:
         handed: list[int] = []
-        for _ in range(20):
+        for _ in range(8):
             life = await asyncio.to_thread(one_life, broker, tmp_path, where)
             handed += life
             if where != "anywhere" and len(gateway.applied) > 30:
