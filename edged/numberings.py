@@ -26,10 +26,12 @@ class Numberings:
 
     def take(self, issuer: str, source: str, epoch: str, seq: int) -> tuple[Gap | None, Mark]:
         """Take a batch's number: the gap before it, and the mark of whom it changes. Raises Rejected ``stale``."""
-        at = issuer, source
-        had = self._group.get(at) or self._kept.get(at)
+        had = self._last(issuer, source)
         gap = judge((had.epoch, had.seq) if had else None, epoch, seq)
         return gap, self._take(had, issuer, source, epoch, seq)
+
+    def _last(self, issuer: str, source: str) -> Numbered | None:
+        return self._group.get((issuer, source)) or self._kept.get((issuer, source))
 
     def _take(self, had: Numbered | None, issuer: str, source: str, epoch: str, seq: int) -> Mark:
         if had is not None and had.epoch == epoch:
@@ -42,7 +44,7 @@ class Numberings:
 
     def advance(self, issuer: str, source: str, epoch: str, seq: int) -> None:
         """Everything up to this number is in force by other means; a numbering that is further stays."""
-        had = self._group.get((issuer, source)) or self._kept.get((issuer, source))
+        had = self._last(issuer, source)
         if had is None or (had.epoch, had.seq) < (epoch, seq):
             self._take(had, issuer, source, epoch, seq)
 
@@ -60,8 +62,4 @@ class Numberings:
     def newer(self, mark: Mark, issuer: str, source: str, epoch: str, seq: int) -> bool:
         """Whether the batch ``mark`` stands for came after batch ``seq`` of ``epoch`` of the same numbering."""
         had = self._kept.get((issuer, source))
-        if had is None or not mark.numbering:
-            return False
-        if mark.numbering == had.id:
-            return (had.epoch, mark.seq) > (epoch, seq)
-        return False
+        return had is not None and mark.numbering == had.id and (had.epoch, mark.seq) > (epoch, seq)

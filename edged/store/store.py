@@ -251,11 +251,6 @@ class Store:
         self._commit(lambda db: found.append(staging.tidy(db, limit)))
         return found[0]
 
-    def names(self, after: int, limit: int) -> list[tuple[int, str]]:
-        """Subscribers (number, name) with numbers above ``after``, ascending."""
-        query = "SELECT id, sub FROM subscriber WHERE id > ? ORDER BY id LIMIT ?"
-        return self._read(lambda db: db.execute(query, (after, limit)).fetchall())
-
     def gardens(self) -> dict[str, dict[str, Any]]:
         """The garden lists set by commands."""
         return self._read(lambda db: {n: json.loads(v) for n, v in db.execute("SELECT name, list FROM garden")})
