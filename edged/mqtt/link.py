@@ -15,6 +15,7 @@ import contextlib
 import logging
 import os
 import socket
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ ANSWER_SECONDS = 10.0  # a broker that takes longer to answer CONNECT, SUBSCRIBE
 _GOODBYE_SECONDS = 2.0
 _DIAL_SECONDS = 5.0  # paho's connect timeout for TCP and again for TLS
 _IN_FLIGHT = 64  # of our own publications, if the broker allows as many
+_SAID = 16  # of our last words on the will's topic: before MQTT 5 a broker sends them back to us
 
 T = TypeVar("T")
 
@@ -45,8 +47,9 @@ class Link:
     Every method that waits raises :class:`LinkLost` as soon as the connection is gone; ``lost`` then holds the reason.
     ``complain`` is told what the broker refused without closing the connection. ``keep``: the broker keeps the session
     while we are away. ``retained``: retained messages are wanted, too. ``look``: our will stays with the broker in use.
-    ``echo`` is a topic of our own on which we hear ourselves. ``contradicted`` is called when the broker publishes our
-    will while we are connected.
+    ``echo`` is a topic of our own on which we hear ourselves. ``contradicted`` is called when somebody else's word for
+    ours arrives on the topic of our will: the will itself, while we are connected, or what we said elsewhere long ago
+    and a bridge brings only now, over what we have said here since.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Link:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._broker, self._cfg = broker, cfg
         self._topics, self._will = tuple(topics), will
+        self._said: deque[bytes] = deque(maxlen=_SAID)
         self.echo = echo
         self._version5 = version5
         self._retained = retained
@@ -238,6 +242,8 @@ class Link:
             self._complain(f"a message of {len(message.payload)} bytes was dropped: the broker takes {self._largest}")
             return
         properties = packet.publish_properties(message) if self._version5 else None
+        if self._will is not None and message.topic == self._will.topic:
+            self._said.append(message.payload)
         async with self._slots:
             await self._client.publish(message.topic, message.payload, 1, message.retain, properties)
 
@@ -261,7 +267,7 @@ class Link:
     def _on_message(self, _client: Any, _userdata: Any, message: MQTTMessage) -> None:
         if self._will is not None and message.topic == self._will.topic:
             self._paho.ack(message.mid, message.qos)
-            if message.payload == self._will.payload and not message.retain:
+            if message.payload not in self._said and not message.retain:
                 self._contradicted()
         elif message.topic != self.echo and not packet.matches(self._topics, message.topic):
             # The broker keeps what an earlier configuration subscribed to: a group that this gateway has left.

@@ -35,6 +35,7 @@ __all__ = ["Inbound", "Outbound", "Session"]
 log = logging.getLogger(__name__)
 
 STEADY_SECONDS = 60.0  # longer than the longest back-off, else two clients of one id would never slow down
+REPEAT_SECONDS = 1.0
 STOP_SECONDS = 5.0  # for a batch in hand and the goodbye
 
 
@@ -76,6 +77,7 @@ class Session:
         self._echo = f"{will.topic.rpartition('/')[0]}/echo" if will and keep and len(self._brokers) > 1 else ""
         self._rounds = Rounds(self._brokers, self._reach, self._worker, self._trouble, look=bool(self._echo))
         self._again: asyncio.Task[None] | None = None
+        self._doubted = False
 
     @property
     def connected(self) -> str | None:
@@ -184,13 +186,20 @@ class Session:
         return link
 
     def _contradicted(self) -> None:
-        """A broker we left without a goodbye has published our will after all: say again that we are here."""
+        """A broker we left without a goodbye has published our will after all: say again that we are here.
+
+        Or a bridge has brought what we said at another broker, and what is retained here is older than we are.
+        """
+        self._doubted = True
         if self._link is not None and (self._again is None or self._again.done()):
             self._again = asyncio.create_task(self._repeat(self._link), name="mqtt-again")
 
     async def _repeat(self, link: Link) -> None:
         with contextlib.suppress(LinkLost, HandlerFault):
-            await self._greet(link)
+            while self._doubted:
+                self._doubted = False
+                await self._greet(link)
+                await asyncio.sleep(REPEAT_SECONDS)  # two gateways of one name must not shout each other down
 
     async def _greet(self, link: Link) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -12,12 +13,13 @@ from typing import Any
 import pytest
 
 from edged.mqtt import link, rounds, trouble
+from edged.mqtt.message import Outbound
 from tests.bridged import bridged, saved, two_brokers
 from tests.broker import Broker
-from tests.gateway import Gateway
+from tests.gateway import TOPICS, Gateway
 from tests.mqtt_settings import Settings
 from tests.proxy import PUBLISH, Act, Meddle, Proxy, cut_every, leave
-from tests.stream import Stream
+from tests.stream import Stream, retained_states
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +186,25 @@ async def test_a_will_that_comes_late_does_not_leave_the_gateway_offline(
         await until(lambda: any(not state["online"] for state in erp.states), "the will of the first broker")
         await until(lambda: erp.states[-1]["online"], "the gateway to contradict it")
         assert gateway.broker == at(second)
+
+
+async def test_an_old_state_that_a_bridge_brings_late_does_not_stay(
+    tmp_path: Path, brokers: tuple[Broker, Broker]
+) -> None:
+    first, second = brokers
+    async with (
+        Gateway(tmp_path / "gw1", Settings([first.url, second.url])) as gateway,
+        Stream(Settings([second.url])) as erp,
+    ):
+        await until(lambda: gateway.broker == at(first), "the preferred broker")
+        await until(lambda: any(state["online"] for state in erp.states), "its state")
+        true = erp.states[-1]["hash"]
+        old = {**erp.states[-1], "hash": "0" * 16, "at": "2026-01-01T00:00:00Z"}
+        assert await erp.session.publish(Outbound(TOPICS.state, json.dumps(old).encode(), retain=True))
+        await until(lambda: any(s["hash"] == "0" * 16 for s in erp.states), "the old one to be there")
+        await until(lambda: erp.states[-1]["hash"] == true, "the gateway to contradict it")
+        both = [(await retained_states(Settings([b.url]), 1))["gw1"]["hash"] for b in (first, second)]
+        assert both == [true, true]
 
 
 async def test_brokers_of_a_cluster_have_one_session_and_nobody_fights_over_it(tmp_path: Path) -> None:
