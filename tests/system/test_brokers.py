@@ -197,11 +197,11 @@ async def test_an_old_state_that_a_bridge_brings_late_does_not_stay(
         Stream(Settings([second.url])) as erp,
     ):
         await until(lambda: gateway.broker == at(first), "the preferred broker")
-        await until(lambda: any(state["online"] for state in erp.states), "its state")
+        await until(lambda: any(state.get("in_sync") for state in erp.states), "its state")
         true = erp.states[-1]["hash"]
-        old = {**erp.states[-1], "hash": "0" * 16, "at": "2026-01-01T00:00:00Z"}
+        old = {**erp.states[-1], "hash": "f" * 16, "at": "2026-01-01T00:00:00Z"}
         assert await erp.session.publish(Outbound(TOPICS.state, json.dumps(old).encode(), retain=True))
-        await until(lambda: any(s["hash"] == "0" * 16 for s in erp.states), "the old one to be there")
+        await until(lambda: any(s["hash"] == "f" * 16 for s in erp.states), "the old one to be there")
         await until(lambda: erp.states[-1]["hash"] == true, "the gateway to contradict it")
         both = [(await retained_states(Settings([b.url]), 1))["gw1"]["hash"] for b in (first, second)]
         assert both == [true, true]
