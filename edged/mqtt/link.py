@@ -36,7 +36,7 @@ ANSWER_SECONDS = 10.0  # a broker that takes longer to answer CONNECT, SUBSCRIBE
 _GOODBYE_SECONDS = 2.0
 _DIAL_SECONDS = 5.0  # paho's connect timeout for TCP and again for TLS
 _IN_FLIGHT = 64  # of our own publications, if the broker allows as many
-_SAID = 16  # of our last words on the will's topic: before MQTT 5 a broker sends them back to us
+_ECHOES = 16  # of what we say on the will's topic: before MQTT 5 a broker sends it back to us
 
 T = TypeVar("T")
 
@@ -71,7 +71,8 @@ class Link:
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._broker, self._cfg = broker, cfg
         self._topics, self._will = tuple(topics), will
-        self._said: deque[bytes] = deque(maxlen=_SAID)
+        self._said = b""
+        self._echoes: deque[bytes] = deque(maxlen=_ECHOES)
         self.echo = echo
         self._version5 = version5
         self._retained = retained
@@ -243,7 +244,9 @@ class Link:
             return
         properties = packet.publish_properties(message) if self._version5 else None
         if self._will is not None and message.topic == self._will.topic:
-            self._said.append(message.payload)
+            self._said = message.payload
+            if not self._version5:
+                self._echoes.append(self._said)
         async with self._slots:
             await self._client.publish(message.topic, message.payload, 1, message.retain, properties)
 
@@ -267,7 +270,7 @@ class Link:
     def _on_message(self, _client: Any, _userdata: Any, message: MQTTMessage) -> None:
         if self._will is not None and message.topic == self._will.topic:
             self._paho.ack(message.mid, message.qos)
-            if message.payload not in self._said and not message.retain:
+            if not message.retain and not self._echoed(bytes(message.payload)) and message.payload != self._said:
                 self._contradicted()
         elif message.topic != self.echo and not packet.matches(self._topics, message.topic):
             # The broker keeps what an earlier configuration subscribed to: a group that this gateway has left.
@@ -280,6 +283,14 @@ class Link:
             self._paho.ack(message.mid, message.qos)
         else:
             self.inbox.put(packet.delivery(message))
+
+    def _echoed(self, payload: bytes) -> bool:
+        """Whether it is what we said ourselves; once each, for a bridge that comes back brings our older words, too."""
+        if payload not in self._echoes:
+            return False
+        while self._echoes.popleft() != payload:
+            pass
+        return True
 
     def _on_connect(self, client: Any, userdata: Any, flags: Any, code: ReasonCode, properties: Any) -> None:
         self._slots = asyncio.Semaphore(min(_IN_FLIGHT, getattr(properties, "ReceiveMaximum", _IN_FLIGHT)))
