@@ -1,6 +1,6 @@
 """A snapshot of a million subscribers from the broker to the kernel, and what a single command beside it has to wait.
 
-Signed chunks of 5000 commands, so many unanswered at a time as ``edged.client`` has, into an empty daemon: a binding
+Signed chunks as ``edged.client`` makes them, so large and so many unanswered at a time, into an empty daemon: a binding
 for everybody and a debt for every second one. The time runs from the first publish to the final answer. Then the same
 again with one subscriber in a hundred changed. Beside both, in the same run: the bare kernel load of as many restricted
 addresses. All chunks are signed before. Broker and senders have the first core, the daemon and the bare load the last.
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from edged.client.snapshots import IN_FLIGHT, PART_COMMANDS
 from edged.domain import digest
 
 from . import people, state
@@ -24,7 +25,7 @@ from .guest import BLOCKED, GUEST, GUEST_ADDRESS, Guest
 from .pace import calibrate
 from .rig import ANSWERS, CHUNKS, Rig
 
-CHUNK, WINDOW = 5000, 2
+CHUNK, WINDOW = PART_COMMANDS, IN_FLIGHT
 IDLE = 200
 """Commands in each measurement of the idle time."""
 LONGEST = 240.0

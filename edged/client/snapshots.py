@@ -20,7 +20,7 @@ from edged.errors import EdgedError
 from edged.mqtt.topics import ROOT
 
 log = logging.getLogger(__name__)
-PART_COMMANDS = 5000
+PART_COMMANDS = 1000  # a gateway keeps a part in one go, and a command beside the snapshot waits for that
 WORK = 300.0  # s that a gateway may take from the last part to the last answer
 SETTLE = 5.0  # s for batches that are on their way
 IN_FLIGHT = 2  # parts that are not answered yet; a command waits behind them
