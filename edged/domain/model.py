@@ -17,7 +17,13 @@ DEBT = ("notice", "debt_partial", "debt")
 """The debt reasons: what money, promises and deferrals can lift (domain.md §1)."""
 
 REASONS: dict[str, Level] = {
+    "court": Level.BLOCKED,
+    "terminated": Level.BLOCKED,
+    "fraud": Level.WALLED,
+    "abuse": Level.WALLED,
+    "preventive": Level.WALLED,
     "operator": Level.WALLED,
+    "pause": Level.WALLED,
     "debt": Level.WALLED,
     "debt_partial": Level.REDUCED,
     "notice": Level.NOTICE,
@@ -36,7 +42,7 @@ class Invoice(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One reason to restrict a subscriber."""
+    """One reason to restrict a subscriber. It counts once it has begun."""
 
     level: int
     since: int
@@ -46,6 +52,23 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     page: str = ""
     deadline: int = 0
     notified_at: int = 0
+    ref: str = ""
+    issuer: str = ""
+    pending: bool = False
+    """It has not begun: ``onset`` says when that will be looked at."""
+    why: str = ""
+    """What it waits for: not_before, notice_days, moratorium, outage, calendar or clock."""
+    override: bool = False
+    """Somebody has taken it on himself that it begins in spite of calendar, moratorium and outage."""
+
+
+class Deferral(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Debt reasons put off by agreement. ``invoices`` empty: all. ``up_to``: the level it stops short at."""
+
+    since: int
+    until: int
+    invoices: tuple[str, ...] = ()
+    up_to: int = 0
     ref: str = ""
     issuer: str = ""
 
@@ -67,12 +90,17 @@ class Subscriber(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     sub: str
     rev: int = -1
+    area: str = ""
     reasons: dict[str, Reason] = {}
     promise: Promise | None = None
+    deferrals: dict[str, Deferral] = {}
+    """Kind (agreement, dispute, hardship, moratorium) -> what it puts off."""
     breached: bool = False
     """A promise ran out unpaid and the debt still stands: no further promise."""
     notified: int = 0
     """Until when a notice counts as seen."""
+    granted: tuple[int, ...] = ()
+    """When the promises of the last 30 days were given."""
     level: int = 0
     """The level in force when this value was made."""
     since: int = 0
@@ -96,11 +124,16 @@ class Policy(msgspec.Struct, frozen=True):
     zone: zoneinfo.ZoneInfo = zoneinfo.ZoneInfo("America/Sao_Paulo")
     trust_max_hours: int = 168
     trust_per_invoice: int = 1
+    trust_per_30_days: int = 0
+    """0: as many as there are invoices."""
     min_days_overdue: int = 4
     notice_days: int = 15
     require_notice: bool = False
     reduced_rate_kbit: int = 1024
     notice_repeat_hours: int = 24
+    guard_reblock: bool = True
+    preventive_days: int = 30
+    debt_days: int = 60
 
 
 def milliseconds(moment: dt.datetime) -> int:

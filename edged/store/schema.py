@@ -8,7 +8,8 @@ is kept beside the state, because it is what the kernel was told, which the stat
 from __future__ import annotations
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (),  # version 1 was never released
+    (),  # versions 1 ...
+    (),  # ... and 2 were never released
     (
         """CREATE TABLE subscriber (
              id INTEGER PRIMARY KEY,
@@ -19,8 +20,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              keys BLOB NOT NULL,               -- its addresses, one key behind the other (see plan.py)
              numbering INTEGER NOT NULL,       -- the last numbered batch that changed it: numbering.id, 0 none ...
              seq INTEGER NOT NULL,             -- ... and its number
+             area TEXT NOT NULL,               -- where it lives, empty where nobody said
              record TEXT NOT NULL              -- reasons, promise, ... as JSON (domain/model.py)
            ) STRICT""",
+        "CREATE INDEX subscriber_area ON subscriber(area) WHERE area != ''",
         "CREATE INDEX subscriber_due ON subscriber(due) WHERE due > 0",
         """CREATE TABLE address (
              key BLOB PRIMARY KEY,             -- tag and address, see plan.py
@@ -95,6 +98,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """CREATE TABLE claimed (
              key BLOB PRIMARY KEY              -- an address that a command gave or took since a last chunk came
            ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE region (
+             kind TEXT NOT NULL,               -- moratorium, outage or calendar ...
+             name TEXT NOT NULL,               -- ... of this area, an outage by its id
+             value TEXT NOT NULL,              -- JSON, see domain/region.py
+             PRIMARY KEY (kind, name)
+           ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE held (
+             id INTEGER PRIMARY KEY AUTOINCREMENT,
+             sub TEXT NOT NULL,
+             reason TEXT NOT NULL,
+             issuer TEXT NOT NULL,
+             at INTEGER NOT NULL,              -- Unix ms
+             command TEXT NOT NULL,            -- JSON as it came: what the brake keeps from being carried out
+             UNIQUE (sub, reason)
+           ) STRICT""",
+        "CREATE TABLE braked (at INTEGER NOT NULL, n INTEGER NOT NULL) STRICT",  # new restrictions, for the brake
         """CREATE TABLE total (
              id INTEGER PRIMARY KEY CHECK (id = 1),
              levels TEXT NOT NULL,             -- subscribers by level in force, JSON

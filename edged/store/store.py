@@ -70,7 +70,7 @@ class Store:
     @staticmethod
     def _migrate(db: sqlite3.Connection) -> None:
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version == 1:
+        if version in (1, 2):
             raise sqlite3.DatabaseError("it is of a version before the first release; remove it and send a snapshot")
         if version > len(MIGRATIONS):
             raise sqlite3.DatabaseError(

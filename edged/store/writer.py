@@ -21,7 +21,7 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
     db.executemany("DELETE FROM invoice WHERE owner = ?", ((i,) for i in w.removed))
     for name in w.forgotten.values():
         _forget(db, name)
-    db.executemany("INSERT INTO subscriber VALUES (?,?,?,?,?,?,?,?,?)", (_whole(r) for r in w.fresh))
+    db.executemany("INSERT INTO subscriber VALUES (?,?,?,?,?,?,?,?,?,?)", (_whole(r) for r in w.fresh))
     # Three statements for one thing: this is what every change pays, and a column that stays costs as much as one that
     # changes.
     db.executemany(
@@ -32,8 +32,8 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         "UPDATE subscriber SET level=?, due=?, entry=?, record=?, numbering=?, seq=? WHERE id=?",
         ((*_state(r), *r.mark, r.id) for r in w.changed if r.mark is not None),
     )
-    moved = ((pack(r.keys), r.id) for r in w.changed if r.keys is not None)
-    db.executemany("UPDATE subscriber SET keys=? WHERE id=?", moved)
+    moved = ((pack(r.keys), r.sub.area, r.id) for r in w.changed if r.keys is not None)
+    db.executemany("UPDATE subscriber SET keys=?, area=? WHERE id=?", moved)
     if w.owners:
         db.executemany("DELETE FROM address WHERE key = ?", ((k,) for k, owner in w.owners.items() if not owner))
         db.executemany("INSERT OR REPLACE INTO address VALUES (?,?)", ((k, o) for k, o in w.owners.items() if o))
@@ -63,7 +63,7 @@ def _state(r: Row) -> tuple[int, int, str | None, str]:
 
 def _whole(r: Row) -> tuple[Any, ...]:
     level, due, entry, record = _state(r)
-    return (r.id, r.sub.sub, level, due, entry, pack(r.keys or ()), *(r.mark or UNMARKED), record)
+    return (r.id, r.sub.sub, level, due, entry, pack(r.keys or ()), *(r.mark or UNMARKED), r.sub.area, record)
 
 
 def _forget(db: sqlite3.Connection, name: str) -> None:
