@@ -19,6 +19,7 @@ from msgspec.structs import force_setattr
 
 from edged.domain.address import literal, may_be_address
 from edged.domain.model import REASONS, Invoice
+from edged.domain.region import EVERYWHERE
 from edged.domain.rejection import Rejected
 
 MOST_COMMANDS = 5000
@@ -28,8 +29,7 @@ MOST_INTEGER = (1 << 63) - 1
 MOST_PARTS = 100_000
 WIDEST_GARDEN = {4: 8, 6: 16}
 """The shortest prefix a garden list may name: a wrong export must not open the Internet to the blocked."""
-_LATER_OPS = {"defer", "undefer", "moratorium", "end_moratorium", "outage", "end_outage", "calendar", "page"}
-_LATER_REASONS = {"court", "terminated", "fraud", "abuse", "preventive", "pause"}
+_LATER_OPS = {"page"}
 _YEARS = range(1971, 9000)
 """Beyond these, zone and notice arithmetic leaves what a date can hold."""
 
@@ -40,6 +40,9 @@ Moment = Annotated[dt.datetime, Meta(tz=True, description="RFC 3339 with zone.")
 ReasonName = Annotated[str, Meta(extra_json_schema={"enum": list(REASONS)})]
 ReasonNames = Annotated[str, Meta(extra_json_schema={"enum": [*REASONS, "debt*"]})]
 LevelName = Literal["notice", "reduced", "walled", "blocked"]
+Kind = Literal["agreement", "dispute", "hardship"]
+Area = Annotated[str, Meta(min_length=1, max_length=128, description='Where a subscriber lives; "*" means everywhere.')]
+Method = Literal["pix", "card", "bank", "lottery", "debit", "collection"]
 Addresses = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=256)]
 Count = Annotated[int, Meta(ge=0, le=MOST_INTEGER)]
 
@@ -84,11 +87,23 @@ class Bind(_OnSubscriber, tag="bind", frozen=True, kw_only=True):
     area: Opaque | None = None
     replace: bool = True
 
+    def __post_init__(self) -> None:
+        _check_sub(self)
+        if self.area == EVERYWHERE:
+            raise ValueError('area: "*" stands for all areas, nobody lives in it')
+
 
 class Unbind(_OnSubscriber, tag="unbind", frozen=True, kw_only=True):
     """These addresses, or all, are no longer this subscriber's."""
 
     addresses: Addresses | None = None
+
+
+class Override(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """Who takes it on himself that a debt begins in spite of calendar, moratorium and outage."""
+
+    author: Opaque
+    motive: Opaque
 
 
 class Block(_OnSubscriber, tag="block", frozen=True, kw_only=True):
@@ -102,6 +117,7 @@ class Block(_OnSubscriber, tag="block", frozen=True, kw_only=True):
     level: LevelName | None = None
     rate: Annotated[int, Meta(ge=8, le=100_000_000, description="kbit/s each way.")] | None = None
     page: Opaque | None = None
+    override: Override | None = None
 
     def __post_init__(self) -> None:
         _check_sub(self)
@@ -134,9 +150,10 @@ class Paid(_OnSubscriber, tag="paid", frozen=True, kw_only=True):
 
 
 class Trust(_OnSubscriber, tag="trust", frozen=True, kw_only=True):
-    """Lift debt reasons until a moment."""
+    """Lift debt reasons until a moment; where none is given, for as long as is usual on this basis."""
 
     basis: Literal["promise", "payment_claimed"] = "promise"
+    method: Method | None = None
     invoices: Invoices = []
     until: Moment | None = None
     hours: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
@@ -146,16 +163,35 @@ class Trust(_OnSubscriber, tag="trust", frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         _check_sub(self)
-        if self.next_business_day:
-            raise ValueError("next_business_day is not in this version; give until, hours or days")
-        if (self.until, self.hours, self.days).count(None) != 2:
-            raise ValueError("give exactly one of until, hours, days")
+        if (self.until, self.hours, self.days, self.next_business_day or None).count(None) < 3:
+            raise ValueError("give one of until, hours, days, next_business_day, or none of them")
+        if self.method is not None and self.basis != "payment_claimed":
+            raise ValueError("method: it goes with the basis payment_claimed")
         if self.until is not None:
             _check_moment("until", self.until)
 
 
 class Untrust(_OnSubscriber, tag="untrust", frozen=True):
     """End the promise now."""
+
+
+class Defer(_OnSubscriber, tag="defer", frozen=True, kw_only=True):
+    """Put debt reasons off until a moment: an agreement, a dispute, a hardship."""
+
+    until: Moment
+    kind: Kind
+    invoices: Invoices = []
+    up_to: LevelName | None = None
+
+    def __post_init__(self) -> None:
+        _check_sub(self)
+        _check_moment("until", self.until)
+
+
+class Undefer(_OnSubscriber, tag="undefer", frozen=True, kw_only=True):
+    """End a deferral, or all of them."""
+
+    kind: Kind | None = None
 
 
 class Forget(_OnSubscriber, tag="forget", frozen=True):
@@ -177,6 +213,54 @@ class Query(_Command, tag="query", frozen=True):
 
 class Digest(_Command, tag="digest", frozen=True):
     """Ask for the digests of the desired state (:mod:`edged.domain.digest`)."""
+
+
+class StartMoratorium(_Command, tag="moratorium", frozen=True, kw_only=True):
+    """No new debt blocks in an area until a moment."""
+
+    area: Area
+    until: Moment
+    release_existing: bool = False
+    ref: Opaque | None = None
+
+    def __post_init__(self) -> None:
+        _check_moment("until", self.until)
+
+
+class EndMoratorium(_Command, tag="end_moratorium", frozen=True, kw_only=True):
+    """It is over."""
+
+    area: Area
+    ref: Opaque | None = None
+
+
+class StartOutage(_Command, tag="outage", frozen=True, kw_only=True):
+    """A fault in an area: pages and queries tell, new debt blocks wait."""
+
+    id: Opaque
+    area: Area
+    eta: Moment | None = None
+    ref: Opaque | None = None
+
+    def __post_init__(self) -> None:
+        if self.eta is not None:
+            _check_moment("eta", self.eta)
+
+
+class EndOutage(_Command, tag="end_outage", frozen=True, kw_only=True):
+    """It is mended."""
+
+    id: Opaque
+    ref: Opaque | None = None
+
+
+class SetHolidays(_Command, tag="calendar", frozen=True, kw_only=True):
+    """Replace the municipal holidays of an area."""
+
+    area: Area
+    dates: Annotated[list[dt.date], Meta(max_length=1000)]
+    version: Opaque
+    ref: Opaque | None = None
 
 
 class Port(Struct, frozen=True):
@@ -221,14 +305,16 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 UNREADABLE_COMMAND = "the command is no JSON"
 """How a text begins that stands for a command which strict JSON cannot hold."""
 
-OnSubscriber = Bind | Unbind | Block | Unblock | Paid | Trust | Untrust | Forget
-Command = OnSubscriber | Query | Digest | GardenList
-OPS = ("bind", "unbind", "block", "unblock", "paid", "trust", "untrust", "garden", "query", "digest", "forget")
+OnState = Block | Unblock | Paid | Trust | Untrust | Defer | Undefer
+OnSubscriber = OnState | Bind | Unbind | Forget
+OnArea = StartMoratorium | EndMoratorium | StartOutage | EndOutage | SetHolidays
+Command = OnSubscriber | OnArea | Query | Digest | GardenList
 _read: Callable[[bytes | msgspec.Raw], Command] = msgspec.json.Decoder(Command).decode
 
 
 TAGS = {kind: str(kind.__struct_config__.tag) for kind in get_args(Command)}
 """Class -> the command's name on the wire."""
+OPS = tuple(TAGS.values())
 
 
 def op_of(cmd: Command) -> str:
@@ -245,8 +331,7 @@ def _check_sub(cmd: _OnSubscriber) -> None:
 
 
 def _no_reason(value: str) -> ValueError:
-    what = f"{value!r} is not in this version" if value in _LATER_REASONS else f"unknown: {value!r:.40}"
-    return ValueError(f"reason {what}; known are {', '.join(REASONS)}")
+    return ValueError(f"reason unknown: {value!r:.40}; known are {', '.join(REASONS)}")
 
 
 def _check_moment(name: str, value: dt.datetime) -> None:

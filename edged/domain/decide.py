@@ -6,21 +6,19 @@ Laws:
 2. The same command again leaves the state as it is and is answered ``unchanged``.
 3. A reason is cleared by name. Money clears debt reasons only.
 4. A settled invoice never restricts again, whichever of payment and block came first.
-5. An invoice carries at most ``trust_per_invoice`` promises, and none is granted after a breach until the debt is paid.
+5. Nothing but its own ending ends what is no debt: court, terminated, fraud, abuse, preventive, operator, pause.
 6. Whatever is decided is told in ``Decision``: new state, invoice facts, addresses, events.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Collection, Mapping
 from typing import Any, assert_never
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from edged.domain import command as c
-from edged.domain import effect
+from edged.domain import deferral, effect, onset, promise
 from edged.domain.levels import Level
 from edged.domain.model import (
     DEBT,
@@ -29,41 +27,29 @@ from edged.domain.model import (
     WHOLE,
     Fact,
     Policy,
-    Promise,
     Reason,
     Subscriber,
     milliseconds,
     rfc3339,
 )
 from edged.domain.rejection import Rejected
+from edged.domain.verdict import Decision, View
 
-DAY_MS = 86_400_000
+__all__ = ["Decision", "View", "check_rev", "decide", "expire", "release", "see_notice"]
 
+DOCUMENTS_OK = "documents_ok"
+"""The cause that ends a preventive block; nothing else does."""
 
-class View(Struct, frozen=True, gc=False):
-    """What is known before the command. ``sub`` is None for a subscriber never heard of."""
-
-    sub: Subscriber | None
-    facts: Mapping[str, Fact] = {}
-
-
-class Decision(Struct, frozen=True, gc=False):
-    """What the command does."""
-
-    sub: Subscriber
-    status: str = "applied"
-    detail: str = ""
-    until: int = 0
-    """Unix ms; for ``deferred``: when it will begin."""
-    why: str = ""
-    facts: dict[str, Fact] = {}
-    """Invoice facts to remember, only those that change."""
-    events: tuple[dict[str, Any], ...] = ()
+_LEVELS: dict[str, tuple[Level, ...]] = {
+    **{name: (level,) for name, level in REASONS.items()},
+    **{name: tuple(x for x in Level if Level.OPEN < x <= REASONS[name]) for name in DEBT},
+    "abuse": (Level.WALLED, Level.BLOCKED),
+    "operator": (Level.NOTICE, Level.REDUCED, Level.WALLED, Level.BLOCKED),
+}
+"""Reason -> the levels that a command may give it."""
 
 
-def decide(
-    cmd: c.Block | c.Unblock | c.Paid | c.Trust | c.Untrust, view: View, now: int, policy: Policy, issuer: str = ""
-) -> Decision:
+def decide(cmd: c.OnState, view: View, now: int, policy: Policy, issuer: str = "") -> Decision:
     """The decision on one command at ``now`` (Unix ms). Raises Rejected.
 
     ``level`` and ``since`` of the new state are as before: whoever commits it brings them up to date
@@ -83,9 +69,13 @@ def decide(
         case c.Paid():
             return _paid(cmd, checked, view.facts)
         case c.Trust():
-            return _trust(cmd, checked, view.facts, now, policy, issuer)
+            return promise.trust(cmd, checked, view.facts, now, policy, issuer)
         case c.Untrust():
-            return _untrust(checked, now)
+            return promise.untrust(checked, now)
+        case c.Defer():
+            return deferral.defer(cmd, checked, now, policy, issuer)
+        case c.Undefer():
+            return deferral.undefer(cmd, checked)
     assert_never(cmd)
 
 
@@ -105,61 +95,50 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
     if cmd.invoices and not open_invoices:
         return Decision(sub, "unchanged", "every invoice named is settled already")
     had = sub.reasons.get(cmd.reason)
-    onset, why = _onset(cmd, now, policy)
-    if had and (not why or had.onset <= now):
-        onset, why = min(had.onset, now), ""  # what is in force is not put off by sending it again
+    at, why = onset.asked(cmd, sub.area, now, policy)
+    if had is not None and not had.pending:
+        at, why = had.onset, ""  # what is in force is not put off by sending it again
     reason = Reason(
         level=level,
         since=had.since if had else now,
-        onset=onset,
+        onset=at,
         invoices=open_invoices,
         rate=cmd.rate or 0,
         page=cmd.page or "",
-        deadline=milliseconds(cmd.deadline) if cmd.deadline else 0,
+        deadline=_deadline(cmd, at, why, had, now, policy),
         notified_at=milliseconds(cmd.notified_at) if cmd.notified_at else 0,
         ref=cmd.ref or "",
         issuer=issuer,
+        pending=bool(why),
+        why=why,
+        earliest=onset.earliest(cmd, now, policy)[0] if why else 0,
+        override=cmd.override is not None,
     )
-    waiting = {"until": onset, "why": why} if why else {}
+    waiting = {"until": at, "why": why} if why else {}
     if had == reason:
         return Decision(sub, "deferred" if why else "unchanged", **waiting)  # type: ignore[arg-type]
     after = replace(sub, reasons={**sub.reasons, cmd.reason: reason})
-    spent = _spend_later(after, cmd.reason, facts, now) if sub.promise else {}
+    spent = promise.spent_later(after, cmd.reason, facts, now) if sub.promise else {}
     return Decision(after, "deferred" if why else "applied", facts=spent, **waiting)  # type: ignore[arg-type]
 
 
+def _deadline(cmd: c.Block, at: int, why: str, had: Reason | None, now: int, policy: Policy) -> int:
+    """The deadline as it is to be kept: one that was reached is not told again because the block was sent again."""
+    asked = milliseconds(cmd.deadline) if cmd.deadline else 0
+    if had is None or had.pending:
+        return asked or (0 if why else onset.deadline(cmd.reason, at, policy))
+    return asked if asked > now or (asked and (had.deadline or cmd.reason == "pause")) else had.deadline
+
+
 def _level(cmd: c.Block) -> int:
-    natural = REASONS[cmd.reason]
-    level = Level[cmd.level.upper()] if cmd.level else natural
-    if cmd.level and cmd.reason in DEBT and level > natural:
-        raise Rejected("malformed", f"level: {cmd.reason} restricts to {natural.word} at most; send another reason")
+    if cmd.level is None:
+        level = REASONS[cmd.reason]
+    elif (level := Level[cmd.level.upper()]) not in (allowed := _LEVELS[cmd.reason]):
+        words = " or ".join(x.word for x in allowed)
+        raise Rejected("malformed", f"level: {cmd.reason} restricts to {words}; send another reason")
     if cmd.rate is not None and level != Level.REDUCED:
         raise Rejected("malformed", f"rate: only a reduced subscriber has one, and this level is {level.word}")
     return level.value
-
-
-def _onset(cmd: c.Block, now: int, policy: Policy) -> tuple[int, str]:
-    """When the reason begins and, if later than now, why (domain.md §3)."""
-    onset, why = now, ""
-    if cmd.not_before and milliseconds(cmd.not_before) > onset:
-        onset, why = milliseconds(cmd.not_before), "not_before"
-    if cmd.reason == "debt":
-        if cmd.notified_at is None and policy.require_notice:
-            raise Rejected("notice_too_short", "notified_at: this provider's policy.require_notice asks for it")
-        if cmd.notified_at is not None:
-            earliest = milliseconds(cmd.notified_at) + policy.notice_days * DAY_MS
-            if earliest > onset:
-                onset, why = earliest, "notice_days"
-    return onset, why
-
-
-def _spend_later(sub: Subscriber, name: str, facts: Mapping[str, Fact], now: int) -> dict[str, Fact]:
-    """Invoices that come under a promise already running are spent, too: it lifts them as well."""
-    reason, promise = sub.reasons[name], sub.promise
-    if promise is None or promise.invoices or not effect.waives(sub, name, reason, now):
-        return {}
-    fresh = [i.id for i in reason.invoices if not facts.get(i.id, NOTHING).spent]
-    return {i: facts.get(i, NOTHING)._replace(spent=1) for i in fresh}
 
 
 def _without(sub: Subscriber, names: set[str], outcome: str) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
@@ -167,7 +146,7 @@ def _without(sub: Subscriber, names: set[str], outcome: str) -> tuple[Subscriber
     reasons = {n: r for n, r in sub.reasons.items() if n not in names}
     if _in_debt(reasons):
         return replace(sub, reasons=reasons), ()
-    events = (_promise_event(sub.sub, sub.promise, outcome),) if sub.promise else ()
+    events = (promise.ended(sub.sub, sub.promise, outcome),) if sub.promise else ()
     # Only payment wipes out a breach: a block sent anew must not bring a new promise.
     breached = sub.breached and outcome != "fulfilled"
     return replace(sub, reasons=reasons, promise=None, breached=breached), events
@@ -182,13 +161,11 @@ def _in_debt(reasons: Collection[str]) -> bool:
     return "debt" in reasons or "debt_partial" in reasons or "notice" in reasons
 
 
-def _promise_event(sub: str, promise: Promise, outcome: str) -> dict[str, Any]:
-    return {"event": "trust.ended", "sub": sub, "outcome": outcome, "until": rfc3339(promise.until)}
-
-
 def _unblock(cmd: c.Unblock, sub: Subscriber) -> Decision:
     names = set(DEBT) if cmd.reason == "debt*" else {cmd.reason}
     found = names & sub.reasons.keys()
+    if "preventive" in found and cmd.cause != DOCUMENTS_OK:
+        raise Rejected("not_authorized", f'cause: a preventive block ends with "{DOCUMENTS_OK}" alone')
     if not found:
         return Decision(sub, "unchanged", f"no reason {cmd.reason} is set")
     after, events = _without(sub, found, "released")
@@ -215,97 +192,53 @@ def _paid(cmd: c.Paid, sub: Subscriber, facts: Mapping[str, Fact]) -> Decision:
     after, events = _without(after, cleared, "fulfilled")
     if facts and facts.get(WHOLE, NOTHING).spent and not _in_debt(after.reasons):
         changed[WHOLE] = NOTHING
-    promise = after.promise
-    if promise and promise.invoices and set(promise.invoices) <= settled | _settled(facts):
-        events = (*events, _promise_event(after.sub, promise, "fulfilled"))
+    known = settled | {i for i, f in facts.items() if f.settled}
+    running = after.promise
+    if running and running.invoices and known.issuperset(running.invoices):
+        events = (*events, promise.ended(after.sub, running, "fulfilled"))
         after = replace(after, promise=None)
+    if after.deferrals:
+        after, more = deferral.settled(after, known)
+        events = (*events, *more)
     if not changed and after == sub:
         return Decision(sub, "unchanged")
     return Decision(after, facts=changed, events=events)
 
 
-def _settled(facts: Mapping[str, Fact]) -> set[str]:
-    return {i for i, f in facts.items() if f.settled}
-
-
-def _trust(cmd: c.Trust, sub: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy, issuer: str) -> Decision:
-    until = _trust_end(cmd, now)
-    named = tuple(i.id for i in c.listed(cmd.invoices))
-    running = sub.promise if sub.promise and sub.promise.until > now else None
-    if running and running.until == until and running.invoices == named:
-        return Decision(sub, "unchanged", until=until)
-    debts = {n: r for n, r in sub.reasons.items() if n in DEBT}
-    barred = [n for n in effect.active(sub, now) if n not in DEBT]
-    if barred:
-        raise Rejected("trust_not_applicable", f"{barred[0]} is in force, which no promise lifts")
-    if not debts:
-        raise Rejected("trust_not_applicable", "no debt reason is in force or pending")
-    if until <= now:
-        raise Rejected("malformed", f"until: {rfc3339(until)} has passed")
-    if until - now > policy.trust_max_hours * 3_600_000:
-        raise Rejected("trust_too_long", f"until {rfc3339(until)} is more than {policy.trust_max_hours} hours ahead")
-    owed = {i.id: i for r in debts.values() for i in r.invoices}
-    if named and not set(named) & owed.keys():
-        raise Rejected("trust_not_applicable", "none of these invoices is behind a debt reason")
-    covered = list(named) or list(owed) or [WHOLE]
-    if sub.breached:
-        raise Rejected("trust_spent", "a promise ran out unpaid and the debt still stands")
-    spent = [i for i in covered if facts.get(i, NOTHING).spent >= policy.trust_per_invoice]
-    if spent:
-        what = "the debt" if spent[0] == WHOLE else f"invoice {spent[0]}"
-        raise Rejected("trust_spent", f"the promise for {what} is used up")
-    _old_enough([owed[i].due for i in covered if i in owed and owed[i].due], now, policy)
-    promise = Promise(cmd.basis, now, until, named, cmd.channel or "", cmd.ref or "", issuer)
-    changed = {i: facts.get(i, NOTHING)._replace(spent=facts.get(i, NOTHING).spent + 1) for i in covered}
-    events = (_promise_event(sub.sub, running, "replaced"),) if running else ()
-    after = replace(sub, promise=promise)
-    still = effect.level(after, now)
-    detail = f"still {still.word}: another debt is not covered" if still else ""
-    return Decision(after, detail=detail, until=until, facts=changed, events=events)
-
-
-def _trust_end(cmd: c.Trust, now: int) -> int:
-    if cmd.until is not None:
-        return milliseconds(cmd.until)
-    return now + round((cmd.hours or 0) * 3_600_000 + (cmd.days or 0) * DAY_MS)
-
-
-def _old_enough(dues: list[str], now: int, policy: Policy) -> None:
-    """The oldest invoice is overdue long enough (domain.md §2), where its due date is known."""
-    if not dues:
-        return
-    today = dt.datetime.fromtimestamp(now / 1000, policy.zone).date()
-    overdue = (today - dt.date.fromisoformat(min(dues))).days
-    if overdue < policy.min_days_overdue:
-        raise Rejected(
-            "trust_not_applicable",
-            f"the oldest invoice is {overdue} days overdue; policy.min_days_overdue is {policy.min_days_overdue}",
-        )
-
-
-def _untrust(sub: Subscriber, now: int) -> Decision:
-    if sub.promise is None or sub.promise.until <= now:
-        return Decision(sub, "unchanged", "no promise is running")
-    return Decision(replace(sub, promise=None), events=(_promise_event(sub.sub, sub.promise, "revoked"),))
-
-
-def expire(sub: Subscriber, now: int) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+def expire(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
     """The subscriber after everything due by ``now`` has happened, and the events of it."""
     events: list[dict[str, Any]] = []
     after = sub
-    promise = sub.promise
-    if promise and promise.until <= now:
-        breached = any(n in DEBT for n in sub.reasons)
-        events.append(_promise_event(sub.sub, promise, "breached" if breached else "released"))
+    if sub.promise and sub.promise.until <= now:
+        breached = _in_debt(sub.reasons)
+        events.append(promise.ended(sub.sub, sub.promise, "breached" if breached else "released"))
         after = replace(after, promise=None, breached=breached)
     if after.notified and after.notified <= now:
         after = replace(after, notified=0)
+    if after.deferrals:
+        after, more = deferral.expired(after, now)
+        events += more
+    reasons = dict(after.reasons)
     for name, reason in after.reasons.items():
-        if reason.deadline and reason.deadline <= now:
-            deadline = rfc3339(reason.deadline)
-            events.append({"event": "deadline.reached", "sub": sub.sub, "reason": name, "deadline": deadline})
-            after = replace(after, reasons={**after.reasons, name: replace(reason, deadline=0)})
+        if reason.pending and reason.onset <= now:
+            reasons[name] = onset.due(name, reason, after.area, now, policy)
+            if not reasons[name].pending:
+                events.append({"event": "block.began", "sub": sub.sub, "reason": name})
+        elif not reason.pending and reason.deadline and reason.deadline <= now:
+            events.append(_reached(sub.sub, name, reason))
+            if name == "pause":
+                del reasons[name]
+            else:
+                reasons[name] = replace(reason, deadline=0)
+    if reasons != after.reasons:
+        after = replace(after, reasons=reasons)
     return effect.settle(after, now), tuple(events)
+
+
+def _reached(sub: str, name: str, reason: Reason) -> dict[str, Any]:
+    if name == "pause":
+        return {"event": "pause.ended", "sub": sub}
+    return {"event": "deadline.reached", "sub": sub, "reason": name, "deadline": rfc3339(reason.deadline)}
 
 
 def see_notice(sub: Subscriber, now: int, policy: Policy) -> Subscriber:

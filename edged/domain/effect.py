@@ -3,9 +3,10 @@
 Laws:
 
 1. The level in force is the highest level of the reasons that have begun and are not waived; OPEN without any.
-2. A reason has begun from its onset on, that millisecond included.
-3. A promise waives debt reasons only, from its grant until its end, that millisecond excluded.
-4. A promise that names invoices waives a reason only if it covers each of the reason's open invoices.
+2. A reason counts once it has begun: somebody has to say so when its moment comes (:mod:`edged.domain.onset`).
+3. Promise and deferral lift debt reasons only, from their grant until their end, that millisecond excluded; a deferral
+   perhaps no further than to a level.
+4. One that names invoices lifts a reason only if it covers each of the reason's open invoices.
 5. The kernel entry says the level without the promise, the level with it, and when it ends: what the kernel does at
    that moment needs nobody.
 6. Between two moments named by :func:`next_moment` the level does not change.
@@ -23,20 +24,32 @@ from edged.domain.standing import Standing
 _PLAIN = {e.level: e for e in PLAIN}
 
 
+def _covers(invoices: tuple[str, ...], reason: Reason) -> bool:
+    """Whether what names these invoices, or none, lifts a reason (law 4)."""
+    if not invoices:
+        return True
+    return all(i.id in invoices for i in reason.invoices) if reason.invoices else WHOLE in invoices
+
+
 def waives(sub: Subscriber, name: str, reason: Reason, now: int) -> bool:
     """Whether a running promise lifts this reason at ``now`` (laws 3 and 4)."""
     promise = sub.promise
-    if promise is None or promise.until <= now or name not in DEBT:
-        return False
-    if not promise.invoices:
-        return True
-    covered = set(promise.invoices)
-    return all(i.id in covered for i in reason.invoices) if reason.invoices else WHOLE in covered
+    return promise is not None and promise.until > now and name in DEBT and _covers(promise.invoices, reason)
 
 
-def active(sub: Subscriber, now: int) -> dict[str, Reason]:
+def active(sub: Subscriber) -> dict[str, Reason]:
     """The reasons that have begun (law 2)."""
-    return {n: r for n, r in sub.reasons.items() if r.onset <= now}
+    return {n: r for n, r in sub.reasons.items() if not r.pending}
+
+
+def weight(sub: Subscriber, name: str, reason: Reason, now: int) -> int:
+    """The level a reason that has begun asks for, deferrals taken off it (law 3)."""
+    found = reason.level
+    if sub.deferrals and name in DEBT:
+        for deferral in sub.deferrals.values():
+            if deferral.until > now and deferral.up_to < found and _covers(deferral.invoices, reason):
+                found = deferral.up_to
+    return found
 
 
 def levels(sub: Subscriber, now: int) -> tuple[int, int]:
@@ -44,11 +57,12 @@ def levels(sub: Subscriber, now: int) -> tuple[int, int]:
     base = lifted = 0
     running = sub.promise is not None and sub.promise.until > now
     for name, reason in sub.reasons.items():
-        if reason.onset > now:
+        if reason.pending:
             continue
-        base = max(base, reason.level)
-        if reason.level > lifted and not (running and waives(sub, name, reason, now)):
-            lifted = reason.level
+        asked = weight(sub, name, reason, now)
+        base = max(base, asked)
+        if asked > lifted and not (running and waives(sub, name, reason, now)):
+            lifted = asked
     return base, lifted
 
 
@@ -67,7 +81,11 @@ def _entry(sub: Subscriber, found: tuple[int, int], now: int, policy: Policy) ->
     if base in _PLAIN and lift == base and not sub.notified:
         return _PLAIN[base]
     until = sub.promise.until if sub.promise and lift < base else 0
-    rates = [r.rate or policy.reduced_rate_kbit for r in active(sub, now).values() if r.level == Level.REDUCED]
+    rates = [
+        r.rate or policy.reduced_rate_kbit
+        for n, r in active(sub).items()
+        if Level.REDUCED in (r.level, weight(sub, n, r, now))
+    ]
     reduced = base == Level.REDUCED or (until and lift == Level.REDUCED)
     seen = sub.notified if sub.notified > now and Level.NOTICE in (base, lift) else 0
     return Entry(base, min(rates) if reduced and rates else 0, lift if until else 0, until, seen)
@@ -75,18 +93,18 @@ def _entry(sub: Subscriber, found: tuple[int, int], now: int, policy: Policy) ->
 
 def next_moment(sub: Subscriber, now: int) -> int:
     """The next moment (Unix ms) at which :func:`edged.domain.decide.expire` has something to do; 0 for never."""
-    found = sub.promise.until if sub.promise else 0
-    for reason in sub.reasons.values():
-        for moment in (reason.onset if reason.onset > now else 0, reason.deadline):
-            if moment and (moment < found or not found):
-                found = moment
-    return min(found or sub.notified, sub.notified) if sub.notified > now else found
+    moments = [sub.promise.until] if sub.promise else []
+    moments += [d.until for d in sub.deferrals.values()]
+    moments += [r.onset if r.pending else r.deadline for r in sub.reasons.values()]
+    if sub.notified > now:
+        moments.append(sub.notified)
+    return min(filter(None, moments), default=0)
 
 
 def strongest(sub: Subscriber, now: int) -> str:
     """The reason that chooses the page: of those in force the strongest; empty when open."""
-    begun = active(sub, now)
-    return next((n for n in REASONS if n in begun and not waives(sub, n, begun[n], now)), "")
+    begun = {n: r for n, r in active(sub).items() if weight(sub, n, r, now) and not waives(sub, n, r, now)}
+    return next((n for n in REASONS if n in begun), "")
 
 
 def standing(sub: Subscriber, now: int) -> Standing:
@@ -102,12 +120,15 @@ def settle(sub: Subscriber, now: int) -> Subscriber:
 
 def judge(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, Entry, int]:
     """:func:`settle`, :func:`entry` and :func:`next_moment` at once: what a commit needs of each subscriber."""
-    if sub.promise is None and not sub.notified:  # nearly everybody; the rest says the same at greater length
+    # Nearly everybody; the rest says the same at greater length.
+    if sub.promise is None and not sub.notified and not sub.deferrals:
         base = due = 0
         for reason in sub.reasons.values():
-            if reason.onset > now or reason.deadline:
+            if reason.pending:
                 break
             base = max(base, reason.level)
+            if reason.deadline and (reason.deadline < due or not due):
+                due = reason.deadline
         else:
             if base in _PLAIN:
                 return (sub if base == sub.level else _settled(sub, base, now)), _PLAIN[base], due

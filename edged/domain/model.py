@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from edged.domain.calendar import Calendar
 from edged.domain.levels import Level
+from edged.domain.region import NOWHERE, Regions
 
 DEBT = ("notice", "debt_partial", "debt")
 """The debt reasons: what money, promises and deferrals can lift (domain.md §1)."""
@@ -58,6 +60,8 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """It has not begun: ``onset`` says when that will be looked at."""
     why: str = ""
     """What it waits for: not_before, notice_days, moratorium, outage, calendar or clock."""
+    earliest: int = 0
+    """While it waits: when it could begin if areas and calendars held nothing back."""
     override: bool = False
     """Somebody has taken it on himself that it begins in spite of calendar, moratorium and outage."""
 
@@ -118,10 +122,16 @@ class Fact(NamedTuple):
 NOTHING = Fact()
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """The provider's rules (configuration section ``policy``)."""
+_ZONE = zoneinfo.ZoneInfo("America/Sao_Paulo")
 
-    zone: zoneinfo.ZoneInfo = zoneinfo.ZoneInfo("America/Sao_Paulo")
+
+class Policy(msgspec.Struct, frozen=True):
+    """The provider's rules (configuration section ``policy``), and what is known of the day."""
+
+    zone: zoneinfo.ZoneInfo = _ZONE
+    calendar: Calendar = Calendar(_ZONE)
+    regions: Regions = NOWHERE
+    clock_trusted: bool = True
     trust_max_hours: int = 168
     trust_per_invoice: int = 1
     trust_per_30_days: int = 0
