@@ -1,0 +1,87 @@
+"""When a reason begins (domain.md §3). Pure; times are Unix milliseconds.
+
+Laws:
+
+1. A reason that is no debt begins at once, or at ``not_before``.
+2. A debt begins at the latest of: now, ``not_before``, for ``debt`` the notification and its period, the end of a
+   moratorium or outage; moved to the next moment that the cut calendar allows.
+3. What is in force is not put off by anything.
+4. When its moment has come, and when something is said of its area, moratorium, outage, calendar and clock are asked
+   once more.
+5. On a clock that is not trusted no debt begins.
+6. Who overrides passes moratorium, outage and calendar; never the notice period, nor the clock.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from edged.domain import command as c
+from edged.domain.model import DEBT, Policy, Reason, milliseconds
+from edged.domain.region import look_again
+from edged.domain.rejection import Rejected
+
+DAY_MS = 86_400_000
+CLOCK_MS = 60_000
+"""How often an onset that waits for the clock is looked at again."""
+_MOST_MOVES = 50
+"""Moratoria and calendars that hand an onset on to each other for longer than this are taken at their last word."""
+
+
+def earliest(cmd: c.Block, now: int, policy: Policy) -> tuple[int, str]:
+    """When what a command asks for could begin if areas and calendars held nothing back. Raises ``notice_too_short``."""
+    onset, why = now, ""
+    if cmd.not_before is not None and (not_before := milliseconds(cmd.not_before)) > onset:
+        onset, why = not_before, "not_before"
+    if cmd.reason == "debt":
+        if cmd.notified_at is None and policy.require_notice:
+            raise Rejected("notice_too_short", "notified_at: this provider's policy.require_notice asks for it")
+        if cmd.notified_at is not None:
+            told = milliseconds(cmd.notified_at) + policy.notice_days * DAY_MS
+            if told > onset:
+                onset, why = told, "notice_days"
+    return onset, why
+
+
+def asked(cmd: c.Block, area: str, now: int, policy: Policy) -> tuple[int, str]:
+    """When what a command asks for may begin and, if later than now, why. Raises Rejected ``notice_too_short``."""
+    onset, why = earliest(cmd, now, policy)
+    if cmd.reason not in DEBT:
+        return onset, why
+    return allowed(onset, why, area, now, policy, override=cmd.override is not None)
+
+
+def allowed(onset: int, why: str, area: str, now: int, policy: Policy, *, override: bool) -> tuple[int, str]:
+    """``onset`` of a debt, or the later moment to which something moves it, and what that is (laws 2, 4 to 6)."""
+    if onset <= now and not policy.clock_trusted:
+        return now + CLOCK_MS, "clock"
+    if override:
+        return onset, why
+    at = max(onset, now)
+    if at == now and (found := policy.regions.outage(area)):
+        at, why = look_again(found[1], now), "outage"
+    for _ in range(_MOST_MOVES):
+        if end := policy.regions.moratorium(area, at):
+            at, why = end, "moratorium"
+        elif (permitted := policy.calendar.next_cut(at, area)) > at:
+            at, why = permitted, "calendar"
+        else:
+            break
+    return at, why
+
+
+def deadline(name: str, begins: int, policy: Policy) -> int:
+    """The deadline that a reason has by itself (domain.md §4), 0 for none."""
+    days = policy.preventive_days if name == "preventive" else policy.debt_days if name == "debt" else 0
+    return begins + days * DAY_MS if days else 0
+
+
+def due(name: str, reason: Reason, area: str, now: int, policy: Policy) -> Reason:
+    """A waiting reason as it is now: begun, or waiting for something, perhaps something else (law 4)."""
+    at, why = max(reason.earliest, now), reason.why if reason.earliest > now else ""
+    if name in DEBT:
+        at, why = allowed(at, why, area, now, policy, override=reason.override)
+    if at > now:
+        return replace(reason, onset=at, why=why)
+    ends = reason.deadline or deadline(name, now, policy)
+    return replace(reason, pending=False, why="", earliest=0, onset=now, deadline=ends)

@@ -1,0 +1,134 @@
+"""Promises: *desbloqueio em confiança* (domain.md §2). Pure; times are Unix milliseconds.
+
+Laws:
+
+1. A promise is given where a debt is in force or pending, nothing else restricts, and its oldest invoice is old enough.
+2. An invoice carries at most ``trust_per_invoice`` promises, a subscriber ``trust_per_30_days``, and after one that ran
+   out unpaid there is none until the debt is paid. What is spent stays spent, however the promise ended.
+3. One that is asked for too long is refused, not shortened. Where nobody says how long, its basis does.
+4. Its end is moved on to a moment at which the calendar lets a debt begin again: it ends in a restriction.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec.structs import replace
+
+from edged.domain import command as c
+from edged.domain import effect
+from edged.domain.model import DEBT, NOTHING, WHOLE, Fact, Policy, Promise, Subscriber, milliseconds, rfc3339
+from edged.domain.rejection import Rejected
+from edged.domain.verdict import Decision
+
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+MONTH_MS = 30 * DAY_MS
+
+_CLAIMED_BUSINESS_DAYS = {"bank": 2, "lottery": 2, "debit": 2, "collection": 4}
+_CLAIMED_MS = {"card": 3 * DAY_MS, "pix": HOUR_MS}
+
+
+def ended(sub: str, promise: Promise, outcome: str) -> dict[str, Any]:
+    """The event that a promise is over: fulfilled, breached, revoked, released or replaced."""
+    return {"event": "trust.ended", "sub": sub, "outcome": outcome, "until": rfc3339(promise.until)}
+
+
+def trust(cmd: c.Trust, sub: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy, issuer: str) -> Decision:
+    """The decision on ``trust``. Raises Rejected."""
+    asked = _end(cmd, sub.area, now, policy)
+    until = guarded(asked, sub.area, policy)
+    named = tuple(i.id for i in c.listed(cmd.invoices))
+    running = sub.promise if sub.promise and sub.promise.until > now else None
+    if running and running.until == until and running.invoices == named:
+        return Decision(sub, "unchanged", until=until)
+    debts = {n: r for n, r in sub.reasons.items() if n in DEBT}
+    barred = [n for n in effect.active(sub) if n not in DEBT]
+    if barred:
+        raise Rejected("trust_not_applicable", f"{barred[0]} is in force, which no promise lifts")
+    if not debts:
+        raise Rejected("trust_not_applicable", "no debt reason is in force or pending")
+    if asked <= now:
+        raise Rejected("malformed", f"until: {rfc3339(asked)} has passed")
+    if asked - now > policy.trust_max_hours * HOUR_MS:
+        raise Rejected("trust_too_long", f"until {rfc3339(asked)} is more than {policy.trust_max_hours} hours ahead")
+    owed = {i.id: i for r in debts.values() for i in r.invoices}
+    if named and not set(named) & owed.keys():
+        raise Rejected("trust_not_applicable", "none of these invoices is behind a debt reason")
+    covered = list(named) or list(owed) or [WHOLE]
+    _unspent(covered, sub, facts, now, policy)
+    _old_enough([owed[i].due for i in covered if i in owed and owed[i].due], now, sub.area, policy)
+    promise = Promise(cmd.basis, now, until, named, cmd.channel or "", cmd.ref or "", issuer)
+    changed = {i: facts.get(i, NOTHING)._replace(spent=facts.get(i, NOTHING).spent + 1) for i in covered}
+    events = (ended(sub.sub, running, "replaced"),) if running else ()
+    recent = tuple(t for t in sub.granted if t > now - MONTH_MS) if policy.trust_per_30_days else ()
+    after = replace(sub, promise=promise, granted=(*recent, now) if policy.trust_per_30_days else ())
+    return Decision(after, detail=_told(after, asked, until, now), until=until, facts=changed, events=events)
+
+
+def _told(after: Subscriber, asked: int, until: int, now: int) -> str:
+    moved = f"moved from {rfc3339(asked)}, when the calendar allows no block" if until != asked else ""
+    still = effect.level(after, now)
+    limits = f"still {still.word}: another debt is not covered" if still else ""
+    return "; ".join(x for x in (moved, limits) if x)
+
+
+def _end(cmd: c.Trust, area: str, now: int, policy: Policy) -> int:
+    """When the promise is asked to end (law 3)."""
+    if cmd.until is not None:
+        return milliseconds(cmd.until)
+    if cmd.hours is not None or cmd.days is not None:
+        return now + round((cmd.hours or 0) * HOUR_MS + (cmd.days or 0) * DAY_MS)
+    method = cmd.method or "bank"
+    if cmd.basis == "payment_claimed" and not cmd.next_business_day:
+        if method in _CLAIMED_MS:
+            return now + _CLAIMED_MS[method]
+        return policy.calendar.business_day_end(now, _CLAIMED_BUSINESS_DAYS[method], area)
+    return policy.calendar.business_day_end(now, 1, area)
+
+
+def guarded(until: int, area: str, policy: Policy) -> int:
+    """Where a restriction that comes back at ``until`` may really come back (law 4)."""
+    return policy.calendar.next_cut(until, area) if policy.guard_reblock else until
+
+
+def _unspent(covered: list[str], sub: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy) -> None:
+    """Raises Rejected ``trust_spent`` (law 2)."""
+    if sub.breached:
+        raise Rejected("trust_spent", "a promise ran out unpaid and the debt still stands")
+    spent = [i for i in covered if facts.get(i, NOTHING).spent >= policy.trust_per_invoice]
+    if spent:
+        what = "the debt" if spent[0] == WHOLE else f"invoice {spent[0]}"
+        raise Rejected("trust_spent", f"the promise for {what} is used up")
+    most = policy.trust_per_30_days
+    if most and sum(t > now - MONTH_MS for t in sub.granted) >= most:
+        raise Rejected("trust_spent", f"{most} promises in 30 days are used up (policy.trust_per_30_days)")
+
+
+def _old_enough(dues: list[str], now: int, area: str, policy: Policy) -> None:
+    """The oldest invoice is overdue long enough (law 1), where its due date is known."""
+    if not dues:
+        return
+    overdue = (policy.calendar.today(now, area) - dt.date.fromisoformat(min(dues))).days
+    if overdue < policy.min_days_overdue:
+        raise Rejected(
+            "trust_not_applicable",
+            f"the oldest invoice is {overdue} days overdue; policy.min_days_overdue is {policy.min_days_overdue}",
+        )
+
+
+def untrust(sub: Subscriber, now: int) -> Decision:
+    """The decision on ``untrust``."""
+    if sub.promise is None or sub.promise.until <= now:
+        return Decision(sub, "unchanged", "no promise is running")
+    return Decision(replace(sub, promise=None), events=(ended(sub.sub, sub.promise, "revoked"),))
+
+
+def spent_later(sub: Subscriber, name: str, facts: Mapping[str, Fact], now: int) -> dict[str, Fact]:
+    """Invoices that come under a promise already running are spent, too: it lifts them as well."""
+    reason, promise = sub.reasons[name], sub.promise
+    if promise is None or promise.invoices or not effect.waives(sub, name, reason, now):
+        return {}
+    fresh = [i.id for i in reason.invoices if not facts.get(i.id, NOTHING).spent]
+    return {i: facts.get(i, NOTHING)._replace(spent=1) for i in fresh}
