@@ -73,6 +73,10 @@ class Metrics:
         self._ratio = Gauge(
             "edged_enforcement_ratio", "Share of sampled restrictions that the kernel holds.", registry=registry
         )
+        self._held = Gauge("edged_held_commands", "Commands that the brake holds for a human.", registry=registry)
+        self._late = Counter(
+            "edged_late_releases", "Payments and unblocks in force later than a second after receipt.", registry=registry
+        )
         self._mqtt = Gauge("edged_mqtt_connected", "1 while connected to this broker.", ["broker"], registry=registry)
         self._requests = Counter("edged_portal_requests", "Portal answers.", ["kind", "code"], registry=registry)
         self._portal = _Sums()
@@ -137,6 +141,12 @@ class Metrics:
 
     def enforcement_ratio(self, value: float) -> None:
         self._ratio.set(value)
+
+    def held(self, n: int) -> None:
+        self._held.set(n)
+
+    def late_release(self, n: int) -> None:
+        self._late.inc(n)
 
     def mqtt_connected(self, broker: str, value: bool) -> None:
         self._mqtt.labels(broker).set(value)

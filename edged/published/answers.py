@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edged.domain.digest import SHARDS
-from edged.published.words import CODES
+from edged.published.words import CODES, WAITS
 
 Number = Annotated[int, Meta(ge=0)]
 When = Annotated[
@@ -20,6 +20,8 @@ When = Annotated[
 Sum = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Code = Annotated[str, Meta(extra_json_schema={"enum": list(CODES)})]
 LevelWord = Literal["open", "notice", "reduced", "walled", "blocked"]
+DeferralKind = Literal["agreement", "dispute", "hardship", "moratorium"]
+Waiting = Annotated[str, Meta(extra_json_schema={"enum": list(WAITS)})]
 Told = Annotated[
     dict[str, Any],
     Meta(
@@ -45,7 +47,7 @@ class Summary(Model):
     unchanged: Number
     deferred: Number
     rejected: Number
-    held: Annotated[Number, Meta(description="Always 0 in this version.")]
+    held: Annotated[Number, Meta(description="Kept by the brake until a human looked.")]
 
 
 class Gap(Model):
@@ -64,7 +66,7 @@ class Applied(_Result, tag="applied"):
     """Carried out, and in force."""
 
     detail: Detail | UnsetType = UNSET
-    until: Annotated[When, Meta(description="Of `trust`: when the promise ends.")] | UnsetType = UNSET
+    until: Annotated[When, Meta(description="Of `trust` and `defer`: when it ends.")] | UnsetType = UNSET
     record: Told | UnsetType = UNSET
 
 
@@ -72,14 +74,21 @@ class Unchanged(_Result, tag="unchanged"):
     """It was so already."""
 
     detail: Detail | UnsetType = UNSET
-    until: Annotated[When, Meta(description="Of `trust`: when the promise ends.")] | UnsetType = UNSET
+    until: Annotated[When, Meta(description="Of `trust` and `defer`: when it ends.")] | UnsetType = UNSET
 
 
 class Deferred(_Result, tag="deferred"):
     """Kept, and in force from a later moment on."""
 
-    until: Annotated[When, Meta(description="When it begins.")]
-    why: Annotated[Literal["not_before", "notice_days"], Meta(description="What puts it off.")]
+    until: Annotated[When, Meta(description="When it begins, or is looked at again.")]
+    why: Annotated[Waiting, Meta(description="What puts it off, the last of several.")]
+
+
+class Withheld(_Result, tag="held"):
+    """Kept by the brake. A human releases it, or drops it, at the gateway."""
+
+    code: Annotated[Literal["brake"], Meta(description="As of a refusal.")]
+    detail: Detail
 
 
 class Refused(_Result, tag="rejected"):
@@ -106,7 +115,7 @@ class Acknowledgement(Model):
     enforced_ms: Annotated[float, Meta(ge=0, description="Milliseconds from arrival to the kernel's acceptance.")]
     summary: Annotated[Summary, Meta(description="How many commands ended how.")]
     results: Annotated[
-        list[Applied | Unchanged | Deferred | Refused],
+        list[Applied | Unchanged | Deferred | Withheld | Refused],
         Meta(
             description="Every command of a batch of up to 50; of a larger one those not applied, or with a `record`.",
         ),
@@ -128,6 +137,12 @@ class ChunkAcknowledgement(Model):
     part: Annotated[Number, Meta(description="Which chunk.")]
     parts: Annotated[Number, Meta(description="How many there are.")]
     missing: Annotated[Number, Meta(description="How many parts are still to come.")]
+    held: (
+        Annotated[
+            str, Meta(description="Only where the brake keeps the whole until a human looked: why. For people.")
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class Counts(Model):
@@ -192,9 +207,19 @@ class ReasonRecord(Model):
 
     reason: str
     level: LevelWord
-    state: Literal["in_force", "pending", "waived"]
+    state: Annotated[
+        Literal["in_force", "pending", "waived", "deferred", "eased"],
+        Meta(
+            description="`pending`: not begun; `waived`: lifted by a promise; `deferred`: by a deferral; `eased`: by one"
+            " that stops short."
+        ),
+    ]
     since: When | None
-    onset: When | None
+    onset: Annotated[When | None, Meta(description="When it began, or will, or is looked at again.")]
+    waits_for: Annotated[Waiting | None, Meta(description="Of one that is pending: what puts it off.")]
+    overridden: Annotated[
+        Literal[True] | None, Meta(description="True: begins in spite of calendar, moratorium and outage; else null.")
+    ]
     deadline: When | None
     notified_at: When | None
     issuer: str | None
@@ -223,7 +248,37 @@ class PromiseRecord(Model):
     breached: Annotated[bool, Meta(description="A promise ran out unpaid: none is given until the debt is paid.")]
 
 
-class Held(Model):
+class DeferralRecord(Model):
+    """Debt reasons put off: by agreement, or by a moratorium."""
+
+    kind: DeferralKind
+    since: When
+    until: When
+    up_to: Annotated[LevelWord, Meta(description="The level it stops short at; `open`: it lifts all.")]
+    invoices: Annotated[list[str], Meta(min_length=1)] | None
+    issuer: str | None
+    ref: str | None
+
+
+class OutageRecord(Model):
+    """A fault in the area."""
+
+    id: str
+    since: When
+    eta: Annotated[When | None, Meta(description="When its end is expected.")]
+    may_be_extended: bool
+    ref: str | None
+
+
+class AreaRecord(Model):
+    """Where the subscriber lives, and what is said of it there."""
+
+    name: str | None
+    outage: OutageRecord | None
+    moratorium_until: When | None
+
+
+class KernelRecord(Model):
     """What the kernel holds for an address."""
 
     sets: list[str]
@@ -234,7 +289,7 @@ class AddressRecord(Model):
     """An address and the kernel's word on it."""
 
     address: str
-    kernel: Annotated[Held | None, Meta(description="Null: the kernel did not answer.")]
+    kernel: Annotated[KernelRecord | None, Meta(description="Null: the kernel did not answer.")]
 
 
 class Record(Model):
@@ -247,6 +302,11 @@ class Record(Model):
     rev: Number | None
     reasons: list[ReasonRecord]
     promise: PromiseRecord
+    deferrals: list[DeferralRecord]
+    area: AreaRecord
+    held: Annotated[
+        list[str] | None, Meta(description="Reasons that the brake keeps until a human looked; null: none.")
+    ]
     notice_seen_until: When | None
     next_change: Annotated[When | None, Meta(description="When something changes by itself.")]
     addresses: list[AddressRecord]

@@ -46,13 +46,26 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "subscribers": 12_000, "levels": {"notice": 40, "reduced": 0, "walled": 212, "blocked": 0},
         "last_batch": "01JD8W3K", "epoch": "2026-11", "seq": 41,
         "streams": {"erp gw/gw1/cmd": ["2026-11", 41], "erp group/all/cmd": ["2026-11", 6]},
-        "hash": _SUM, "in_sync": True, "portal": "up", "xdp": "off",
+        "hash": _SUM, "in_sync": True, "portal": "up", "brake": "open", "xdp": "off",
     },
     "offline": {
         **_HEAD, "version": "0.3.0", "online": False, "since": "2026-11-20T03:00:00Z",
     },
     "address.moved": {"event": "address.moved", "address": "100.64.0.10", "from": "C-1001", "to": "C-2044"},
+    "block.began": {"event": "block.began", "sub": "C-1001", "reason": "debt"},
+    "trust.requested": {"event": "trust.requested", "sub": "C-1001", "channel": "page"},
+    "trust.granted": {"event": "trust.granted", "sub": "C-1001", "until": "2026-11-24T03:00:00Z", "local": True},
     "trust.ended": {"event": "trust.ended", "sub": "C-1001", "outcome": "breached", "until": "2026-11-21T12:00:00Z"},
+    "defer.ended": {
+        "event": "defer.ended", "sub": "C-1001", "kind": "agreement", "outcome": "settled",
+        "until": "2026-12-21T12:00:00Z",
+    },
+    "pause.ended": {"event": "pause.ended", "sub": "C-1001"},
+    "brake.closed": {
+        "event": "brake.closed",
+        "why": "more than 500 new restrictions in 60 s (brake.max_new_restrictions)",
+    },
+    "brake.released": {"event": "brake.released", "applied": 812, "refused": 3},
     "deadline.reached": {
         "event": "deadline.reached", "sub": "C-1001", "reason": "debt", "deadline": "2026-11-21T12:00:00Z",
     },

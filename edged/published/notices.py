@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, field
+from msgspec import UNSET, Meta, UnsetType, field
 
-from edged.published.answers import Gateway, Model, Number, Sum, Version, When
+from edged.published.answers import DeferralKind, Gateway, Model, Number, Sum, Version, When
 
 Sequence = Annotated[int, Meta(ge=1, description="Rises within a gateway; an event that comes twice has the same.")]
 Parts = Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1, max_length=100)]
 Here = Annotated[bool, Meta(extra_json_schema={"const": True}, description="The Last Will says false.")]
 Gone = Annotated[bool, Meta(extra_json_schema={"const": False})]
+Local = Annotated[bool, Meta(extra_json_schema={"const": True}, description="By the gateway itself.")]
 
 
 class _Event(Model, tag_field="event"):
@@ -29,6 +30,29 @@ class AddressMoved(_Event, tag="address.moved"):
     to: Annotated[str, Meta(description="Who has it.")]
 
 
+class BlockBegan(_Event, tag="block.began"):
+    """A reason that had been put off (`deferred`) has begun."""
+
+    sub: str
+    reason: str
+
+
+class TrustRequested(_Event, tag="trust.requested"):
+    """A subscriber asks on the page for a promise: answer with `trust`, or leave it."""
+
+    sub: str
+    channel: Annotated[str, Meta(description="Where it was asked.")] | UnsetType = UNSET
+
+
+class TrustGranted(_Event, tag="trust.granted"):
+    """The gateway gave a promise by itself (`policy.local_trust`), because nobody answered."""
+
+    sub: str
+    until: Annotated[When, Meta(description="When it ends.")]
+    local: Local
+    channel: Annotated[str, Meta(description="Where it was asked.")] | UnsetType = UNSET
+
+
 class TrustEnded(_Event, tag="trust.ended"):
     """A promise is over."""
 
@@ -43,12 +67,45 @@ class TrustEnded(_Event, tag="trust.ended"):
     until: Annotated[When, Meta(description="When it would have ended, or has.")]
 
 
+class DeferEnded(_Event, tag="defer.ended"):
+    """A deferral is over."""
+
+    sub: str
+    kind: DeferralKind
+    outcome: Annotated[
+        Literal["expired", "settled", "released"],
+        Meta(description="Its end has come; all its invoices were paid; `undefer`."),
+    ]
+    until: Annotated[When, Meta(description="When it would have ended, or has.")]
+
+
+class PauseEnded(_Event, tag="pause.ended"):
+    """The `deadline` of a `pause` has come: the gateway has cleared it."""
+
+    sub: str
+
+
 class DeadlineReached(_Event, tag="deadline.reached"):
-    """The `deadline` of a reason has come. The gateway changes nothing: what follows is billing's to say."""
+    """The deadline of a reason has come. The gateway changes nothing: what follows is billing's to say."""
 
     sub: str
     reason: str
     deadline: When
+
+
+class BrakeClosed(_Event, tag="brake.closed"):
+    """The brake has begun to hold: too many new restrictions at once, or a snapshot that cannot be right."""
+
+    why: Annotated[str, Meta(description="For people.")]
+    held: Annotated[Number, Meta(description="Commands held so far.")] | UnsetType = UNSET
+    sync: Annotated[str, Meta(description="Of a snapshot that is held: which.")] | UnsetType = UNSET
+
+
+class BrakeReleased(_Event, tag="brake.released"):
+    """A human has looked, and nothing is held any more."""
+
+    applied: Annotated[Number, Meta(description="Commands that were held and are carried out now.")]
+    refused: Annotated[Number, Meta(description="Those dropped, or refused by now.")]
 
 
 class Drift(_Event, tag="drift"):
@@ -76,7 +133,21 @@ class SyncMissing(_Event, tag="sync.missing"):
     parts: Number
 
 
-Event = AddressMoved | TrustEnded | DeadlineReached | Drift | ResyncWanted | SyncMissing
+Event = (
+    AddressMoved
+    | BlockBegan
+    | TrustRequested
+    | TrustGranted
+    | TrustEnded
+    | DeferEnded
+    | PauseEnded
+    | DeadlineReached
+    | BrakeClosed
+    | BrakeReleased
+    | Drift
+    | ResyncWanted
+    | SyncMissing
+)
 
 
 class Levels(Model):
@@ -109,6 +180,7 @@ class Online(Model):
     hash: Annotated[Sum, Meta(description="Digest of the desired state; equal on gateways that hold the same.")]
     in_sync: Annotated[bool, Meta(description="Whether the kernel holds the desired state.")]
     portal: Annotated[Literal["up", "down"], Meta(description="The notice page.")]
+    brake: Annotated[Literal["open", "closed"], Meta(description="Closed: it holds something until a human looked.")]
     xdp: Annotated[Literal["off"], Meta(description="Later versions: native, generic.")]
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from edged.domain import command as c
 from edged.domain.batch import Batch, Chunk
+from edged.domain.region import EVERYWHERE
 from edged.published import answers, notices
 from edged.published.words import EFFECTS, FIELDS
 
@@ -39,9 +40,17 @@ TITLES = {
 }
 
 
-def _either(*names: str) -> Schema:
-    """Exactly one of these is there, and not null."""
-    return {"oneOf": [{"required": [n], "properties": {n: {"not": {"type": "null"}}}} for n in names]}
+def _given(name: str, value: Schema | None = None) -> Schema:
+    """It is there, and not null, or valid by ``value``."""
+    return {"required": [name], "properties": {name: value or {"not": {"type": "null"}}}}
+
+
+def _either(*branches: Schema) -> Schema:
+    """Exactly one of these."""
+    return {"oneOf": list(branches)}
+
+
+_ENDS = (_given("until"), _given("hours"), _given("days"), _given("next_business_day", {"const": True}))
 
 
 _NUMBERED = {
@@ -49,8 +58,12 @@ _NUMBERED = {
     "then": {"required": ["seq"], "properties": {"seq": {"type": "integer"}}},
 }
 WHOLE: dict[str, Schema] = {
-    "Trust": _either("until", "hours", "days"),
-    "Query": _either("sub", "address"),
+    "Trust": {
+        **_either(*_ENDS, {"not": {"anyOf": list(_ENDS)}}),
+        "if": _given("method"),
+        "then": _given("basis", {"const": "payment_claimed"}),
+    },
+    "Query": _either(_given("sub"), _given("address")),
     "Batch": _NUMBERED,
     "Chunk": _NUMBERED,
 }
@@ -59,7 +72,7 @@ PARTS: dict[tuple[str, str], Schema] = {
     **{(name, "sub"): _NO_SPACE_AT_THE_ENDS for name in (t.__name__ for t in get_args(c.OnSubscriber))},
     ("Batch", "id"): _NO_SPACE_AT_THE_ENDS,
     ("Chunk", "sync"): _NO_SPACE_AT_THE_ENDS,
-    ("Trust", "next_business_day"): {"enum": [False, None]},
+    **{(name, "area"): {"not": {"const": EVERYWHERE}} for name in ("Bind", "SetHolidays")},
 }
 """Rules of single fields, which the structs have in code."""
 ITEMS: dict[tuple[str, str], Schema] = {
@@ -100,7 +113,7 @@ def components() -> dict[str, Schema]:
 
 
 _COMMANDS = {t.__name__ for t in get_args(c.Command)}
-_READ = {"Batch", "Chunk", "InvoiceIn", *_COMMANDS}
+_READ = {"Batch", "Chunk", "InvoiceIn", "Override", *_COMMANDS}
 """What the gateway reads: unknown fields are refused there, and to be ignored in what it sends."""
 
 
@@ -116,8 +129,6 @@ def _complete(name: str, schema: Schema) -> None:
             node["description"] = words[field]
         if rule := PARTS.get((name, field)):
             node.update(rule)
-            if "enum" in rule:
-                node.pop("anyOf", None)
         if rule := ITEMS.get((name, field)):
             node["items"] = rule
     schema.update(WHOLE.get(name, {}))

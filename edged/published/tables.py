@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, get_args
 
 from edged.domain import command as c
 from edged.domain import roles
 from edged.domain.model import REASONS
 from edged.published import examples
 from edged.published.schemas import REF, Schema, components
-from edged.published.words import CODES, EFFECTS, FIELDS
+from edged.published.words import CODES, EFFECTS, FIELDS, WAITS
 
 _KIND = {"array": "list", "integer": "integer", "number": "number", "string": "text", "boolean": "true, false"}
 
@@ -65,13 +65,18 @@ def fields(found: dict[str, Schema]) -> list[str]:
             if field != "op":
                 said = FIELDS.get(kind.__name__, {}).get(field) or FIELDS[""][field]
                 rows.setdefault((field, _kind(node, found), said), []).append(op)
-    on_all = {op for op in c.OPS if op not in {"query", "digest", "garden"}}
     head = ("field", "of", "value", "meaning")
-    told = [
-        (f"`{f}`", "every command on a subscriber" if on_all <= set(ops) else ", ".join(ops), kind, said)
-        for (f, kind, said), ops in rows.items()
-    ]
-    return _table(head, told)
+    return _table(head, [(f"`{f}`", _of(ops), kind, said) for (f, kind, said), ops in rows.items()])
+
+
+_ON_SUBSCRIBER = frozenset(c.TAGS[kind] for kind in get_args(c.OnSubscriber))
+
+
+def _of(ops: list[str]) -> str:
+    """Which commands have a field, in few words."""
+    if not set(ops) >= _ON_SUBSCRIBER:
+        return ", ".join(ops)
+    return ", ".join(["every command on a subscriber", *(op for op in ops if op not in _ON_SUBSCRIBER)])
 
 
 def members(found: dict[str, Schema], *names: str) -> list[str]:
@@ -103,6 +108,11 @@ def _aside(node: Schema) -> str:
 def codes(_: dict[str, Schema]) -> list[str]:
     """Codes: when, and what the sender does."""
     return _table(("code", "when", "what to do"), ((f"`{n}`", *said) for n, said in CODES.items()))
+
+
+def waits(_: dict[str, Schema]) -> list[str]:
+    """What puts a reason off."""
+    return _table(("`why`", "what puts it off"), ((f"`{n}`", said) for n, said in WAITS.items()))
 
 
 def reasons(_: dict[str, Schema]) -> list[str]:
@@ -167,6 +177,7 @@ PARTS: dict[str, Callable[..., list[str]]] = {
     "events": events,
     "codes": codes,
     "reasons": reasons,
+    "waits": waits,
     "sums": sums,
 }
 """Name in a marker -> what stands behind it."""

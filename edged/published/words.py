@@ -9,17 +9,36 @@ EFFECTS = {
     ),
     "unbind": "These addresses, or without `addresses` all, are nobody's",
     "block": (
-        "Sets one reason, in place of the same reason set before. Applies at once, or from the latest of"
-        " `not_before` and `notified_at` + `policy.notice_days` on (`deferred`)"
+        "Sets one reason, in place of the same reason set before. Applies at once, or from a later moment on"
+        " (`deferred`; see Onset)"
     ),
-    "unblock": "Clears one reason, whatever it says; `debt*` clears the three debt reasons. There is no unblock-all",
+    "unblock": (
+        "Clears one reason, whatever it says; `debt*` clears the three debt reasons. `preventive` ends with"
+        ' `"cause": "documents_ok"` alone. There is no unblock-all'
+    ),
     "paid": (
         "Settles these invoices, or without `invoices` all; clears the debt reasons left without an open"
         " invoice and ends their promise as fulfilled. Settled invoices never restrict again, also when the"
         " payment comes first"
     ),
-    "trust": "Lifts the debt reasons, or those of these invoices, until `until`, or for so many `hours` or `days`",
+    "trust": (
+        "A promise: lifts the debt reasons, or those of these invoices, until `until`, for so many `hours` or `days`, to"
+        " the end of the `next_business_day`, or for as long as is usual (see Promises)"
+    ),
     "untrust": "Ends the promise now; it stays used",
+    "defer": (
+        "Puts the debt reasons, or those of these invoices, off until `until`, or eases them to the level `up_to`. One of"
+        " each `kind`: a new one takes its place. Allowed before there is any debt"
+    ),
+    "undefer": "Ends the deferral of this `kind`, or without `kind` all",
+    "moratorium": (
+        "No debt begins in the area, or with `*` anywhere, until `until`. `release_existing` also lets those rest that"
+        " are in force there. Takes the place of the one said before for the same area"
+    ),
+    "end_moratorium": "It is over; what waited for it is judged anew",
+    "outage": "A fault: pages and queries tell of it, and no debt begins in the area while it lasts. The same `id` renews it",
+    "end_outage": "It is mended; what waited for it is judged anew",
+    "calendar": "Replaces the municipal holidays of the area; an empty list takes them out",
     "forget": "Removes the subscriber and everything about it, also from answers that are kept",
     "query": "Changes nothing. The answer's `record` is what `edged why` shows",
     "digest": "Changes nothing. The answer's `record` holds the digest and its 256 shards",
@@ -53,7 +72,7 @@ FIELDS: dict[str, dict[str, str]] = {
     },
     "Bind": {
         "addresses": "IPv4 addresses, IPv4 prefixes up to /24, IPv6 prefixes.",
-        "area": "Accepted and ignored in this version.",
+        "area": "Where the subscriber lives, in names of your own; left out: as before. Not `*`.",
         "replace": "False: in addition to those bound before.",
     },
     "Unbind": {"addresses": "Left out: all."},
@@ -62,21 +81,48 @@ FIELDS: dict[str, dict[str, str]] = {
         "invoices": "What is open; none: the whole debt.",
         "notified_at": "When the subscriber was told; `debt` then waits `policy.notice_days` from here.",
         "not_before": "Not in force earlier.",
-        "deadline": "An event tells when it has come.",
-        "level": "Milder than the reason's own, or `blocked` for `operator`.",
+        "deadline": "An event tells when it has come; `pause` then ends. `preventive` and `debt` have one by themselves.",
+        "level": "Of a debt reason a milder one; of `abuse` `walled` or `blocked`; of `operator` any.",
         "rate": "kbit/s each way; without it the gateway's own. With a level other than `reduced` it is refused.",
         "page": "Kept and shown in the record; no page of its own in this version.",
+        "override": "Who takes it on himself that a debt begins in spite of calendar, moratorium and outage.",
     },
-    "Unblock": {"reason": "Which.", "cause": "Accepted and not kept in this version."},
+    "Override": {"author": "Who; opaque.", "motive": "Why; opaque. Both are kept in the audit trail."},
+    "Unblock": {"reason": "Which.", "cause": "`documents_ok` ends `preventive`; others are not judged."},
     "Paid": {"invoices": "Left out: all. An empty list is refused."},
     "Trust": {
-        "basis": "What the subscriber says.",
+        "basis": "What the subscriber says: he will pay, or has paid and it has not cleared.",
+        "method": "How it was paid; goes with `payment_claimed` alone. Left out: `bank`.",
         "invoices": "None: every debt reason, also one that comes while it runs.",
         "until": "When it ends; or",
-        "hours": "how long, or",
-        "days": "how long, of 24 hours: exactly one of the three.",
-        "next_business_day": "Not in this version.",
+        "hours": "how long; or",
+        "days": "how long, of 24 hours; or",
+        "next_business_day": "to the end of the next bank day. At most one of the four; none: by `basis` and `method`.",
         "channel": "Where it was granted, for the record.",
+    },
+    "Defer": {
+        "until": "When it ends.",
+        "kind": "Which of the three.",
+        "invoices": "None: every debt reason, also one that comes while it runs.",
+        "up_to": "The level that the debt is eased to; left out: lifted altogether.",
+    },
+    "Undefer": {"kind": "Left out: all."},
+    "StartMoratorium": {
+        "area": "As in `bind`; `*`: all, also those of no area.",
+        "until": "When it ends by itself.",
+        "release_existing": "Also those in force, each by a deferral of the kind `moratorium`.",
+    },
+    "EndMoratorium": {"area": "Of which; one for `*` and one for an area are two."},
+    "StartOutage": {
+        "id": "Yours.",
+        "area": "As in `bind`; `*`: all, also those of no area.",
+        "eta": "When its end is expected; told as one that may be extended.",
+    },
+    "EndOutage": {"id": "Of which."},
+    "SetHolidays": {
+        "area": "As in `bind`; not `*`.",
+        "dates": "All that are known, of every year.",
+        "version": "Yours, of this list; opaque.",
     },
     "Query": {"sub": "Whom; or", "address": "whoever has this address: exactly one of the two."},
     "GardenList": {
@@ -101,7 +147,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "part": "Which chunk, from 1.",
         "parts": "How many there are; the same in all.",
         "seq": "The last batch on this gateway's `cmd` whose effect is in the snapshot; the same in all.",
-        "commands": "`bind`, `block` for a debt reason, `trust`, of one subscriber or of many.",
+        "commands": "`bind`, `block` for a debt reason, `trust`, `defer`, of one subscriber or of many.",
         "shards": "Only these of the 256 parts of the subscribers are replaced; the same in all.",
     },
 }
@@ -140,8 +186,8 @@ CODES = {
         ),
     ),
     "not_authorized": (
-        "The issuer's roles do not allow it",
-        "let another issuer say it, or add the role at the gateway",
+        "The issuer's roles do not allow it; `preventive` cleared without the cause `documents_ok`",
+        "let another issuer say it, or add the role at the gateway; send the cause",
     ),
     "unknown_op": (
         "An `op` that this version does not know",
@@ -163,7 +209,7 @@ CODES = {
         "nothing: it can never be restricted",
     ),
     "trust_spent": (
-        "The promise for an invoice is used up, or one ran out unpaid",
+        "The promise for an invoice is used up, or those of 30 days are, or one ran out unpaid",
         "wait for the payment",
     ),
     "trust_too_long": (
@@ -171,7 +217,10 @@ CODES = {
         "ask for less",
     ),
     "trust_not_applicable": (
-        "No debt reason, another reason in force, other invoices, or not overdue for long enough",
+        (
+            "No debt reason, another reason in force, other invoices, or not overdue for long enough; of `defer`:"
+            " `until` has passed"
+        ),
         "nothing, or `unblock` if it must be",
     ),
     "notice_too_short": (
@@ -183,8 +232,21 @@ CODES = {
         "",
     ),
     "brake": (
-        "A snapshot that names less than half of more than 50 known subscribers",
-        "look at the export. If they have really left, `forget` them first, or send a few shards at a time",
+        (
+            "With the status `held`: the brake keeps the command. Of a whole snapshot, `rejected`: the brake held it and a"
+            " human dropped it"
+        ),
+        "held: nothing, it is kept; tell somebody, who looks at the gateway. Dropped: look at the export",
     ),
 }
 """code -> (when, what the sender does)."""
+
+WAITS = {
+    "not_before": "The command says so",
+    "notice_days": "`policy.notice_days` have not passed since `notified_at`",
+    "moratorium": "A moratorium in the area; until its end",
+    "outage": "An outage in the area; looked at again at its `eta`, and every 15 minutes",
+    "calendar": "No moment at which the cut calendar lets a debt begin; until the next one",
+    "clock": "The gateway's clock is not to be trusted; looked at again every minute",
+}
+"""What puts a reason off -> when, in the words of docs/protocol.md."""

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
+from edged import answers
+from edged.domain import command
 from edged.errors import EdgedError
-from edged.metrics import Metrics
+from edged.metrics import OPS, STATUSES, Metrics
 from edged.observer import Observer
 
 SNAPSHOT: Mapping[str, Mapping[Any, float]] = {
@@ -37,6 +39,8 @@ def everything(observer: Observer) -> None:
     observer.drift()
     observer.in_sync(True)
     observer.enforcement_ratio(0.5)
+    observer.held(7)
+    observer.late_release(2)
     observer.mqtt_connected("127.0.0.1:1883", True)
     observer.portal_requests("redirect", "302", 40)
     observer.portal_seconds(0.25, 40)
@@ -61,6 +65,8 @@ def test_every_name_of_the_contract_is_there() -> None:
         "edged_drift_total 1.0",
         "edged_in_sync 1.0",
         "edged_enforcement_ratio 0.5",
+        "edged_held_commands 7.0",
+        "edged_late_releases_total 2.0",
         'edged_mqtt_connected{broker="127.0.0.1:1883"} 1.0',
         'edged_promises{state="granted"} 2.0',
         'edged_portal_requests_total{code="302",kind="redirect"} 40.0',
@@ -70,6 +76,15 @@ def test_every_name_of_the_contract_is_there() -> None:
     ):
         assert line in text.splitlines()
     assert "edged_build_info{" in text
+
+
+def test_every_operation_and_status_has_its_label() -> None:
+    assert set(command.OPS) <= OPS
+    assert set(answers.STATUSES) == STATUSES
+    metrics = Metrics()
+    for op in command.OPS:
+        metrics.command(op, "held")
+    assert 'op="unknown"' not in told(metrics)
 
 
 def test_words_from_outside_do_not_become_labels() -> None:
