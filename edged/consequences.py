@@ -26,7 +26,8 @@ def changes(w: Write, found: Iterable[Known], now: int, policy: Policy) -> None:
         if not known.gone:
             known.sub, known.entry, due = effect.judge(known.sub, now, policy)
             mark = None if known.mark is UNMARKED else known.mark
-            keys = None if stored is not None and stored.keys is known.keys else known.keys
+            still = stored is not None and stored.keys is known.keys and stored.sub.area == known.sub.area
+            keys = None if still else known.keys
             row = Row(known.id, known.sub, due, keys, known.entry, mark)
             (w.fresh if stored is None else w.changed).append(row)
         if stored is None or known.gone or stored.keys is not known.keys or stored.entry != known.entry:

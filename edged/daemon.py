@@ -11,25 +11,21 @@ import asyncio
 import contextlib
 import fcntl
 import gc
-import ipaddress
 import logging
 import os
 import signal
 import sys
-import time
-import zoneinfo
 from collections.abc import Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import sdnotify
 
+from edged.assembly import clock_of, pipeline_settings, rule_settings, steering
 from edged.config import Config
 from edged.control import ControlServer
 from edged.desk import Desk
-from edged.domain.address import Addressing
 from edged.domain.levels import Level
-from edged.domain.model import Policy
 from edged.errors import EdgedError, KernelError
 from edged.gardens import Gardens
 from edged.keeper import Keeper
@@ -41,7 +37,7 @@ from edged.nft.enforcer import Enforcer
 from edged.nft.routing import Steering
 from edged.nft.socket import KernelBackend
 from edged.nft.watch import Watch
-from edged.pipeline import Pipeline, Settings
+from edged.pipeline import Pipeline
 from edged.portal.link import PortalLink
 from edged.reload import Reload, keyring
 from edged.store.store import Store
@@ -52,48 +48,6 @@ _log = logging.getLogger(__name__)
 LOCK = "core.pid"
 PORTAL_PAUSE = 1.0
 PORTAL_STOP_SECONDS = 5.0
-
-
-def wall_clock() -> int:
-    """Unix milliseconds."""
-    return time.time_ns() // 1_000_000
-
-
-def rule_settings(cfg: Config) -> schema.Settings:
-    """What the rules depend on, from the configuration."""
-    return schema.Settings(
-        interfaces=tuple(cfg.network.subscriber_interfaces),
-        prefix_lengths=tuple(sorted(cfg.network.ipv6_prefix_lengths, reverse=True)),
-        mark_bit=cfg.network.mark_bit,
-        http_port=cfg.portal.listen_port,
-    )
-
-
-def pipeline_settings(cfg: Config) -> Settings:
-    """What deciding depends on, from the configuration."""
-    policy = cfg.policy
-    return Settings(
-        gateway=cfg.gateway,
-        addressing=Addressing(
-            tuple(cfg.network.ipv6_prefix_lengths), tuple(ipaddress.ip_network(n) for n in cfg.network.protected)
-        ),
-        policy=Policy(
-            zone=zoneinfo.ZoneInfo(policy.timezone),
-            trust_max_hours=policy.trust_max_hours,
-            trust_per_invoice=policy.trust_per_invoice,
-            min_days_overdue=policy.min_days_overdue,
-            notice_days=policy.notice_days,
-            require_notice=policy.require_notice,
-            reduced_rate_kbit=policy.reduced_rate_kbit,
-            notice_repeat_hours=policy.notice_repeat_hours,
-        ),
-        max_payload=cfg.mqtt.max_payload,
-    )
-
-
-def steering(cfg: Config) -> Steering:
-    """The portal's rule and route, from the configuration."""
-    return Steering(cfg.network.mark_bit, cfg.network.route_table, cfg.network.rule_priority)
 
 
 def rules_text(cfg: Config) -> str:
@@ -172,9 +126,11 @@ class Core:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
         self.store.open()
+        clock = clock_of(self._cfg, self.store)
         pipeline = Pipeline(
-            pipeline_settings(self._cfg), self.store, self.enforcer, self.metrics, wall_clock, keyring(self._cfg)
-        )
+            pipeline_settings(self._cfg), self.store, self.enforcer, self.metrics, clock, keyring(self._cfg),
+            trusted=lambda: clock.trusted,
+        )  # fmt: skip
         watch = Watch(self.backend.port_id)
         self.keeper = Keeper(pipeline, self.store, self.enforcer, self.steering, self.metrics, watch=watch)
         reload = Reload(self._cfg, self._config_file, self.keeper)
@@ -185,7 +141,9 @@ class Core:
             garden.networks, garden.domains, self._cfg.portal.url, self.keeper.refresh_gardens
         )
         topics = Topics(self._cfg.gateway, tuple(self._cfg.groups))
-        desk = Desk(self.keeper, topics, self.metrics, broker_urls=self._cfg.mqtt.brokers, stop=self._stop)
+        desk = Desk(self.keeper, topics, self.metrics, broker_urls=self._cfg.mqtt.brokers, stop=self._stop, clock=clock)
+        if self._cfg.policy.local_trust:
+            desk.grants_after = float(self._cfg.policy.local_trust_after_seconds)
         desk.session = Session(
             self._cfg.mqtt,
             client_id=topics.client_id,
@@ -219,7 +177,7 @@ class Core:
     async def _tasks(self, desk: Desk, reload: Reload) -> None:
         assert desk.session is not None  # noqa: S101  run() has just set it
         assert self.keeper.gardens is not None  # noqa: S101  and this
-        vigil = Vigil(self.keeper)
+        vigil = Vigil(self.keeper, keep_audit_days=self._cfg.audit.keep_days)
         jobs: Mapping[str, Coroutine[Any, Any, None]] = {
             "sync": self.keeper.run_sync(),
             "timers": self.keeper.run_timers(),

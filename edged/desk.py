@@ -9,22 +9,24 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from edged import __version__
+from edged import __version__, trail
 from edged.answers import Answer
 from edged.domain.levels import Level
 from edged.domain.model import REASONS, rfc3339
 from edged.domain.rejection import Rejected
-from edged.errors import EdgedError, KernelError
+from edged.errors import EdgedError, KernelError, StoreError
 from edged.intake import Incoming
 from edged.keeper import Keeper
 from edged.mqtt.message import Inbound, Outbound
 from edged.mqtt.session import Session
 from edged.mqtt.topics import Topics
 from edged.observer import Observer
+from edged.store.rows import Event, Write
 
 _log = logging.getLogger(__name__)
 STATE_PAUSE = 1.0
@@ -41,6 +43,17 @@ class Portal(Protocol):
         """Whether a portal is connected."""
 
 
+class Trusted(Protocol):
+    """What the desk wants to know of the clock, and do to it."""
+
+    @property
+    def why(self) -> str:
+        """Why it is not trusted, empty when it is."""
+
+    def adopt(self) -> None:
+        """The system clock is right: a human says so."""
+
+
 class Desk:
     """``broker_urls`` without credentials, as configured. ``stop`` ends the daemon: ``open`` or ``keep``."""
 
@@ -52,6 +65,7 @@ class Desk:
         *,
         broker_urls: Sequence[str],
         stop: Callable[[str], Awaitable[list[str]]],
+        clock: Trusted | None = None,
     ) -> None:
         self._keeper = keeper
         self._topics = topics
@@ -61,8 +75,12 @@ class Desk:
         self._began = time.monotonic()
         self._since = rfc3339(keeper.pipeline.clock())
         self._hash = keeper.store.totals.hash
+        self._clock = clock
         self.session: Session | None = None
         self.portal: Portal | None = None
+        self.grants_after = math.inf
+        """Seconds without a broker after which promises asked for here are granted here."""
+        self._reached = time.monotonic()
 
     # -- MQTT ------------------------------------------------------------------------------------------------
 
@@ -105,7 +123,7 @@ class Desk:
         return Outbound(self._topics.state, json.dumps({**document, **at}).encode(), retain=True)
 
     async def _document(self) -> dict[str, Any]:
-        """The state document. ``brake`` joins it with the issue that brings it."""
+        """The state document."""
         numberings = self._keeper.pipeline.numberings
         replacing = self._keeper.enforcer.loose
         if not replacing:  # half of a snapshot has no digest that anybody could compare
@@ -128,6 +146,7 @@ class Desk:
             "in_sync": self._keeper.in_sync.is_set() and not replacing,
             "portal": "up" if self.portal and self.portal.up else "down",
             "xdp": "off",
+            "brake": "closed" if self._keeper.pipeline.braked else "open",
         }
 
     async def run_state(self) -> None:
@@ -139,6 +158,8 @@ class Desk:
                 async with asyncio.timeout(STATE_PAUSE):  # the portal comes and goes without telling
                     await self._keeper.changed.wait()
             self._keeper.changed.clear()
+            if self.session and self.session.connected:
+                self._reached = time.monotonic()
             document = await self._document()
             stale = time.monotonic() - said > STATE_EVERY
             if (document != last or stale) and self.session and await self.session.publish(self._state(document)):
@@ -177,8 +198,13 @@ class Desk:
             "status": self._on_status,
             "why": self._on_why,
             "list": self._on_list,
+            "audit": self._on_audit,
             "apply": self._on_apply,
             "resync": self._on_resync,
+            "release-brake": self._on_release,
+            "drop-held": self._on_drop,
+            "request-trust": self._on_request_trust,
+            "adopt-clock": self._on_adopt_clock,
             "stop": self._on_stop,
         }
 
@@ -208,7 +234,13 @@ class Desk:
                 "last_batch": document["last_batch"],
                 "streams": document["streams"],
                 "hash": document["hash"],
+                "audit": told["audit"],
                 "snapshots": told["snapshots"],
+                "brake": {"state": document["brake"], "held": self._keeper.pipeline.brake.held},
+                "clock": {
+                    "trusted": not (self._clock and self._clock.why),
+                    "why": self._clock.why if self._clock else "",
+                },
                 "errors": told["errors"],
             }
         }
@@ -234,6 +266,16 @@ class Desk:
             for row in rows:
                 yield {"row": row}
 
+    async def _on_audit(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        store = self._keeper.store
+        if request.get("verify"):
+            steps = trail.verification(store, trail.noted(request))
+        else:
+            steps = trail.decisions(store, *trail.wanted(request))
+        while (parts := await self._keeper.do(next, steps, None)) is not None:
+            for part in parts:
+                yield part
+
     async def _on_apply(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         began = time.monotonic()
         outcome = await self._keeper.process([Incoming(str(request.get("line", "")).encode())])
@@ -245,6 +287,35 @@ class Desk:
         self._keeper.want("command")
         await self._keeper.synced_after(before)
         yield {"result": {"in_sync": True}}
+
+    async def _on_release(self, _: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        applied, refused = await self._keeper.release_brake()
+        await self._tell({"event": "brake.released", "applied": applied - refused, "refused": refused})
+        yield {"result": {"applied": applied - refused, "refused": refused}}
+
+    async def _on_drop(self, _: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {"result": {"dropped": await self._keeper.drop_held()}}
+
+    async def _tell(self, event: dict[str, Any]) -> None:
+        now = self._keeper.pipeline.clock()
+        await self._keeper.persist(self._keeper.store.commit, Write(events=[Event({**event, "at": rfc3339(now)})]), now)
+        self._keeper.told.set()
+
+    async def _on_request_trust(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        alone = time.monotonic() - self._reached >= self.grants_after
+        if self.session and self.session.connected:
+            alone = False
+        target, channel = str(request.get("target", "")), str(request.get("channel", "cli"))
+        try:
+            yield {"result": await self._keeper.request_trust(target, channel, alone=alone)}
+        except Rejected as e:
+            raise EdgedError(f"{e.code}: {e.detail}") from e
+
+    async def _on_adopt_clock(self, _: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
+        if self._clock is not None:
+            self._clock.adopt()
+        self._keeper.changed.set()
+        yield {"result": {"clock": self._clock.why if self._clock else ""}}
 
     async def _on_stop(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         yield {"result": {"removed": await self._stop(str(request.get("mode", "keep")))}}
@@ -260,6 +331,10 @@ def describe(keeper: Keeper) -> dict[str, Any]:
     except KernelError as error:
         keeper.pipeline.last_error = str(error)
     flags = info.flags if info else 0
+    audit = None
+    with contextlib.suppress(StoreError):  # whatever is wrong with it, status is where to look
+        begin, end = keeper.store.audit_ends()
+        audit = {"decisions": end.last - begin.last, "head": end.hash.hex()}
     return {
         "in_sync": keeper.in_sync.is_set(),
         "kernel": {
@@ -276,6 +351,7 @@ def describe(keeper: Keeper) -> dict[str, Any]:
             "last_commit": rfc3339(int(keeper.last_commit * 1000)) if keeper.last_commit else None,
             "last_error": next((x["text"] for x in reversed(keeper.errors) if x["where"] == "store"), None),
         },
+        "audit": audit,
         "lag": {"queued": keeper.queued},
         "snapshots": keeper.pipeline.gathering.told(),
         "errors": list(keeper.errors),

@@ -11,6 +11,7 @@ import msgspec
 from edged.answers import refused
 from edged.domain.address import literal
 from edged.domain.batch import Chunk
+from edged.domain.brake import Limits
 from edged.domain.command import UNREADABLE_COMMAND
 from edged.domain.model import rfc3339
 from edged.domain.rejection import Rejected
@@ -42,8 +43,9 @@ _read_name = msgspec.json.Decoder(_Name).decode
 class Gathering:
     """All snapshots under way. Changes go into the group's ``Write`` and count once it is committed (``keep``)."""
 
-    def __init__(self, store: Store, gateway: str) -> None:
+    def __init__(self, store: Store, gateway: str, limits: Limits) -> None:
         self._gateway = gateway
+        self._limits = limits
         self._store = store
         self._kept: dict[int, tuple[Staged, set[int]]] = {s.id: (s, store.chunks(s.id)) for s in store.snapshots()}
         self._group = self._kept
@@ -60,8 +62,13 @@ class Gathering:
 
     @property
     def ready(self) -> Staged | None:
-        """The oldest snapshot that is complete."""
-        return next((s for s, _ in self._kept.values() if s.ready), None)
+        """The oldest snapshot that is complete and not held by the brake."""
+        return next((s for s, _ in self._kept.values() if s.ready and not s.held), None)
+
+    @property
+    def held(self) -> list[Staged]:
+        """The complete snapshots that the brake holds."""
+        return [s for s, _ in self._kept.values() if s.held]
 
     def take(self, request: Request, known: int, work: Write, now: int) -> dict[str, Any]:
         """Keep a chunk; returns what its answer says of it. ``known``: subscribers now. Raises Rejected."""
@@ -80,17 +87,52 @@ class Gathering:
                 topic=request.incoming.response_topic,
                 correlation=request.incoming.correlation,
                 subscribers=staged.subscribers + len(fresh - {NOBODY}),
+                restricting=staged.restricting + self._restricted(found),
             )
             if len(parts) == staged.parts:
-                try:
-                    _judge(staged.subscribers, known, staged)
-                except Rejected:
-                    self.drop(staged.id, work)
-                    raise
-                staged = staged._replace(ready=True)
+                staged = staged._replace(ready=True, held=self._judge(staged, known))
+                if staged.held:
+                    event = {"event": "brake.closed", "why": staged.held, "sync": staged.sync, "at": rfc3339(now)}
+                    work.events.append(Event(event))
             self._group[staged.id] = staged, parts
             work.staged = [s for s in work.staged if s.id != staged.id] + [staged]
-        return {"sync": staged.sync, "part": chunk.part, "parts": staged.parts, "missing": staged.parts - len(parts)}
+        missing = staged.parts - len(parts)
+        told: dict[str, Any] = {"sync": staged.sync, "part": chunk.part, "parts": staged.parts, "missing": missing}
+        return {**told, "held": staged.held} if staged.held else told
+
+    def _restricted(self, found: dict[str, list[str]]) -> int:
+        """How many of a chunk's subscribers it restricts newly, as far as a look at their commands tells."""
+        if not self._limits.enabled:
+            return 0
+        names = [n for n, texts in found.items() if any('"block"' in x and '"notice"' not in x for x in texts)]
+        return self._store.unrestricted(names)
+
+    def _judge(self, staged: Staged, known: int) -> str:
+        """Why a complete snapshot is held (domain.md §5), empty where it may pass."""
+        expected = known * len(staged.shards) / 256 if staged.shards else known
+        if not self._limits.enabled or not known:
+            return ""
+        if expected > FEWEST_JUDGED and staged.subscribers < FEWEST_SHARE * expected:
+            return f"it names {staged.subscribers} subscribers and {round(expected)} are known here"
+        return self._limits.passed(staged.restricting, known)
+
+    def release(self, write: Write) -> None:
+        """A human has looked: what is held may be carried out."""
+        for number, (staged, parts) in list(self._group.items()):
+            if staged.held:
+                self._group[number] = staged._replace(held=""), parts
+                write.staged.append(self._group[number][0])
+
+    def refuse_held(self, write: Write, now: int) -> int:
+        """A human has looked: what is held is not carried out, and its sender is told; how many there were."""
+        found = [s for s, _ in self._group.values() if s.held]
+        for staged in found:
+            self.drop(staged.id, write)
+            detail = f"{staged.held}; somebody looked at it and dropped it: look at the export"
+            document = refused(self._gateway, Rejected("brake", detail), now, staged.sync).document
+            write.answers[staged.issuer, staged.sync] = document
+            write.events.append(Event(document, staged.topic or "ack", staged.correlation))
+        return len(found)
 
     def _of(self, request: Request, chunk: Chunk, work: Write, now: int) -> tuple[Staged, set[int]]:
         """The snapshot of a chunk: begun by an earlier one, or new, in place of an unfinished one of its issuer."""
@@ -107,7 +149,7 @@ class Gathering:
         if (request.issuer, chunk.sync) in work.answers:
             raise _displaced()
         for staged, _ in list(self._group.values()):
-            if staged.issuer == request.issuer and not staged.ready:
+            if staged.issuer == request.issuer and (staged.held or not staged.ready):
                 self.drop(staged.id, work)
                 answer = refused(self._gateway, _displaced(), now, staged.sync)
                 work.answers[staged.issuer, staged.sync] = answer.document  # for chunks of it that come late
@@ -125,7 +167,14 @@ class Gathering:
     def told(self) -> list[dict[str, Any]]:
         """What ``status`` says of snapshots under way."""
         return [
-            {"sync": s.sync, "issuer": s.issuer, "parts": s.parts, "present": len(parts), "complete": s.ready}
+            {
+                "sync": s.sync,
+                "issuer": s.issuer,
+                "parts": s.parts,
+                "present": len(parts),
+                "complete": s.ready,
+                "held": s.held,
+            }
             for s, parts in self._kept.values()
         ]
 
@@ -174,14 +223,3 @@ def _missing(parts: int, present: Collection[int]) -> list[int]:
             if len(out) == MOST_ASKED:
                 break
     return out
-
-
-def _judge(named: int, known: int, staged: Staged) -> None:
-    """Raises Rejected ``brake`` for a snapshot too small to be true."""
-    expected = known * len(staged.shards) / 256 if staged.shards else known
-    if expected > FEWEST_JUDGED and named < FEWEST_SHARE * expected:
-        raise Rejected(
-            "brake",
-            f"the snapshot names {named} subscribers and {round(expected)} are known here: it would free or unbind most"
-            " of them; look at the export, or forget those who left first",
-        )

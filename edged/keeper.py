@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from edged.domain.model import rfc3339
 from edged.errors import EdgedError, KernelError, StoreError
@@ -314,6 +314,8 @@ class Keeper:
         while True:
             await self.in_sync.wait()
             touched, enforced = await self.persist(self.pipeline.expire)
+            if not touched:
+                touched, enforced = await self.persist(self.pipeline.sweep)
             if touched:
                 await self._settled(enforced)
                 continue
@@ -325,6 +327,32 @@ class Keeper:
                     await self._timer.wait()
             except TimeoutError:
                 pass
+
+    async def release_brake(self) -> tuple[int, int]:
+        """Carry out all that the brake holds: (how many, how many of them are refused by now)."""
+        found = refused = 0
+        while True:
+            n, no, enforced = await self.persist(self.pipeline.release_brake)
+            await self._settled(enforced)
+            found, refused = found + n, refused + no
+            if self.pipeline.gathering.ready:
+                self.complete.set()
+            if not n:
+                return found, refused
+
+    async def drop_held(self) -> int:
+        """Drop all that the brake holds; how many."""
+        found = 0
+        while n := await self.persist(self.pipeline.drop_held):
+            found += n
+            await self._settled(enforced=True)
+        return found
+
+    async def request_trust(self, target: str, channel: str, *, alone: bool) -> dict[str, Any]:
+        """Somebody asks for a promise; what came of it. Raises Rejected."""
+        told, enforced = await self.persist(self.pipeline.request_trust, target, channel, alone=alone)
+        await self._settled(enforced)
+        return told
 
     def counters(self) -> Mapping[str, tuple[int, int]]:
         """The kernel's packet counters; may be called from another thread, and waits at most a second."""

@@ -15,32 +15,41 @@ from dataclasses import dataclass
 from typing import Any
 
 from edged.answers import Answer, Ledger, refused, repeated, without
+from edged.brake import Brake
+from edged.carrying import Carrier
 from edged.domain import command as c
 from edged.domain import decide
-from edged.domain.address import Addressing, check_name
+from edged.domain.address import Addressing
+from edged.domain.audit import Decision as Audited
 from edged.domain.batch import Chunk
-from edged.domain.model import Policy, rfc3339
+from edged.domain.brake import Limits
+from edged.domain.model import Policy, Subscriber, rfc3339
 from edged.domain.rejection import Rejected
 from edged.envelope import Keyring
 from edged.errors import KernelError, SetFull
 from edged.gathering import Gathering
-from edged.intake import Incoming, Refusal, Refused, Request, read
+from edged.intake import Incoming, Refusal, Request, read
 from edged.nft.enforcer import Enforcer
 from edged.numberings import Numberings
 from edged.observer import Observer
 from edged.plan import diff
 from edged.questions import Questions
 from edged.snapshot import Walk
-from edged.store.rows import UNMARKED, Write
+from edged.store.rows import UNMARKED, Held, Write
 from edged.store.store import Store
+from edged.territory import Territory, everywhere
 from edged.workset import Workset
 
+LOCAL_ISSUER = "local"
+"""Who grants a promise when billing cannot be reached."""
+SWEEP = 500
+"""Subscribers looked at in one step of a sweep, or of a release."""
+Judge = Callable[[Subscriber, int, Policy], tuple[Subscriber, tuple[dict[str, Any], ...]]]
 KEEP_IDS_MS = 30 * 86_400_000
 """How long a batch id is remembered (contract §1)."""
 
 
-_UNNAMED = frozenset({"garden", "digest"})
-"""Operations that are on no subscriber."""
+_UNBRAKED = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class Settings:
     gateway: str
     addressing: Addressing
     policy: Policy
+    limits: Limits = _UNBRAKED
     max_payload: int = 4 << 20
 
 
@@ -73,6 +83,8 @@ class Pipeline:
         observer: Observer,
         clock: Callable[[], int],
         keyring: Keyring | None = None,
+        *,
+        trusted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.settings = settings
         self.store = store
@@ -80,9 +92,13 @@ class Pipeline:
         self.observer = observer
         self.clock = clock
         self.keyring = keyring or Keyring((), required=False, audience=(), max_ahead=0, max_age=0)
-        self.questions = Questions(store, enforcer, settings.addressing, settings.policy, clock)
+        self._trusted = trusted
+        self.territory = Territory(store, settings.policy)
+        self.brake = Brake(store, settings.limits, clock())
+        self.questions = Questions(store, enforcer, settings.addressing, lambda: self.territory.policy, clock)
+        self._carrier = Carrier(settings.gateway, store, self.questions, self.territory, self.brake)
         self.numberings = Numberings(store.numberings())
-        self.gathering = Gathering(store, settings.gateway)
+        self.gathering = Gathering(store, settings.gateway, settings.limits)
         self.own_channel = f"gw/{settings.gateway}/cmd"
         """The channel whose numbering a snapshot's ``seq`` belongs to."""
         self._walk: Walk | None = None
@@ -104,10 +120,11 @@ class Pipeline:
         work = Workset(self.store, self.settings.addressing)
         self.numberings.begin()
         self.gathering.begin()
+        self.territory.begin(clock_trusted=self._trusted())
         answers = self._answer_all(messages, work, now)
-        write = work.written(now, self.settings.policy)
+        write = work.written(now, self.territory.policy)
         write.numberings.update(self.numberings.moved)
-        if self._walk is not None:
+        if self._walk is not None or self.gathering.held:
             write.claimed = work.claimed
         for answer in answers:
             if answer.fresh:
@@ -120,6 +137,7 @@ class Pipeline:
             raise
         self.numberings.keep()
         self.gathering.keep()
+        self.brake.keep(now)
         self.last_batch = last or self.last_batch
         enforced = self._enforce(work, write)
         self._tell(answers)
@@ -141,15 +159,19 @@ class Pipeline:
         fresh = [i for i in items if isinstance(i, Request) and (i.issuer, i.name) not in known]
         work.named = set(named := _named(fresh))
         work.load(named)
+        self.brake.begin(work.write, work.named, now)
         if (walk := self.walk()) is not None:
             walk.before(work, work.named, now)
+        for staged in self.gathering.held:  # whenever it is released, what came since is newer
+            work.write.visited += [(staged.id, name) for name in work.named]
         work.prepare(cmd for i in fresh for cmd in i.commands if cmd.__class__ is c.Bind)
         answers: list[Answer] = []
         for item in items:
             if isinstance(item, Refusal):
                 answers.append(refused(self.settings.gateway, item.rejected, now, item.name))
             elif item.head is None:
-                answers.append(self._run(item, work, now, fresh=False))
+                work.mark = UNMARKED  # not of the numbered batch before it
+                answers.append(self._carrier.run(item, work, now, fresh=False))
             elif (item.issuer, item.name) in known:
                 answers.append(repeated(known[item.issuer, item.name]))
             else:
@@ -172,7 +194,7 @@ class Pipeline:
                 gap, work.mark = self.numberings.take(request.issuer, request.source, head.epoch or "", head.seq)
         except Rejected as e:
             return refused(self.settings.gateway, e, now, request.name)
-        answer = self._run(request, work, now, fresh=True)
+        answer = self._carrier.run(request, work, now, fresh=True)
         if gap:
             answer.document["gap"] = {"expected": gap.expected, "got": gap.got}
             stream = {"issuer": request.issuer, "stream": request.source, "epoch": head.epoch or ""}
@@ -185,54 +207,11 @@ class Pipeline:
         answer.document.update(told)
         return answer
 
-    def _run(self, request: Request, work: Workset, now: int, *, fresh: bool) -> Answer:
-        ledger = Ledger(self.settings.gateway, request.name, now, len(request.commands))
-        for i, cmd in enumerate(request.commands):
-            if isinstance(cmd, Refused):
-                ledger.refuse(i, cmd.sub, cmd.op, cmd.rejected)
-                continue
-            op = c.op_of(cmd)
-            sub = None if op in _UNNAMED else cmd.sub  # type: ignore[union-attr]
-            try:
-                if sub is not None:
-                    check_name(sub)
-                self._carry_out(i, cmd, op, work, now, request.issuer, ledger)
-            except Rejected as e:
-                ledger.refuse(i, sub, op, e)
-        return ledger.answer(request.issuer, fresh=fresh)
-
     def refuse(self, detail: str) -> Outcome:
         """The outcome for a payload that met a fault of our own: refused, so that it does not come again for ever."""
         answer = refused(self.settings.gateway, Rejected("malformed", detail), self.clock(), None)
         self._tell([answer])
         return Outcome([answer], True)
-
-    def _carry_out(self, i: int, cmd: c.Command, op: str, work: Workset, now: int, issuer: str, ledger: Ledger) -> None:
-        match cmd:
-            case c.Block() | c.Unblock() | c.Paid() | c.Trust() | c.Untrust():
-                known = work.get(cmd.sub)
-                if known is None and isinstance(cmd, c.Block | c.Paid):
-                    work.check_literal(cmd.sub)
-                view = decide.View(known.sub if known else None, work.facts(known))
-                made = decide.decide(cmd, view, now, self.settings.policy, issuer)
-                work.put(cmd.sub, made)
-                ledger.note(i, cmd.sub, op, made.status, _told(made))
-            case c.Bind():
-                ledger.note(i, cmd.sub, op, work.bind(cmd, now))
-            case c.Unbind():
-                ledger.note(i, cmd.sub, op, work.unbind(cmd))
-            case c.Forget():
-                ledger.note(i, cmd.sub, op, work.forget(cmd))
-            case c.GardenList():
-                ledger.note(i, None, op, work.garden(cmd))
-            case c.Query():
-                found = work.find(cmd.sub, cmd.address)
-                told = self.questions.describe(found.sub, found.keys, work.facts(found), now)
-                ledger.note(i, found.sub.sub, op, "applied", {"record": told})
-            case c.Digest():
-                totals = self.store.totals
-                told = {"hash": totals.hash, "shards": totals.digests()}
-                ledger.note(i, None, op, "applied", {"record": told})
 
     def walk(self) -> Walk | None:
         """The walk through the oldest snapshot that is complete."""
@@ -241,8 +220,10 @@ class Pipeline:
             self._walk = None
         elif self._walk is None or self._walk.staged.id != staged.id:
             now = next(s for s in self.store.snapshots() if s.id == staged.id)  # with how far it has come
-            settings = self.settings
-            self._walk = Walk(now, self.store, self.numberings, settings.addressing, settings.policy, self.own_channel)
+            self._walk = Walk(
+                now, self.store, self.numberings, self.settings.addressing, lambda: self.territory.policy,
+                self.own_channel,
+            )  # fmt: skip
         return self._walk
 
     def forget_walk(self) -> None:
@@ -255,14 +236,32 @@ class Pipeline:
         """Carry out what is due by now: (subscribers touched, whether the kernel has it)."""
         now = self.clock()
         ids = self.store.due(now)
-        if not ids:
-            return 0, True
+        return (len(ids), self._each(ids, decide.expire, now)) if ids else (0, True)
+
+    def sweep(self) -> tuple[int, bool]:
+        """Go on through an area of which something was said: (subscribers looked at, whether the kernel has it)."""
+        now = self.clock()
+        for area, after in self.territory.sweeps.items():
+            ids = self.store.in_area(everywhere(area), after, SWEEP)
+            self.territory.begin(clock_trusted=self._trusted())
+            self.territory.swept(area, ids[-1] if ids else None)
+            return max(len(ids), 1), self._each(ids, decide.reconsider, now)
+        return 0, True
+
+    def _each(self, ids: Sequence[int], judge: Judge, now: int) -> bool:
+        """Bring each of these up to now; returns whether the kernel has it."""
+        if not self.territory.notes():
+            self.territory.begin(clock_trusted=self._trusted())
+        policy = self.territory.policy
         work = Workset(self.store, self.settings.addressing)
         work.load_ids(ids)
         for known in work.all():
-            after, events = decide.expire(known.sub, now)
+            before = known.sub
+            after, events = judge(before, now, policy)
             work.set(known, after, events)
-        return len(ids), self._finish(work, now)
+            if events:
+                work.write.audit.append(Audited(now, "timer", before.sub, before=before, after=after))
+        return self._finish(work, now)
 
     def seen(self, address: str) -> bool:
         """A page was looked at from this address; a notice then rests. Returns whether the kernel has it."""
@@ -272,15 +271,83 @@ class Pipeline:
             known = work.find(None, address)
         except Rejected:
             return True
-        after = decide.see_notice(known.sub, now, self.settings.policy)
+        after = decide.see_notice(known.sub, now, self.territory.policy)
         if after == known.sub:
             return True
         work.set(known, after)
         return self._finish(work, now)
 
+    @property
+    def braked(self) -> bool:
+        """Whether the brake holds anything."""
+        return self.brake.closed or bool(self.gathering.held)
+
+    def release_brake(self) -> tuple[int, int, bool]:
+        """Carry out some of what the brake holds, oldest first: (how many, refused by now, whether the kernel has it).
+
+        Held snapshots are let go with the first step.
+        """
+        now, work, held = self._begin_held()
+        work.named = {h.sub for h in held}
+        work.load(work.named)
+        self.gathering.release(work.write)
+        refused_ = self._carrier.release(held, work, now)
+        return len(held), refused_, self._end_held(work, now)
+
+    def drop_held(self) -> int:
+        """Drop some of what the brake holds; how many. Held snapshots are refused with the first step."""
+        now, work, held = self._begin_held()
+        for h in held:
+            work.write.held[h.sub, h.reason] = None
+            work.write.audit.append(Audited(now, "drop-held", h.sub, h.issuer, about=h.reason))
+        found = self.gathering.refuse_held(work.write, now)
+        self._end_held(work, now)
+        return len(held) + found
+
+    def _begin_held(self) -> tuple[int, Workset, list[Held]]:
+        now = self.clock()
+        held = self.store.held(limit=SWEEP)
+        work = Workset(self.store, self.settings.addressing)
+        self.territory.begin(clock_trusted=self._trusted())
+        self.gathering.begin()
+        self.brake.begin(work.write, {h.sub for h in held}, now)
+        return now, work, held
+
+    def _end_held(self, work: Workset, now: int) -> bool:
+        enforced = self._finish(work, now)
+        self.gathering.keep()
+        self.brake.keep(now)
+        self.brake.reset()
+        return enforced
+
+    def request_trust(self, target: str, channel: str, *, alone: bool) -> tuple[dict[str, Any], bool]:
+        """Somebody asks for a promise: (what came of it, whether the kernel has it). Raises Rejected.
+
+        Billing is told, and answers with ``trust``. ``alone``: billing cannot be reached, and the provider lets us
+        grant it ourselves; billing is told of that.
+        """
+        now = self.clock()
+        self.territory.begin(clock_trusted=self._trusted())
+        work = Workset(self.store, self.settings.addressing)
+        known = self.questions.look_up(work, target)
+        name = known.sub.sub
+        told: dict[str, Any] = {"sub": name, "channel": channel}
+        if not alone:
+            work.tell({"event": "trust.requested", **told})
+            return {"sub": name, "status": "requested"}, self._finish(work, now)
+        before, cmd = known.sub, c.Trust(sub=name, channel=channel)
+        view = decide.View(before, work.facts(known))
+        made = decide.decide(cmd, view, now, self.territory.policy, LOCAL_ISSUER)
+        work.put(name, made)
+        until = rfc3339(made.until)
+        if made.status != "unchanged":
+            work.tell({"event": "trust.granted", **told, "until": until, "local": True})
+            work.write.audit.append(Audited(now, "trust", name, LOCAL_ISSUER, before=before, after=made.sub))
+        return {"sub": name, "status": "granted", "until": until}, self._finish(work, now)
+
     def _finish(self, work: Workset, now: int) -> bool:
         """Commit and enforce what nobody waits to be answered for."""
-        write = work.written(now, self.settings.policy)
+        write = work.written(now, self.territory.policy)
         self._commit(write, now, {})
         return self._enforce(work, write)
 
@@ -300,7 +367,8 @@ class Pipeline:
 
     def _commit(self, write: Write, now: int, notes: dict[str, str]) -> None:
         began = time.perf_counter()
-        self.store.commit(write, now, notes)
+        self.store.commit(write, now, {**notes, **self.territory.notes()})
+        self.territory.keep()
         self.observer.committed(time.perf_counter() - began)
 
     def _enforce(self, work: Workset, write: Write) -> bool:
@@ -321,18 +389,6 @@ class Pipeline:
 def _named(requests: Sequence[Request]) -> list[str]:
     """The subscribers that a group names, for one bulk load."""
     return [cmd.sub for r in requests for cmd in r.commands if isinstance(cmd, c.OnSubscriber)]
-
-
-def _told(made: decide.Decision) -> dict[str, Any] | None:
-    """What an answer says of a decision beside its status."""
-    if not made.detail and not made.until:
-        return None
-    out: dict[str, Any] = {"detail": made.detail} if made.detail else {}
-    if made.until:
-        out["until"] = rfc3339(made.until)
-    if made.why:
-        out["why"] = made.why
-    return out
 
 
 def error_name(e: KernelError) -> str:

@@ -13,6 +13,7 @@ from edged.domain.standing import Standing
 from edged.errors import KernelError
 from edged.nft.enforcer import Enforcer
 from edged.records import record
+from edged.store.rows import Known
 from edged.store.store import Store
 from edged.workset import Workset
 
@@ -21,7 +22,12 @@ class Questions:
     """Reads store and kernel; ``clock`` gives Unix milliseconds. Not safe for several threads."""
 
     def __init__(
-        self, store: Store, enforcer: Enforcer, addressing: Addressing, policy: Policy, clock: Callable[[], int]
+        self,
+        store: Store,
+        enforcer: Enforcer,
+        addressing: Addressing,
+        policy: Callable[[], Policy],
+        clock: Callable[[], int],
     ) -> None:
         self._store = store
         self._enforcer = enforcer
@@ -32,21 +38,27 @@ class Questions:
     def why(self, target: str) -> dict[str, Any]:
         """The record of a subscriber or address. Raises Rejected."""
         work = Workset(self._store, self._addressing)
+        found = self.look_up(work, target)
+        return self.describe(found.sub, found.keys, work.facts(found), self._clock())
+
+    @staticmethod
+    def look_up(work: Workset, target: str) -> Known:
+        """Whoever has this name, or else this address. Raises Rejected."""
         try:
-            found = work.find(target, None)
+            return work.find(target, None)
         except Rejected as first:
             try:
-                found = work.find(None, target)
+                return work.find(None, target)
             except Rejected:
                 raise first from None
-        return self.describe(found.sub, found.keys, work.facts(found), self._clock())
 
     def describe(
         self, sub: Subscriber, addresses: Iterable[bytes], facts: Mapping[str, Fact], now: int
     ) -> dict[str, Any]:
         """The record with the kernel's truth in it; ``facts`` are those of its invoices."""
         truth = {key: self._truth(key) for key in sorted(addresses)}
-        return record(sub, addresses, truth, facts, now, self._policy)
+        held = [reason for _, reason in sorted(self._store.held_of([sub.sub]))]
+        return record(sub, addresses, truth, facts, now, self._policy(), held)
 
     def _truth(self, key: bytes) -> dict[str, int] | None:
         try:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edged.domain import effect
 from edged.domain.address import words
 from edged.domain.levels import Level
-from edged.domain.model import DEBT, NOTHING, WHOLE, Fact, Policy, Reason, Subscriber, rfc3339
+from edged.domain.model import DEBT, NOTHING, WHOLE, Deferral, Fact, Policy, Reason, Subscriber, rfc3339
 
 
 def _when(ms: int) -> str | None:
     return rfc3339(ms) if ms else None
+
+
+def _state(name: str, reason: Reason, sub: Subscriber, now: int) -> str:
+    if reason.pending:
+        return "pending"
+    if effect.waives(sub, name, reason, now):
+        return "waived"
+    weight = effect.weight(sub, name, reason, now)
+    return "in_force" if weight == reason.level else "eased" if weight else "deferred"
 
 
 def _reason(
@@ -21,9 +30,11 @@ def _reason(
     return {
         "reason": name,
         "level": Level(reason.level).word,
-        "state": "waived" if effect.waives(sub, name, reason, now) else "pending" if reason.onset > now else "in_force",
+        "state": _state(name, reason, sub, now),
         "since": _when(reason.since),
         "onset": _when(reason.onset),
+        "waits_for": reason.why or None,
+        "overridden": reason.override or None,
         "deadline": _when(reason.deadline),
         "notified_at": _when(reason.notified_at),
         "issuer": reason.issuer or None,
@@ -34,6 +45,36 @@ def _reason(
             {"id": i.id, "due": i.due or None, "promises_spent": facts.get(i.id, NOTHING).spent}
             for i in reason.invoices
         ],
+    }
+
+
+def _deferral(kind: str, deferral: Deferral) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "since": _when(deferral.since),
+        "until": _when(deferral.until),
+        "up_to": Level(deferral.up_to).word,
+        "invoices": list(deferral.invoices) or None,
+        "issuer": deferral.issuer or None,
+        "ref": deferral.ref or None,
+    }
+
+
+def _area(sub: Subscriber, now: int, policy: Policy) -> dict[str, Any]:
+    """What is said of where it lives: an outage with its estimate, which may be extended, and a moratorium."""
+    found = policy.regions.outage(sub.area)
+    return {
+        "name": sub.area or None,
+        "outage": {
+            "id": found[0],
+            "since": _when(found[1].since),
+            "eta": _when(found[1].eta),
+            "may_be_extended": True,
+            "ref": found[1].ref or None,
+        }
+        if found
+        else None,
+        "moratorium_until": _when(policy.regions.moratorium(sub.area, now)),
     }
 
 
@@ -65,8 +106,13 @@ def record(
     facts: Mapping[str, Fact],
     now: int,
     policy: Policy,
+    held: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Everything support needs. ``truth``: per address the kernel's roles and ms left, None where it did not answer."""
+    """Everything support needs.
+
+    ``truth``: per address the kernel's roles and ms left, None where it did not answer. ``held``: reasons that the
+    brake holds.
+    """
     return {
         "sub": sub.sub,
         "level": effect.level(sub, now).word,
@@ -75,14 +121,17 @@ def record(
         "rev": sub.rev if sub.rev >= 0 else None,
         "reasons": [_reason(n, r, sub, now, facts, policy) for n, r in sub.reasons.items()],
         "promise": _promise(sub, now, facts, policy),
+        "deferrals": [_deferral(kind, d) for kind, d in sub.deferrals.items()],
+        "area": _area(sub, now, policy),
+        "held": list(held) or None,
         "notice_seen_until": _when(sub.notified),
         "next_change": _when(effect.next_moment(sub, now)),
         "addresses": [
             {
                 "address": words(key),
                 "kernel": None
-                if (held := truth.get(key)) is None
-                else {"sets": sorted(held), "expires_ms": {r: ms for r, ms in held.items() if ms}},
+                if (sets := truth.get(key)) is None
+                else {"sets": sorted(sets), "expires_ms": {r: ms for r, ms in sets.items() if ms}},
             }
             for key in sorted(addresses)
         ],

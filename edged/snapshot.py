@@ -16,7 +16,7 @@ Theory of operation:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -72,7 +72,13 @@ class Walk:
     """One snapshot being carried out. ``source``: the channel whose numbering its ``seq`` belongs to."""
 
     def __init__(
-        self, staged: Staged, store: Store, numberings: Numberings, addressing: Addressing, policy: Policy, source: str
+        self,
+        staged: Staged,
+        store: Store,
+        numberings: Numberings,
+        addressing: Addressing,
+        policy: Callable[[], Policy],
+        source: str,
     ) -> None:
         self.staged = staged
         self.tally = _read_tally(staged.tally)
@@ -203,7 +209,7 @@ class Walk:
         if known is None:
             work.check_literal(name)
         view = decide.View(known.sub if known else None, work.facts(known))
-        made = decide.decide(cmd, view, now, self._policy, self.staged.issuer)
+        made = decide.decide(cmd, view, now, self._policy(), self.staged.issuer)
         work.put(name, made)
         return made.status
 
@@ -239,7 +245,7 @@ class Walk:
         return work
 
     def _written(self, work: Workset, now: int) -> Write:
-        write = work.written(now, self._policy)
+        write = work.written(now, self._policy())
         if self.staged.swept < 0:
             self.tally.added += len(write.fresh)
             self.tally.changed += len(write.changed)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+import msgspec
+
 from edged.consequences import changes
 from edged.domain import command as c
 from edged.domain.address import Addressing, literal, words
@@ -50,6 +52,8 @@ class Workset:
         """Addresses that commands have given or taken."""
         self.named: AbstractSet[str] = frozenset()
         """Whom the group's commands name."""
+        self.made = 0
+        """Subscribers that are new."""
         self.forgotten: set[str] = set()
         """Names of subscribers that this group forgets."""
 
@@ -142,6 +146,7 @@ class Workset:
 
     def _make(self, sub: Subscriber) -> Known:
         known = Known(self._store.new_id(), sub)
+        self.made += 1
         self._known[sub.sub] = known
         self._numbers[known.id] = known
         self._touch(known)
@@ -268,10 +273,13 @@ class Workset:
             self._revised(known, cmd.rev)
         fresh = known is None
         known = known or self._make(check_rev(Subscriber(cmd.sub, since=now), cmd.rev))
+        moved = cmd.area is not None and cmd.area != known.sub.area
+        if moved:
+            self.set(known, msgspec.structs.replace(known.sub, area=cmd.area))
         have = set(known.keys)
         lost = have - set(keys) if cmd.replace else set()
         if not lost and not fresh and have.issuperset(keys):
-            return "unchanged"
+            return "applied" if moved else "unchanged"
         self._release(known, lost)
         self._claim(known, keys)
         return "applied"

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from edged import __version__, config
-from edged.cli import central, lines, screens
+from edged.cli import audit, central, lines, screens
 from edged.cli.options import ConfigOption, JsonOption, LevelOption, RunDirOption, VerboseOption
 from edged.control import ControlClient
 from edged.errors import ConfigError, EdgedError, NotRunning
@@ -194,6 +194,39 @@ def apply(
         raise typer.Exit(FAILED)
 
 
+@app.command("release-brake")
+def release_brake(config_file: ConfigOption = None, run_dir: RunDirOption = None) -> None:
+    """Carry out what the brake holds, after somebody looked at it."""
+    done = _client(config_file, run_dir).result({"do": "release-brake"}, timeout=STOP_SECONDS)
+    print(f"carried out: {done.get('applied', 0)}, refused by now: {done.get('refused', 0)}")
+
+
+@app.command("drop-held")
+def drop_held(config_file: ConfigOption = None, run_dir: RunDirOption = None) -> None:
+    """Drop what the brake holds, after somebody looked at it."""
+    done = _client(config_file, run_dir).result({"do": "drop-held"}, timeout=STOP_SECONDS)
+    print(f"dropped: {done.get('dropped', 0)}")
+
+
+@app.command("request-trust")
+def request_trust(
+    target: Annotated[str, typer.Argument(metavar="SUB_OR_ADDRESS", help="Contract, login or address.")],
+    config_file: ConfigOption = None,
+    run_dir: RunDirOption = None,
+) -> None:
+    """Ask for a promise in a subscriber's name: billing decides, or this gateway where it may and billing is away."""
+    done = _client(config_file, run_dir).result({"do": "request-trust", "target": target, "channel": "cli"})
+    until = f" until {done['until']}" if done.get("until") else "; billing was told"
+    print(f"{screens.clean(str(done.get('sub')))}: {done.get('status')}{until}")
+
+
+@app.command("adopt-clock")
+def adopt_clock(config_file: ConfigOption = None, run_dir: RunDirOption = None) -> None:
+    """Say that the system clock is right, after a leap that edged did not follow."""
+    why = _client(config_file, run_dir).result({"do": "adopt-clock"}).get("clock")
+    print(screens.clean(str(why)) if why else "the clock is trusted")
+
+
 @app.command()
 def stop(
     open_: Annotated[bool, typer.Option("--open", help="Leave no restriction, rule or route behind.")] = False,
@@ -232,4 +265,5 @@ def _wait_until_gone(client: ControlClient) -> None:
 
 # ------------------------------------------------------------------------------------------------ beside billing
 
+audit.register(app)
 central.register(app)

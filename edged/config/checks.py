@@ -12,6 +12,8 @@ from typing import NamedTuple, TypeVar
 from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from edged.domain.calendar import check_cut, read_hours
+
 T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _INTERFACE = re.compile(r"[^\s/*:]{1,15}|[^\s/*:]{1,14}\*")
@@ -46,6 +48,17 @@ def name(value: str) -> str:
     """A gateway or group: it becomes a level of MQTT topics and a part of the client id."""
     if not _NAME.fullmatch(value):
         raise ValueError('use 1 to 63 of A-Z a-z 0-9 . _ -, beginning with a letter or digit, such as "gw1"')
+    return value
+
+
+def cut_calendar(value: str) -> str:
+    """The name of a calendar of days on which a debt block may begin."""
+    return check_cut(value)
+
+
+def business_hours(value: str) -> str:
+    """Hours within which a debt block may begin."""
+    read_hours(value)
     return value
 
 

@@ -34,6 +34,9 @@ MarkBit = Annotated[int, AfterValidator(checks.mark_bit)]
 RouteTable = Annotated[int, AfterValidator(checks.route_table)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 PrefixLength = Annotated[int, Field(ge=32, le=128)]
+CutCalendar = Annotated[str, AfterValidator(checks.cut_calendar)]
+BusinessHours = Annotated[str, AfterValidator(checks.business_hours)]
+AreaName = Annotated[str, Field(min_length=1, max_length=128)]
 Distinct = AfterValidator(checks.distinct)
 
 
@@ -180,7 +183,56 @@ class PolicySection(Section):
     reduced_rate_kbit: int = Field(
         1024, ge=8, le=10_000_000, description="Rate of a reduced subscriber where the block names none, kbit/s."
     )
+    trust_per_30_days: int = Field(
+        0, ge=0, le=100, description="Promises for one subscriber in 30 days; 0 is no limit."
+    )
+    cut_calendar: CutCalendar = Field(
+        "none", description='Days on which a debt block may begin: "BR", "BR-SP" and so on, or "none" for every day.'
+    )
+    business_hours: BusinessHours = Field(
+        "08:00-18:00", description="Hours in which a debt block may begin, where there is a cut calendar."
+    )
+    guard_reblock: bool = Field(
+        True, description="Move the end of a promise or deferral to where the cut calendar allows a block again."
+    )
+    local_trust: bool = Field(
+        False, description="Grant a promise asked for here without billing while no broker can be reached."
+    )
+    local_trust_after_seconds: int = Field(
+        60, ge=0, le=86_400, description="Seconds without a broker before promises are granted here."
+    )
+    preventive_days: int = Field(30, ge=0, le=3650, description="Days to the deadline of a preventive block; 0: none.")
+    debt_days: int = Field(60, ge=0, le=3650, description="Days to the deadline of a debt block; 0: none.")
+    require_synced_clock: bool = Field(
+        True, description="Begin no debt block before the kernel says that its clock is synchronised."
+    )
     notice_repeat_hours: int = Field(24, ge=1, le=8760, description="Hours before a dismissed reminder is shown again.")
+
+
+class AuditSection(Section):
+    """The record of every decision."""
+
+    keep_days: int = Field(1825, ge=30, le=36500, description="Days a decision is kept on record; 1825 are five years.")
+
+
+class AreaSection(Section):
+    """Where an area differs from the rest of the provider."""
+
+    timezone: Timezone | None = Field(None, description="Zone of the area, where it is not policy.timezone.")
+    cut_calendar: CutCalendar | None = Field(
+        None, description="Cut calendar of the area, where it is not policy.cut_calendar."
+    )
+
+
+class BrakeSection(Section):
+    """When a human should look first: so many newly restricted at once look like a wrong export."""
+
+    enabled: bool = Field(True, description="Hold new restrictions beyond the limits until somebody looked.")
+    max_new_restrictions: int = Field(500, ge=1, le=10_000_000, description="New restrictions within the window.")
+    window_seconds: int = Field(60, ge=1, le=86_400, description="Length of the window.")
+    max_share: float = Field(
+        0.2, gt=0, le=1, description="Share of the known subscribers, judged above 50 new restrictions."
+    )
 
 
 class MetricsSection(Section):
@@ -212,6 +264,9 @@ class Config(BaseSettings):
     garden: GardenSection = Field(GardenSection(), description="What stays open for everybody.")
     portal: PortalSection = Field(description="The notice page and the redirector that leads to it.")
     policy: PolicySection = Field(PolicySection(), description="The business rules a provider may choose.")
+    audit: AuditSection = Field(AuditSection(), description="The record of every decision.")
+    areas: dict[AreaName, AreaSection] = Field({}, description="Areas that differ from the rest, by name.")
+    brake: BrakeSection = Field(BrakeSection(), description="When a human should look first.")
     metrics: MetricsSection = Field(MetricsSection(), description="Where Prometheus reads.")
 
     @field_validator("security")

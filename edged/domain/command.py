@@ -255,12 +255,16 @@ class EndOutage(_Command, tag="end_outage", frozen=True, kw_only=True):
 
 
 class SetHolidays(_Command, tag="calendar", frozen=True, kw_only=True):
-    """Replace the municipal holidays of an area."""
+    """Replace the municipal holidays of an area; an empty list takes them out."""
 
     area: Area
     dates: Annotated[list[dt.date], Meta(max_length=1000)]
     version: Opaque
     ref: Opaque | None = None
+
+    def __post_init__(self) -> None:
+        if self.area == EVERYWHERE:
+            raise ValueError("area: name one; holidays of the whole country come with policy.cut_calendar")
 
 
 class Port(Struct, frozen=True):

@@ -35,7 +35,7 @@ from edged.domain.model import (
 from edged.domain.rejection import Rejected
 from edged.domain.verdict import Decision, View
 
-__all__ = ["Decision", "View", "check_rev", "decide", "expire", "release", "see_notice"]
+__all__ = ["Decision", "View", "check_rev", "decide", "expire", "reconsider", "release", "see_notice"]
 
 DOCUMENTS_OK = "documents_ok"
 """The cause that ends a preventive block; nothing else does."""
@@ -233,6 +233,20 @@ def expire(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, tuple
     if reasons != after.reasons:
         after = replace(after, reasons=reasons)
     return effect.settle(after, now), tuple(events)
+
+
+def reconsider(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+    """The subscriber after something was said of its area: what waits is judged anew, what is in force rests or not."""
+    events: list[dict[str, Any]] = []
+    reasons = dict(sub.reasons)
+    for name, reason in sub.reasons.items():
+        if reason.pending:
+            reasons[name] = onset.due(name, reason, sub.area, now, policy)
+            if not reasons[name].pending:
+                events.append({"event": "block.began", "sub": sub.sub, "reason": name})
+    after = replace(sub, reasons=reasons) if reasons != sub.reasons else sub
+    after = deferral.rest(after, now, policy)
+    return (sub if after is sub else effect.settle(after, now)), tuple(events)
 
 
 def _reached(sub: str, name: str, reason: Reason) -> dict[str, Any]:

@@ -29,7 +29,7 @@ _MOST_MOVES = 50
 
 
 def earliest(cmd: c.Block, now: int, policy: Policy) -> tuple[int, str]:
-    """When what a command asks for could begin if areas and calendars held nothing back. Raises ``notice_too_short``."""
+    """When what a command asks for could begin if nothing held it back in its area. Raises ``notice_too_short``."""
     onset, why = now, ""
     if cmd.not_before is not None and (not_before := milliseconds(cmd.not_before)) > onset:
         onset, why = not_before, "not_before"

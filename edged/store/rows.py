@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from edged.domain.audit import Decision
 from edged.domain.entry import OPEN, WALLED, Entry
 from edged.domain.model import Fact, Subscriber
 from edged.plan import V4_TAG, Owned
@@ -66,7 +67,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     sub: Subscriber
     due: int = 0
     keys: tuple[bytes, ...] | None = ()
-    """None: as they are."""
+    """None: they are as they were, and so is its area."""
     entry: Entry = OPEN
     mark: Mark | None = None
     """None: as it is."""
@@ -113,6 +114,10 @@ class Staged(NamedTuple):
     """... and, -1 before all of those, for whom it does not name up to this number."""
     tally: str = "{}"
     """What became of it so far, JSON."""
+    restricting: int = 0
+    """How many it restricts who were not restricted when their chunk came."""
+    held: str = ""
+    """Why the brake holds it."""
 
 
 class Named(NamedTuple):
@@ -121,6 +126,17 @@ class Named(NamedTuple):
     sub: str
     commands: str
     done: bool = False
+
+
+class Held(NamedTuple):
+    """A command that the brake keeps from being carried out. ``at``: Unix ms; ``command``: JSON."""
+
+    id: int
+    sub: str
+    reason: str
+    issuer: str
+    at: int
+    command: str
 
 
 @dataclass(slots=True)
@@ -155,6 +171,14 @@ class Write:
     """(snapshot, subscriber) carried out before its turn."""
     unstaged: list[int] = field(default_factory=list)
     """Snapshots that are no longer under way, by number."""
+    regions: dict[tuple[str, str], str | None] = field(default_factory=dict)
+    """(moratorium, outage or calendar; its name) -> its value as JSON, None: gone."""
+    held: dict[tuple[str, str], Held | None] = field(default_factory=dict)
+    """(subscriber, reason) -> what the brake holds of it from now on."""
+    restricted: int = 0
+    """New restrictions that the brake counts."""
+    audit: list[Decision] = field(default_factory=list)
+    """What was decided, in order, also what was refused."""
     levels: list[int] = field(default_factory=lambda: [0] * 5)
     """How the number of subscribers in each level changes."""
     promises: int = 0

@@ -85,6 +85,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              cursor TEXT NOT NULL,             -- carried out up to this name ...
              swept INTEGER NOT NULL,           -- ... and, -1 before, whom it does not name up to this number
              tally TEXT NOT NULL,              -- what became of it so far, JSON
+             restricting INTEGER NOT NULL,     -- how many it restricts who were not restricted when their chunk came
+             held TEXT NOT NULL,               -- why the brake holds it, empty where it does not
              UNIQUE (issuer, sync)
            ) STRICT""",
         "CREATE TABLE chunk (snapshot INTEGER, part INTEGER, PRIMARY KEY (snapshot, part)) STRICT, WITHOUT ROWID",
@@ -113,6 +115,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              command TEXT NOT NULL,            -- JSON as it came: what the brake keeps from being carried out
              UNIQUE (sub, reason)
            ) STRICT""",
+        """CREATE TABLE audit (
+             id INTEGER PRIMARY KEY,           -- one row a decision, without a gap
+             salt BLOB,
+             digest BLOB NOT NULL,             -- of salt, content and sub, see domain/audit.py
+             sub TEXT,                         -- salt, sub and content are NULL ...
+             content TEXT                      -- ... once its subscriber is forgotten
+           ) STRICT""",
+        """CREATE TABLE audit_link (
+             first INTEGER PRIMARY KEY,        -- one row a commit: its decisions from here ...
+             last INTEGER NOT NULL,            -- ... to here
+             at INTEGER NOT NULL,              -- Unix ms
+             hash BLOB NOT NULL                -- of the hash before and these digests
+           ) STRICT""",
+        """CREATE TABLE audit_forgetting (
+             name TEXT PRIMARY KEY,            -- to be taken out of the trail ...
+             after INTEGER NOT NULL,           -- ... above this row: up to it, that is done
+             upto INTEGER NOT NULL             -- what is recorded of it above this row came after it was forgotten
+           ) STRICT, WITHOUT ROWID""",
         "CREATE TABLE braked (at INTEGER NOT NULL, n INTEGER NOT NULL) STRICT",  # new restrictions, for the brake
         """CREATE TABLE total (
              id INTEGER PRIMARY KEY CHECK (id = 1),

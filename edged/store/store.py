@@ -6,20 +6,36 @@ rows are read in chunks by key order, timers come from an index.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from edged.domain.audit import Finding, Head, Verification
 from edged.domain.model import Subscriber
 from edged.errors import StoreError
 from edged.plan import Owned, Run
-from edged.store import refill, staging, totals, writer
-from edged.store.rows import Event, Known, Mark, Named, Numbered, Staged, Stored, Write, entry_of, marks, parts, unpack
+from edged.store import audit, refill, rulings, staging, totals, writer
+from edged.store.rows import (
+    Event,
+    Held,
+    Known,
+    Mark,
+    Named,
+    Numbered,
+    Staged,
+    Stored,
+    Write,
+    entry_of,
+    marks,
+    parts,
+    unpack,
+)
 from edged.store.schema import MIGRATIONS
 from edged.store.totals import Totals
 
@@ -41,6 +57,8 @@ class Store:
         self._next_id = 1
         self.totals = Totals()
         """Counts and digests, kept up to date with each commit."""
+        self._traces = True
+        """Whether the log of earlier pages may still say something of somebody whose walk through the trail ended."""
 
     # -- life ------------------------------------------------------------------------------------------------
 
@@ -255,6 +273,34 @@ class Store:
         """The garden lists set by commands."""
         return self._read(lambda db: {n: json.loads(v) for n, v in db.execute("SELECT name, list FROM garden")})
 
+    def regions(self) -> dict[tuple[str, str], str]:
+        """(moratorium, outage or calendar; its name) -> its value as JSON."""
+        return self._read(rulings.regions)
+
+    def in_area(self, area: str | None, after: int, limit: int) -> list[int]:
+        """Numbers above ``after`` of those in an area, None: anywhere, who are restricted or wait for something."""
+        return self._read(lambda db: rulings.in_area(db, area, after, limit))
+
+    def unrestricted(self, subs: Iterable[str]) -> int:
+        """How many of these are not restricted, nor wait for it: known or not."""
+        return self._read(lambda db: rulings.unrestricted(db, list(subs)))
+
+    def held(self, after: int = 0, limit: int = 500) -> list[Held]:
+        """What the brake holds, oldest first, with numbers above ``after``."""
+        return self._read(lambda db: rulings.held(db, after, limit))
+
+    def held_of(self, subs: Iterable[str]) -> set[tuple[str, str]]:
+        """(subscriber, reason) of what the brake holds of these."""
+        return self._read(lambda db: rulings.held_of(db, list(subs)))
+
+    def held_count(self) -> int:
+        """How many commands the brake holds."""
+        return self._read(rulings.count)
+
+    def restricted_since(self, since: int) -> list[tuple[int, int]]:
+        """(Unix ms, new restrictions) since a moment, oldest first, for the brake."""
+        return self._read(lambda db: rulings.recent(db, since))
+
     def note(self, name: str) -> str:
         """A remembered word (last batch, sequence, ...), empty when never set."""
         query = "SELECT value FROM note WHERE name = ?"
@@ -274,18 +320,23 @@ class Store:
             if after is not self.totals:
                 totals.write(db, after)
 
-        if lasting:
+        with contextlib.nullcontext() if lasting else self._lightly():
             self._commit(work)
-        else:
-            self._read(lambda db: db.execute("PRAGMA synchronous=NORMAL"))
-            try:
-                self._commit(work)
-            finally:
-                self._read(lambda db: db.execute("PRAGMA synchronous=FULL"))
         self.totals = after
         if write.forgotten:
-            # Really forgotten: not even in the log of earlier pages.
-            self._read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+            self._truncate()  # really forgotten: not even in the log of earlier pages
+
+    @contextlib.contextmanager
+    def _lightly(self) -> Iterator[None]:
+        """Commits without fsync in here."""
+        self._read(lambda db: db.execute("PRAGMA synchronous=NORMAL"))
+        try:
+            yield
+        finally:
+            self._read(lambda db: db.execute("PRAGMA synchronous=FULL"))
+
+    def _truncate(self) -> None:
+        self._read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
 
     def forget_events(self, up_to: int) -> None:
         """Remove published events up to this number."""
@@ -296,6 +347,7 @@ class Store:
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM batch WHERE at < ?", (before,))
+            rulings.forget_before(db, before)
             db.execute("DELETE FROM outbox WHERE id <= (SELECT max(id) FROM outbox) - ?", (MOST_EVENTS,))
 
         self._commit(work)
@@ -316,6 +368,43 @@ class Store:
             if not isinstance(e, sqlite3.Error):
                 raise  # a value that SQLite cannot hold: trying again would not help
             raise StoreError(f"writing {self.path}: {e}; nothing was changed, it will be tried again") from e
+
+    # -- the audit trail (see audit.py) ------------------------------------------------------------------------
+
+    def audit_ends(self) -> tuple[Head, Head]:
+        """Where the trail begins, behind what was purged, and where it ends."""
+        return self._read(lambda db: (audit.anchor(db), audit.head(db)))
+
+    def audit_bounds(self, since: int = 0) -> tuple[int, int]:
+        """The last row before a moment (Unix ms, 0: of all), and the last of all."""
+        return self._read(lambda db: audit.bounds(db, since))
+
+    def audit_window(self, after: int, upto: int, sub: str | None = None) -> list[dict[str, Any]]:
+        """The rows above ``after`` up to ``upto``, for people and programs; only those of ``sub`` where named."""
+        return self._read(lambda db: audit.window(db, after, upto, sub))
+
+    def audit_verify(self, verification: Verification, limit: int) -> Finding | bool:
+        """Go on with a verification for about ``limit`` rows: what is wrong, else whether there is more."""
+        return self._read(lambda db: audit.verify(db, verification, limit))
+
+    def audit_forget(self, limit: int) -> bool:
+        """Take those who are to be forgotten out of the next ``limit`` rows; False when nothing is left to do."""
+        went: list[tuple[bool, bool]] = []
+        with self._lightly():  # a step that a power cut loses is done again
+            self._commit(lambda db: went.append(audit.forget(db, limit)))
+        more, ended = went[0]
+        self._traces |= ended
+        if not more and self._traces:
+            # Really forgotten: not even in the log of earlier pages, perhaps of a daemon that died.
+            self._truncate()
+            self._traces = False
+        return more
+
+    def audit_purge(self, before: int, limit: int) -> bool:
+        """Drop about ``limit`` of the decisions made before a moment (Unix ms); False when there are no more."""
+        gone: list[bool] = []
+        self._commit(lambda db: gone.append(audit.purge(db, before, limit)))
+        return gone[0]
 
     # -- source of a refill and of read-back (see refill.py) ---------------------------------------------------
 

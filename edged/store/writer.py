@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edged.store import refill, staging
+from edged.store import audit, refill, rulings, staging
 from edged.store.rows import UNMARKED, Row, Write, entry_text, facts_text, pack
 
 _encode = msgspec.json.Encoder().encode
@@ -47,6 +47,8 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         "INSERT OR REPLACE INTO batch VALUES (?,?,?,?)",
         ((issuer, i, now, _encode(a).decode()) for (issuer, i), a in w.answers.items()),
     )
+    if w.regions or w.held or w.restricted:
+        rulings.write(db, w, now)
     db.executemany("INSERT OR REPLACE INTO numbering VALUES (?,?,?,?,?)", w.numberings.values())
     if w.staged or w.unstaged or w.visited or w.claimed:
         staging.write(db, w)
@@ -54,6 +56,8 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         "INSERT INTO outbox(event, topic, correlation) VALUES (?,?,?)",
         ((json.dumps(e.document), e.topic, e.correlation) for e in w.events),
     )
+    if w.audit or w.forgotten:
+        audit.write(db, w.audit, w.forgotten.values(), now)
     db.executemany("INSERT OR REPLACE INTO note VALUES (?,?)", notes.items())
 
 

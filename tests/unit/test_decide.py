@@ -20,7 +20,7 @@ from edged.domain.rejection import Rejected
 
 HOUR, DAY = 3_600_000, 86_400_000
 NOW = milliseconds(dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC))
-POLICY = Policy()
+POLICY = Policy(debt_days=0, preventive_days=0)
 SUB = "C-1"
 
 
@@ -56,7 +56,7 @@ class Person:
         while self.sub and 0 < (due := effect.next_moment(self.sub, self.now)) <= end:
             assert due >= self.now or self.sub.promise or any(r.deadline for r in self.sub.reasons.values())
             self.now = max(due, self.now)
-            self.sub, events = d.expire(self.sub, self.now)
+            self.sub, events = d.expire(self.sub, self.now, self.policy)
             self.events += events
         self.now = end
 
@@ -504,7 +504,7 @@ def test_only_a_notice_can_be_dismissed(p: Person, reason: str) -> None:
 
 def test_between_two_moments_nothing_changes() -> None:
     """Law 6 of effect, over many states."""
-    debts = Reason(level=3, since=NOW, onset=NOW + 5), Reason(level=1, since=NOW, onset=NOW - 5, deadline=NOW + 7)
+    debts = Reason(level=3, since=NOW, onset=NOW + 5, pending=True, earliest=NOW + 5), Reason(level=1, since=NOW, onset=NOW - 5, deadline=NOW + 7)
     for promise in (None, Promise("promise", NOW, NOW + 3), Promise("promise", NOW, NOW + 9, ("F-1",))):
         sub = Subscriber(SUB, reasons={"debt": debts[0], "notice": debts[1]}, promise=promise, notified=NOW + 4)
         now = NOW
@@ -512,7 +512,7 @@ def test_between_two_moments_nothing_changes() -> None:
             levels = {effect.level(sub, t) for t in range(now, due)}
             entries = {effect.entry(sub, t, POLICY) for t in range(now, due)}
             assert len(levels) == len(entries) == 1
-            sub, _ = d.expire(sub, due)
+            sub, _ = d.expire(sub, due, POLICY)
             now = due
         assert now > NOW
 
@@ -530,8 +530,8 @@ def test_expiring_twice_does_nothing_more(p: Person) -> None:
     p.do("block", reason="debt", deadline=at(NOW + 10))
     p.do("trust", until=at(NOW + 10))
     assert p.sub is not None
-    once, events = d.expire(p.sub, NOW + 10)
-    twice, none = d.expire(once, NOW + 10)
+    once, events = d.expire(p.sub, NOW + 10, POLICY)
+    twice, none = d.expire(once, NOW + 10, POLICY)
     assert len(events) == 2
     assert (twice, none) == (once, ())
 

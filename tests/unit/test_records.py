@@ -17,7 +17,7 @@ SUB = Subscriber(
     rev=4,
     reasons={
         "debt": Reason(3, NOW - HOUR, NOW, (Invoice("F-1", "2026-08-01"), Invoice("F-2")), ref="T-9", issuer="erp"),
-        "debt_partial": Reason(2, NOW, NOW + HOUR, deadline=NOW + HOUR, page="slow"),
+        "debt_partial": Reason(2, NOW, NOW + HOUR, deadline=NOW + HOUR, page="slow", pending=True, why="not_before"),
     },
     promise=Promise("promise", NOW, NOW + HOUR, ("F-1", "F-2"), "app", "T-10"),
     level=0,
@@ -69,4 +69,4 @@ def test_a_promise_that_has_ended_is_no_longer_running() -> None:
     told = record(SUB, {}, {}, {}, NOW + HOUR, Policy())
     assert told["promise"]["running"] is None
     assert told["level"] == "walled"
-    assert told["reasons"][1]["state"] == "in_force"
+    assert (told["reasons"][1]["state"], told["reasons"][1]["waits_for"]) == ("pending", "not_before")

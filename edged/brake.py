@@ -1,0 +1,97 @@
+"""The brake at work: what it counts and holds, for a group of commands that may still be rolled back.
+
+It is closed as long as it holds anything. A human releases or drops what is held; a later command for the same
+subscriber drops what it makes void, so that nothing old is carried out over something newer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+
+import msgspec
+
+from edged.domain import command as c
+from edged.domain.brake import Limits
+from edged.domain.model import DEBT
+from edged.store.rows import Held, Write
+from edged.store.store import Store
+
+_write_json = msgspec.json.Encoder().encode
+
+
+class Brake:
+    """``begin`` opens a group, ``keep`` closes it once it is committed."""
+
+    def __init__(self, store: Store, limits: Limits, now: int) -> None:
+        self.limits = limits
+        self._store = store
+        self.held = store.held_count()
+        """Commands held."""
+        self._recent = store.restricted_since(now - limits.window)
+        self._group: Write = Write()
+        self._of_group: set[tuple[str, str]] = set()
+        """(subscriber, reason) held before the group, of those it names."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether it holds anything."""
+        return self.held > 0
+
+    def begin(self, write: Write, subs: Iterable[str], now: int) -> None:
+        """Forget what a group that was not committed did. ``subs``: whom the new one names."""
+        self._group = write
+        self._of_group = self._store.held_of(subs) if self.held else set()
+        since = now - self.limits.window
+        if self._recent and self._recent[0][0] <= since:
+            self._recent = [x for x in self._recent if x[0] > since]
+
+    def keep(self, now: int) -> None:
+        """The group is committed."""
+        if self._group.restricted:
+            self._recent.append((now, self._group.restricted))
+        self.held += self._change()
+
+    def _change(self) -> int:
+        found = self._group.held
+        return sum(h is not None for h in found.values()) - sum(at in self._of_group for at in found)
+
+    def stops(self, cmd: c.Block, issuer: str, known: int, now: int) -> str:
+        """Count a new restriction, or hold it: then why. ``known``: subscribers."""
+        if not self.limits.enabled:
+            return ""
+        recent = sum(n for _, n in self._recent) + self._group.restricted + 1
+        held = self.held + self._change() > 0
+        passed = "the brake is closed" if held else self.limits.passed(recent, known)
+        if not passed:
+            self._group.restricted += 1
+            return ""
+        text = _write_json(cmd).decode()
+        self._group.held[cmd.sub, cmd.reason] = Held(0, cmd.sub, cmd.reason, issuer, now, text)
+        return passed
+
+    def void(self, cmd: c.Command) -> bool:
+        """Drop what a later command makes void; whether there was anything."""
+        match cmd:
+            case c.Block():
+                return self._drop(cmd.sub, {cmd.reason})
+            case c.Unblock():
+                return self._drop(cmd.sub, set(DEBT) if cmd.reason == "debt*" else {cmd.reason})
+            case c.Paid() if cmd.invoices is None:
+                return self._drop(cmd.sub, set(DEBT))
+            case c.Forget():
+                return self._drop(cmd.sub, None)
+        return False
+
+    def _drop(self, sub: str, reasons: AbstractSet[str] | None) -> bool:
+        if not self._of_group and not self._group.held:
+            return False
+        before = {at for at in self._of_group if self._group.held.get(at, at) is not None}
+        new = {at for at, held in self._group.held.items() if held is not None}
+        found = {at for at in before | new if at[0] == sub and (reasons is None or at[1] in reasons)}
+        self._group.held.update(dict.fromkeys(found))
+        return bool(found)
+
+    def reset(self) -> None:
+        """A human has looked: what came before counts no longer."""
+        self._recent = []
