@@ -100,6 +100,8 @@ class Model:
     outages: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Id -> area and eta."""
     municipal: dict[str, tuple[set[str], str]] = field(default_factory=dict)
+    said: list[tuple[str, bool]] = field(default_factory=list)
+    """Areas of which something was said since the timers ran, and whether of a moratorium."""
     events: list[tuple[str, ...]] = field(default_factory=list)
     """(event, subscriber, what)."""
 
@@ -215,6 +217,9 @@ class Model:
         """It is ``now``, and what is due is carried out at this moment."""
         self.now = now
         for name, sub in self.subs.items():
+            mine = [moratoria for area, moratoria in self.said if area in {"*", sub["area"]}]
+            if mine:
+                self.judge_again(name, sub, moratoria=any(mine))
             for reason, r in list(sub["reasons"].items()):
                 if r["pending"] and r["onset"] <= now:
                     self.look_at(name, sub, reason)
@@ -229,6 +234,7 @@ class Model:
             for kind, deferral in list(sub["deferrals"].items()):
                 if deferral["until"] <= now:
                     self.deferral_ends(name, sub, kind)
+        self.said.clear()
 
     def look_at(self, name: str, sub: Sub, reason: str) -> None:
         """A reason that waits is judged again, and may begin."""
@@ -238,20 +244,16 @@ class Model:
             self.begin(reason, r)
             self.events.append(("block.began", name, reason))
 
-    def said_in(self, area: str) -> None:
-        """Something was said of an area: what waits there is judged again, and who rests."""
-        for name, sub in self.subs.items():
-            if area in {"*", sub["area"]}:
-                self.judge_again(name, sub)
-
-    def judge_again(self, name: str, sub: Sub) -> None:
+    def judge_again(self, name: str, sub: Sub, *, moratoria: bool) -> None:
+        """Something was said of the subscriber's area (of ``moratoria``): what waits is judged again, and who rests."""
         for reason, r in self.debts(sub).items():
             if r["pending"]:
                 self.look_at(name, sub, reason)
         ends = [end for where, (end, releases) in self.moratoria.items() if releases and where in {"*", sub["area"]}]
         until = max(ends, default=0)
         if until <= self.now:
-            sub["deferrals"].pop("moratorium", None)
+            if moratoria:
+                sub["deferrals"].pop("moratorium", None)
         elif any(not r["pending"] for r in self.debts(sub).values()):
             end = self.next_cut(until, sub["area"]) if self.rules.guard_reblock else until
             sub["deferrals"]["moratorium"] = {"until": end, "invoices": [], "up_to": 0}

@@ -67,7 +67,7 @@ def bind(model: Model, c: Command, sub: Sub) -> Answer:
     moves = c.get("area", sub["area"]) != sub["area"]
     sub["area"] = c.get("area", sub["area"])
     if moves:
-        model.judge_again(c["sub"], sub)
+        model.judge_again(c["sub"], sub, moratoria=True)
     after = {a for a, n in model.holder.items() if n == c["sub"]}, sub["area"]
     return Answer(UNCHANGED if before == after else APPLIED)
 
@@ -105,7 +105,8 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
     times = {k: ms(c[k]) if k in c else 0 for k in ("not_before", "notified_at")}
     said = {"level": level, "invoices": left, "rate": c.get("rate", 0), "page": c.get("page", "")}
     new = {
-        **said, **times, "override": "override" in c, "dues": dues(c), "pending": True, "told": False,
+        **said, **times, "override": "override" in c, "pending": True, "told": False,
+        "dues": {i: d for i, d in dues(c).items() if i in left},
         "deadline": ms(c["deadline"]) if "deadline" in c else 0,
     }  # fmt: skip
     sub["reasons"][name] = new
@@ -152,7 +153,8 @@ def paid(model: Model, c: Command, sub: Sub) -> Answer:
             news = True
     promise = sub["promise"]
     if not model.debts(sub):
-        news |= bool(promise) or sub["breached"] or bool(sub["spent"].pop(WHOLE, 0))
+        whole = sub["spent"].pop(WHOLE, 0)
+        news |= bool(promise or sub["breached"] or whole)
         model.promise_ends(name, sub, "fulfilled")
         sub["breached"] = False
     elif promise and promise["invoices"] and set(promise["invoices"]) <= sub["settled"]:
@@ -253,13 +255,13 @@ def moratorium(model: Model, c: Command) -> Answer:
     new = ms(c["until"]), bool(c.get("release_existing"))
     old = model.moratoria.get(c["area"])
     model.moratoria[c["area"]] = new
-    model.said_in(c["area"])
+    model.said.append((c["area"], True))
     return Answer(UNCHANGED if old == new else APPLIED)
 
 
 def end_moratorium(model: Model, c: Command) -> Answer:
     old = model.moratoria.pop(c["area"], None)
-    model.said_in(c["area"])
+    model.said.append((c["area"], True))
     if old is not None and old[0] <= model.now:
         return Answer(APPLIED | UNCHANGED)
     return Answer(UNCHANGED if old is None else APPLIED)
@@ -269,14 +271,14 @@ def outage(model: Model, c: Command) -> Answer:
     new = c["area"], ms(c["eta"]) if "eta" in c else 0
     old = model.outages.get(c["id"])
     model.outages[c["id"]] = new
-    model.said_in(c["area"])
+    model.said.append((c["area"], False))
     return Answer(UNCHANGED if old == new else APPLIED)
 
 
 def end_outage(model: Model, c: Command) -> Answer:
     old = model.outages.pop(c["id"], None)
     if old:
-        model.said_in(old[0])
+        model.said.append((old[0], False))
     return Answer(APPLIED if old else UNCHANGED)
 
 
@@ -284,7 +286,7 @@ def calendar(model: Model, c: Command) -> Answer:
     new = set(c["dates"]), c["version"]
     old = model.municipal.get(c["area"])
     model.municipal[c["area"]] = new
-    model.said_in(c["area"])
+    model.said.append((c["area"], False))
     if old is None and not new[0]:
         return Answer(APPLIED | UNCHANGED)
     return Answer(UNCHANGED if old == new else APPLIED)
