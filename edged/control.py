@@ -1,8 +1,9 @@
 """The control socket: how the commands typed on this machine reach the running daemon.
 
 One JSON object a line. A request is ``{"do": name, …}``; its answer is any number of ``{"row": …}`` lines, at most one
-``{"result": …}``, and always a last line with ``"end": true`` and ``"ok"``; where that is false, ``"error"`` holds
-``code`` and ``detail``. Several requests may follow each other on one connection.
+``{"result": …}``, perhaps ``{"progress": …}`` lines as signs of life, and always a last line with ``"end": true`` and
+``"ok"``; where that is false, ``"error"`` holds ``code`` and ``detail``. Several requests may follow each other on one
+connection.
 
 Who may connect is decided by the file system: mode 0660, and the group ``edged`` where the machine has one.
 """

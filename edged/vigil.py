@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from edged import plan
 from edged.domain.model import rfc3339
@@ -14,15 +15,29 @@ from edged.store.rows import Event, Write
 
 PULSE_SECONDS = 5.0
 PURGE_SECONDS = 3600.0
+DAY_MS = 86_400_000
+FORGOTTEN = 5000
+"""Rows of the audit trail that are looked through at a time for somebody who is to be forgotten ..."""
+STEPS = 200
+"""... and how often at one pulse: its other duties must not wait for a walk through years."""
+PURGED = 2000
+"""Rows of the audit trail that are dropped at a time."""
 SAMPLE = 64
 """Addresses read back from the kernel at each pulse."""
 
 
 class Vigil:
-    """``run_*`` are tasks for the daemon's task group; what they find wrong they ask the keeper to mend."""
+    """``run_*`` are tasks for the daemon's task group; what they find wrong they ask the keeper to mend.
 
-    def __init__(self, keeper: Keeper) -> None:
+    ``trusted`` says whether the clock is: no year of the audit trail is dropped because a clock leapt ahead.
+    """
+
+    def __init__(
+        self, keeper: Keeper, *, keep_audit_days: int = 1825, trusted: Callable[[], bool] = lambda: True
+    ) -> None:
         self._keeper = keeper
+        self._keep_audit_ms = keep_audit_days * DAY_MS
+        self._trusted = trusted
 
     async def run_watch(self) -> None:
         """Repair the table when somebody else changes it. Ends at once where the kernel forbids that anyway."""
@@ -66,7 +81,9 @@ class Vigil:
                 self._keeper.last_commit = time.time()
                 if time.monotonic() - last_purge > PURGE_SECONDS:
                     await self._keeper.do(self._keeper.store.purge, self._keeper.pipeline.clock() - KEEP_IDS_MS)
+                    await self._purge_audit()
                     last_purge = time.monotonic()
+                await self._forget_in_audit()
                 if await self._keeper.do(self._keeper.pipeline.ask):
                     self._keeper.told.set()
                 if self._keeper.in_sync.is_set():
@@ -80,6 +97,17 @@ class Vigil:
                 self._keeper.note("kernel", e)
                 self._keeper.want("error")
             # A full disk or a refusing kernel is reported, not restarted: a restart would not mend either.
+            self._keeper.alive()
+
+    async def _purge_audit(self) -> None:
+        before = self._keeper.pipeline.clock() - self._keep_audit_ms
+        while self._trusted() and await self._keeper.do(self._keeper.store.audit_purge, before, PURGED):
+            self._keeper.alive()
+
+    async def _forget_in_audit(self) -> None:
+        for _ in range(STEPS):
+            if not await self._keeper.do(self._keeper.store.audit_forget, FORGOTTEN):
+                return
             self._keeper.alive()
 
     async def _read_back(self) -> None:
