@@ -138,9 +138,7 @@ class ChunkAcknowledgement(Model):
     parts: Annotated[Number, Meta(description="How many there are.")]
     missing: Annotated[Number, Meta(description="How many parts are still to come.")]
     held: (
-        Annotated[
-            str, Meta(description="Only where the brake keeps the whole until a human looked: why. For people.")
-        ]
+        Annotated[str, Meta(description="Only where the brake keeps the whole until a human looked: why. For people.")]
         | UnsetType
     ) = UNSET
 
@@ -210,8 +208,8 @@ class ReasonRecord(Model):
     state: Annotated[
         Literal["in_force", "pending", "waived", "deferred", "eased"],
         Meta(
-            description="`pending`: not begun; `waived`: lifted by a promise; `deferred`: by a deferral; `eased`: by one"
-            " that stops short."
+            description="`pending`: not begun; `waived`: lifted by a promise; `deferred`: by a deferral; `eased`: by"
+            " one that stops short."
         ),
     ]
     since: When | None

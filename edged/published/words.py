@@ -22,13 +22,13 @@ EFFECTS = {
         " payment comes first"
     ),
     "trust": (
-        "A promise: lifts the debt reasons, or those of these invoices, until `until`, for so many `hours` or `days`, to"
-        " the end of the `next_business_day`, or for as long as is usual (see Promises)"
+        "A promise: lifts the debt reasons, or those of these invoices, until `until`, for so many `hours` or `days`,"
+        " to the end of the `next_business_day`, or for as long as is usual (see Promises)"
     ),
     "untrust": "Ends the promise now; it stays used",
     "defer": (
-        "Puts the debt reasons, or those of these invoices, off until `until`, or eases them to the level `up_to`. One of"
-        " each `kind`: a new one takes its place. Allowed before there is any debt"
+        "Puts the debt reasons, or those of these invoices, off until `until`, or eases them to the level `up_to`. One"
+        " of each `kind`: a new one takes its place. Allowed before there is any debt"
     ),
     "undefer": "Ends the deferral of this `kind`, or without `kind` all",
     "moratorium": (
@@ -36,7 +36,9 @@ EFFECTS = {
         " are in force there. Takes the place of the one said before for the same area"
     ),
     "end_moratorium": "It is over; what waited for it is judged anew",
-    "outage": "A fault: pages and queries tell of it, and no debt begins in the area while it lasts. The same `id` renews it",
+    "outage": (
+        "A fault: pages and queries tell of it, and no debt begins in the area while it lasts. The same `id` renews it"
+    ),
     "end_outage": "It is mended; what waited for it is judged anew",
     "calendar": "Replaces the municipal holidays of the area; an empty list takes them out",
     "forget": "Removes the subscriber and everything about it, also from answers that are kept",
@@ -81,7 +83,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "invoices": "What is open; none: the whole debt.",
         "notified_at": "When the subscriber was told; `debt` then waits `policy.notice_days` from here.",
         "not_before": "Not in force earlier.",
-        "deadline": "An event tells when it has come; `pause` then ends. `preventive` and `debt` have one by themselves.",
+        "deadline": "An event tells that it has come; `pause` then ends. `preventive` and `debt` have one by default.",
         "level": "Of a debt reason a milder one; of `abuse` `walled` or `blocked`; of `operator` any.",
         "rate": "kbit/s each way; without it the gateway's own. With a level other than `reduced` it is refused.",
         "page": "Kept and shown in the record; no page of its own in this version.",
@@ -233,8 +235,8 @@ CODES = {
     ),
     "brake": (
         (
-            "With the status `held`: the brake keeps the command. Of a whole snapshot, `rejected`: the brake held it and a"
-            " human dropped it"
+            "With the status `held`: the brake keeps the command. Of a whole snapshot, `rejected`: the brake held it"
+            " and a human dropped it"
         ),
         "held: nothing, it is kept; tell somebody, who looks at the gateway. Dropped: look at the export",
     ),
