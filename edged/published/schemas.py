@@ -19,6 +19,8 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 REF = "#/$defs/"
 RFC3339 = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})$"
 _NO_SPACE_AT_THE_ENDS = {"not": {"pattern": "^ | $|[\\u0000-\\u001f\\u007f-\\u009f]"}}
+OF_EVERY_MOMENT = "RFC 3339 with zone."
+"""What the type of all times says of each, and no document needs to repeat."""
 _OF_COMMANDS = RFC3339.replace("[0-9]{4}", "(197[1-9]|19[89][0-9]|[2-8][0-9]{3})", 1)
 """Beyond these years a command is refused."""
 
@@ -154,7 +156,8 @@ def _plain(node: Any, *, sent: bool) -> Any:
     out = {k: _plain(v, sent=sent) for k, v in node.items()}
     if out.get("format") == "date-time" and "pattern" not in out:
         out["pattern"] = RFC3339
-        out.pop("description", None)
+        if out.get("description") == OF_EVERY_MOMENT:
+            del out["description"]
     if len(out.get("enum", ())) == 1:
         out = {"const": out["enum"][0], **{k: v for k, v in out.items() if k != "enum"}}
     if "discriminator" in out and "anyOf" in out:

@@ -23,12 +23,36 @@ from edged.published import __main__ as published
 from edged.published import asyncapi, plainyaml, schemas, words
 from edged.published.examples import EXAMPLES
 from tests.published import faults, references, resolve, validator
-from tests.unit.test_command import BAD, GOOD, SUB
+from tests.unit.test_command import BAD, SUB
+from tests.unit.test_command import GOOD as READ
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+WHYS = (ROOT / "edged" / "domain" / "onset.py").read_text("utf-8")
 PROTOCOL = (DOCS / "protocol.md").read_text("utf-8")
 
+LATER = "2026-11-25T00:00:00Z"
+GOOD: dict[str, dict[str, Any]] = {
+    **READ,
+    "block on somebody's word": {
+        "op": "block", **SUB, "reason": "debt", "override": {"author": "ana", "motive": "court order 7"},
+    },
+    "a fraud": {"op": "block", **SUB, "reason": "fraud"},
+    "a pause": {"op": "block", **SUB, "reason": "pause", "deadline": LATER},
+    "documents are in order": {"op": "unblock", **SUB, "reason": "preventive", "cause": "documents_ok"},
+    "trust for as long as is usual": {"op": "trust", **SUB},
+    "trust to the next business day": {"op": "trust", **SUB, "next_business_day": True},
+    "trust in a payment": {"op": "trust", **SUB, "basis": "payment_claimed", "method": "pix"},
+    "defer": {"op": "defer", **SUB, "until": LATER, "kind": "agreement", "invoices": ["F-1"], "up_to": "reduced"},
+    "undefer": {"op": "undefer", **SUB},
+    "undefer one": {"op": "undefer", **SUB, "kind": "dispute"},
+    "a moratorium": {"op": "moratorium", "area": "*", "until": LATER, "release_existing": True, "ref": "law 1"},
+    "its end": {"op": "end_moratorium", "area": "north"},
+    "an outage": {"op": "outage", "id": "O-1", "area": "north", "eta": LATER},
+    "an outage of unknown length": {"op": "outage", "id": "O-1", "area": "*"},
+    "it is mended": {"op": "end_outage", "id": "O-1"},
+    "holidays": {"op": "calendar", "area": "north", "dates": ["2026-11-20", "2026-12-08"], "version": "2026"},
+}  # fmt: skip
 NOT_FOR_A_SCHEMA = {
     "hours that are none",  # no JSON at all
     "a garden network with host bits",
@@ -68,6 +92,8 @@ def test_every_field_and_operation_has_its_words() -> None:
             assert node["description"], f"{name}.{field}"
     assert set(words.EFFECTS) == set(c.OPS)
     assert set(words.CODES) == metrics.CODES
+    waits = set(re.findall(r'why = [^\n]*?"([a-z_]+)"|, "([a-z_]+)"$', WHYS, flags=re.MULTILINE))
+    assert {a or b for a, b in waits} == words.WAITS.keys()
 
 
 def test_every_code_that_is_raised_is_published() -> None:
@@ -199,7 +225,8 @@ def test_the_schemas_in_asyncapi_say_the_same() -> None:
     command = {"components": document["components"], "$ref": "#/components/schemas/Command"}
     check = jsonschema.Draft7Validator(command)
     assert all(check.is_valid(good) for good in GOOD.values())
-    assert not check.is_valid({"op": "trust", **SUB})
+    assert not check.is_valid({"op": "trust", **SUB, "hours": 1, "days": 1})
+    assert not check.is_valid({"op": "defer", **SUB})
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,10 +18,11 @@ import pytest
 from edged import answers, desk, envelope, gathering, keeper, pipeline, snapshot
 from edged.answers import Answer
 from edged.client import lanes
-from edged.config.models import MqttSection, PolicySection
+from edged.config.models import BrakeSection, MqttSection, PolicySection
 from edged.config.security import SecuritySection
 from edged.desk import Desk
-from edged.domain import command, digest
+from edged.domain import brake, command, digest, onset, promise, region
+from edged.domain.brake import Limits
 from edged.domain.model import Policy
 from edged.intake import Incoming
 from edged.keeper import Keeper
@@ -42,6 +44,7 @@ TOPICS = Topics("gw1", ("all",))
 SIGNING = {"unsigned", "bad_signature", "wrong_audience", "from_the_future", "not_authorized"}
 """Codes of the envelope, which test_envelope.py and test_forgery.py bring about."""
 UNUSED = {"capacity"}
+OF_THE_BRAKE = {"brake.closed", "brake.released"}
 
 
 @pytest.fixture
@@ -63,6 +66,10 @@ def trust(sub: str = "C-1", **more: Any) -> dict[str, Any]:
     return {"op": "trust", "sub": sub, **({"hours": 2} | more)}
 
 
+def defer(sub: str, kind: str = "agreement", **more: Any) -> dict[str, Any]:
+    return {"op": "defer", "sub": sub, "kind": kind, **({"until": "2026-09-21T16:00:00Z"} | more)}
+
+
 EVERYTHING: list[Any] = [
     bind("C-1", "100.64.0.10", "2001:db8:0:100::/56"),
     bind("C-1", "100.64.0.10", "2001:db8:0:100::/56"),
@@ -80,8 +87,10 @@ EVERYTHING: list[Any] = [
     bind("C-2", "100.64.0.10"),
     block("C-3", not_before="2027-01-01T00:00:00Z"),
     block("C-3", not_before="2027-01-01T00:00:00Z"),
+    block("C-8", not_before="2026-09-21T15:00:00Z"),
     block("C-4", notified_at="2026-09-20T00:00:00Z"),
     {"op": "unblock", "sub": "C-4", "reason": "debt*"},
+    block("C-9", "notice"),
     block("C-5", "operator", level="blocked"),
     trust("C-5"),
     trust("C-2", hours=900),
@@ -95,6 +104,28 @@ EVERYTHING: list[Any] = [
     {"op": "forget", "sub": "C-6"},
     {"op": "explode"},
     {"op": "defer", "sub": "C-1"},
+    bind("C-7", "100.64.0.70") | {"area": "north"},
+    {"op": "outage", "id": "O-1", "area": "north", "eta": "2026-09-21T18:00:00Z", "ref": "N-1"},
+    block("C-7"),
+    {"op": "moratorium", "area": "*", "until": "2026-09-22T00:00:00Z"},
+    {"op": "moratorium", "area": "*", "until": "2026-09-22T00:00:00Z"},
+    block("C-7", "debt_partial"),
+    block("C-7", "notice", override={"author": "ana", "motive": "m"}),
+    block("C-7", "fraud"),
+    block("C-7", "pause", deadline="2026-09-21T15:30:00Z"),
+    defer("C-7", ref="D-1"),
+    defer("C-7", "dispute", until="2026-12-01T00:00:00Z", up_to="notice", invoices=["X"]),
+    defer("C-7", "dispute", until="2026-12-01T00:00:00Z", up_to="notice", invoices=["X"]),
+    defer("C-7", "hardship", until="2020-01-01T00:00:00Z"),
+    trust("C-7"),
+    {"op": "query", "sub": "C-7"},
+    {"op": "undefer", "sub": "C-7", "kind": "dispute"},
+    {"op": "end_outage", "id": "O-1"},
+    {"op": "end_moratorium", "area": "*"},
+    {"op": "end_moratorium", "area": "*"},
+    {"op": "calendar", "area": "north", "dates": ["2026-09-22"], "version": "1"},
+    block("C-7", "preventive"),
+    {"op": "unblock", "sub": "C-7", "reason": "preventive"},
     {"op": "block", "sub": "C-1"},
     bind("C-1", "nonsense"),
     bind("C-1", "192.0.2.7"),
@@ -138,15 +169,51 @@ def test_snapshots(core: Core) -> None:
     chunk = core.chunk([bind("C-1", "100.64.0.1"), block(), 5, block("C-2", "operator")], 1, 2)
     assert answer_faults(chunk) == []
     assert answer_faults(core.chunk([block("C-2")], 2, 3)) == [], "parts differ: refused as a whole"
-    refused = core.chunk([block("C-2"), bind("C-3", "nonsense")], 2, 2)
-    assert refused["results"][0]["code"] == "brake"
-    assert answer_faults(refused) == []
+    assert answer_faults(core.chunk([block("C-2"), bind("C-3", "nonsense")], 2, 2)) == []
     whole = core.sync([*(bind(f"C-{n}", f"100.64.1.{n}") for n in range(80)), 5, block("C-9", "operator")], name="s2")
     assert whole["summary"]["rejected"] == 2
     assert faults("snapshot-acknowledgement", whole) == []
     again = core.chunk([], 1, 1, "s2")
     assert again["duplicate"]
     assert answer_faults(again) == []
+
+
+def test_what_the_brake_holds(core: Core) -> None:
+    core.settings = replace(core.settings, limits=Limits(True, most=1))
+    core.restart()
+    assert answer_faults(core.send(block("C-1"), bind("C-2", "100.64.0.2"))) == []
+    held = core.send(block("C-2"), block("C-3"))
+    assert [r["status"] for r in held["results"]] == ["held", "held"]
+    assert held["summary"]["held"] == 2
+    assert answer_faults(held) == []
+    told = core.send({"op": "query", "sub": "C-2"})
+    assert told["results"][0]["record"]["held"] == ["debt"]
+    assert answer_faults(told) == []
+    void = core.send({"op": "paid", "sub": "C-2"})
+    assert answer_faults(void) == []
+    assert [e["event"] for e in core.events()] == ["brake.closed"]
+    assert event_faults(core) == []
+
+
+def test_a_snapshot_that_is_held(core: Core) -> None:
+    core.settings = replace(core.settings, limits=Limits(True))
+    core.restart()
+    core.send(*(bind(f"C-{n}", f"100.64.1.{n}") for n in range(80)))
+    held = core.chunk([bind("C-1", "100.64.0.1")], 1, 1)
+    assert held["held"]
+    assert answer_faults(held) == []
+    assert event_faults(core) == []
+    assert core.pipeline.drop_held() == 1
+    (dropped,) = [e for e in core.events() if "event" not in e]
+    assert dropped["id"] == "s1"
+    assert dropped["results"][0]["code"] == "brake"
+    assert answer_faults(dropped) == []
+
+
+def event_faults(core: Core) -> list[str]:
+    """Of all that waits to be told, as the desk finishes it."""
+    head = {"v": 1, "gateway": "gw1", "id": 1}
+    return [f for e in core.events() if "event" in e for f in faults("event", head | e)]
 
 
 def test_gaps(core: Core) -> None:
@@ -220,12 +287,15 @@ async def test_what_the_desk_publishes(core: Core) -> None:
         core.now += 2 * HOUR
         await keeper.do(core.pipeline.expire)
         await keeper.do(core.pipeline.ask)
+        await keeper.do(lambda: core.pipeline.request_trust("C-9", "page", alone=False))
+        await keeper.do(lambda: core.pipeline.request_trust("C-9", "page", alone=True))
         await Vigil(keeper)._tell("the table")
         await spokesman._empty_outbox()
         events = [json.loads(m.payload) for m in session.taken]
         for event in events:
             assert faults("event", event) == []
-        assert {e["event"] for e in events} == {str(k.__struct_config__.tag) for k in get_args(notices.Event)}
+        told = {e["event"] for e in events}
+        assert told == {str(k.__struct_config__.tag) for k in get_args(notices.Event)} - OF_THE_BRAKE
         for state in (*empty, *(await spokesman.greet()), spokesman.will()):
             assert state.retain
             assert faults("state", json.loads(state.payload)) == []
@@ -266,7 +336,15 @@ def test_the_numbers_in_the_text() -> None:
     assert (worker.GATHER, lanes.WINDOW, packet.SESSION_EXPIRY) == (64, 64, 7 * 24 * HOUR / 1000)
     assert (security.max_ahead_minutes, security.max_age_hours) == (5, 24)
     assert (desk.STATE_PAUSE, desk.STATE_EVERY, envelope.MOST_HEADER) == (1.0, 60.0, 1024)
-    assert PolicySection().trust_max_hours == 168
+    policy = PolicySection()
+    assert (policy.trust_max_hours, policy.trust_per_invoice, policy.trust_per_30_days) == (168, 1, 0)
+    assert (policy.min_days_overdue, policy.notice_days, policy.business_hours) == (4, 15, "08:00-18:00")
+    assert (policy.preventive_days, policy.debt_days) == (30, 60)
+    assert (region.LOOK_MS, onset.CLOCK_MS, brake.FEWEST) == (900_000, 60_000, 50)
+    assert promise._CLAIMED_MS == {"card": 72 * HOUR, "pix": HOUR}
+    assert promise._CLAIMED_BUSINESS_DAYS == {"bank": 2, "lottery": 2, "debit": 2, "collection": 4}
+    braking = BrakeSection()
+    assert (braking.max_new_restrictions, braking.window_seconds, braking.max_share) == (500, 60, 0.2)
 
 
 # -- the digest, worked out ------------------------------------------------------------------------------------------
