@@ -22,6 +22,7 @@ from typing import Any
 import sdnotify
 
 from edged.assembly import clock_of, pipeline_settings, rule_settings, steering
+from edged.clock import Clock
 from edged.config import Config
 from edged.control import ControlServer
 from edged.desk import Desk
@@ -163,7 +164,7 @@ class Core:
             if self._cfg.metrics.listen:
                 self.metrics.serve(self._cfg.metrics.listen)
             await link.start()
-            await self._tasks(desk, reload)
+            await self._tasks(desk, reload, clock)
         finally:
             self._notifier.notify("STOPPING=1")
             await link.close()
@@ -174,10 +175,10 @@ class Core:
             self.backend.close()
         return 0
 
-    async def _tasks(self, desk: Desk, reload: Reload) -> None:
+    async def _tasks(self, desk: Desk, reload: Reload, clock: Clock) -> None:
         assert desk.session is not None  # noqa: S101  run() has just set it
         assert self.keeper.gardens is not None  # noqa: S101  and this
-        vigil = Vigil(self.keeper, keep_audit_days=self._cfg.audit.keep_days)
+        vigil = Vigil(self.keeper, keep_audit_days=self._cfg.audit.keep_days, trusted=lambda: clock.trusted)
         jobs: Mapping[str, Coroutine[Any, Any, None]] = {
             "sync": self.keeper.run_sync(),
             "timers": self.keeper.run_timers(),

@@ -96,6 +96,11 @@ def _state(sub: Subscriber, level: int) -> _State:
     return _WORDS[level], reasons, sub.promise.until if sub.promise else 0, tuple(sub.deferrals)
 
 
+def forgets(op: str, status: str, code: str) -> bool:
+    """Whether a decision takes a name out of the trail: also that of somebody known no more anywhere else."""
+    return op == "forget" and (status == "applied" or code == "unknown_subscriber")
+
+
 def without_name(d: Decision) -> Decision:
     """A decision to forget somebody, as it is kept: who asked for it and when, and nothing of whom."""
     return Decision(d.at, d.op, None, d.issuer, d.batch, "", d.ref, d.status, d.code)
@@ -248,7 +253,7 @@ class Verification:
         text = (row.content or "").encode()
         if row.salt is None or digest(row.salt, text, row.sub) != row.digest:
             return "this decision was changed"
-        if self._stub and b'"forget"' in text and _forgets(text):
+        if self._stub and b'"forget"' in text and _is_forgetting(text):
             self._stub = 0  # whoever the stubs so far were about may be who was forgotten here
         return None
 
@@ -261,9 +266,9 @@ class Verification:
         return None
 
 
-def _forgets(text: bytes) -> bool:
+def _is_forgetting(text: bytes) -> bool:
     try:
-        _, _, _, op, _, _, status, *_ = _read(text)
+        _, _, _, op, _, _, status, code, *_ = _read(text)
     except msgspec.MsgspecError:
         return False
-    return (op, status) == ("forget", "applied")
+    return forgets(op, status, code)

@@ -16,6 +16,8 @@ from edged.domain import audit
 from edged.domain.address import literal
 from edged.domain.audit import SALT, Decision, Finding, Head, Link, Row, Verification
 
+LONGEST = 128
+"""Characters of a name (contract); what is refused may name anything."""
 _ANCHOR = "audit_anchor"
 
 
@@ -50,7 +52,7 @@ def write(db: sqlite3.Connection, decisions: Sequence[Decision], forgotten: Iter
     for i, d in enumerate(found):
         sub = d.sub
         if sub is not None:
-            sub = literal(sub) or sub
+            sub = literal(sub) or sub[:LONGEST]
         text, salt = audit.content(d), salts[SALT * i : SALT * i + SALT]
         digest = audit.digest(salt, text, sub)
         digests.append(digest)
@@ -78,7 +80,7 @@ def _forgetting(
     names = [literal(name) or name for name in forgotten]
     if not names and not any(d.op == "forget" for d in decisions):
         return decisions, {}
-    asked = ((i, d.sub) for i, d in enumerate(decisions) if d.op == "forget" and d.status == "applied")
+    asked = ((i, d.sub) for i, d in enumerate(decisions) if audit.forgets(d.op, d.status, d.code))
     gone = {literal(sub) or sub: i for i, sub in asked if sub}
     found = [audit.without_name(d) if d.op == "forget" else d for d in decisions]
     for name in names:
