@@ -38,7 +38,7 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     op: str
     sub: str | None = None
     issuer: str = ""
-    """Empty: unsigned, typed on this machine, or the daemon itself."""
+    """Empty: unsigned, or the daemon by itself."""
     batch: str = ""
     about: str = ""
     """The reason of a block, the kind of a deferral, the area or id of what is on no subscriber."""
