@@ -109,8 +109,10 @@ async def mirror(erp: sqlite3.Connection, sender: Sender) -> bool:
 
 
 def report(answer: Answer) -> None:
-    """Every answer, also to what an earlier run sent. Refused commands are the ERP's to look at."""
+    """Every answer, also to what an earlier run sent. Refused commands are the ERP's to look at; held ones are kept."""
     print(f"{answer.gateway}: batch {answer.id} enforced: {answer.document.get('summary')}")
+    if answer.held:
+        print(f"{answer.gateway}: holds {len(answer.held)} blocks ({answer.held[0].get('detail')}); not sent again")
     for result in answer.rejected:
         if result.get("code") != "unknown_subscriber":  # an unblock of somebody who was never blocked
             print(f"{answer.gateway}: {result.get('sub')}: {result.get('code')}: {result.get('detail')}")

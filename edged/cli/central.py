@@ -116,7 +116,11 @@ def publish(
     cert_file: CertFileOption = None,
     key_file: KeyFileOption = None,
 ) -> None:
-    """Sign and publish commands, wait for the answers and print them; status 1 when any was refused or none came."""
+    """Sign and publish commands, wait for the answers and print them; status 1 when any was refused or none came.
+
+    A gateway's brake may hold commands, or a snapshot, until somebody there looked (edged release-brake, drop-held):
+    they are kept there and must not be sent again. A snapshot that is held is status 1, commands that are held are not.
+    """
     from edged.client import Group, Sender
 
     if (gateway is None) == (group is None):

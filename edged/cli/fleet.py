@@ -61,7 +61,9 @@ async def _live(watch: Watch, groups: Sequence[str]) -> None:
 def _table(rows: Sequence[Row], note: str | None) -> Table:
     online = sum(row.online for row in rows)
     table = Table(title=f"{len(rows)} gateways, {online} online", title_justify="left", caption=note and clean(note))
-    columns = "gateway online heard behind subscribers notice reduced walled blocked in_sync hash agrees portal version"
+    columns = (
+        "gateway online heard behind subscribers notice reduced walled blocked in_sync hash agrees portal brake version"
+    )
     for column in columns.split():
         number = column in {"behind", "subscribers", "notice", "reduced", "walled", "blocked"}
         table.add_column(column.replace("_", " "), justify="right" if number else "left", no_wrap=True)
@@ -87,6 +89,7 @@ def _cells(row: Row) -> list[Text]:
         Text(clean(row.hash[:8]) if row.hash else "-"),
         _truth(row.agrees),
         Text(clean(row.portal or "-")),
+        Text(clean(row.brake or "-"), "bold red" if row.brake == "closed" else ""),
         Text(clean(row.version or "-")),
     ]
 

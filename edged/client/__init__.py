@@ -14,14 +14,15 @@
 
 When ``send`` returns, the commands are numbered and on disk; they are published, again after a crash or on another
 broker, until each gateway has answered. A gateway that lost something asks for a snapshot, and gets what ``table``
-gives. One sender, one outbox, one process; an issuer's commands for a gateway come from one sender, because they are
-numbered. Who may publish on ``edged/v1/client/<name>/ack`` and ``edged/v1/gw/+/event`` is the broker's business: what
-is heard there is believed.
+gives. A gateway's brake may keep commands (``answer.held``) or a whole snapshot (:class:`Held`) until a human there
+looked: neither is to be sent again. One sender, one outbox, one process; an issuer's commands for a gateway come from
+one sender, because they are numbered. Who may publish on ``edged/v1/client/<name>/ack`` and ``edged/v1/gw/+/event`` is
+the broker's business: what is heard there is believed.
 """
 
 from edged.client.brokers import Brokers
 from edged.client.documents import Answer, Command, Commands, Group
 from edged.client.sender import Sender
-from edged.client.sent import Sent, Unanswered
+from edged.client.sent import Held, Sent, Unanswered
 
-__all__ = ["Answer", "Brokers", "Command", "Commands", "Group", "Sender", "Sent", "Unanswered"]
+__all__ = ["Answer", "Brokers", "Command", "Commands", "Group", "Held", "Sender", "Sent", "Unanswered"]

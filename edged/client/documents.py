@@ -47,8 +47,13 @@ class Answer(NamedTuple):
         return [r for r in _objects(self.document.get("results")) if r.get("status") == "rejected"]
 
     @property
+    def held(self) -> list[dict[str, Any]]:
+        """The results that the gateway's brake keeps until a human looked, each with ``i``, ``sub`` and ``detail``."""
+        return [r for r in _objects(self.document.get("results")) if r.get("status") == "held"]
+
+    @property
     def ok(self) -> bool:
-        """Whether nothing was rejected."""
+        """Whether nothing was rejected. What is put off or held is on disk there, and need not be sent again."""
         summary = self.document.get("summary")
         counted = summary.get("rejected") if isinstance(summary, dict) else 0
         return not counted and not self.rejected and not self.refusal

@@ -43,6 +43,8 @@ class Row(NamedTuple):
     """Whether its hash is that of most of its group; None: there is nothing to compare."""
     version: str | None
     portal: str | None
+    brake: str | None
+    """``closed``: it holds something until somebody there looked."""
 
 
 class Fleet:
@@ -196,6 +198,7 @@ def _row(
         digest == usual[group] if group is not None and group in usual and digest and online else None,
         _text(document.get("version")),
         _text(document.get("portal")),
+        _text(document.get("brake")),
     )
 
 

@@ -50,19 +50,33 @@ class Resync:
         try:
             while times := (await self._post.do(Outbox.wanted)).get(gateway):
                 await asyncio.sleep(self._pause(gateway))
-                async with self._permits:
-                    log.info("%s asked for a snapshot", gateway)
-                    try:
-                        answer = await self._snapshots.send(gateway, table(gateway), None, displace=False)
-                    except Exception as e:  # noqa: BLE001 - the caller's table may raise anything, and is asked again
-                        log.warning("the snapshot for %s failed: %r", gateway, e)
-                        continue
+                await self._snapshots.idle(gateway)
+                permit = await self._permit()
+                log.info("%s asked for a snapshot", gateway)
+                try:
+                    # A human may take days over one that is held: the other gateways need not wait for that.
+                    answer = await self._snapshots.send(
+                        gateway, table(gateway), None, displace=False, when_held=permit.set_result
+                    )
+                except Exception as e:  # noqa: BLE001 - the caller's table may raise anything, and is asked again
+                    log.warning("the snapshot for %s failed: %r", gateway, e)
+                    continue
+                finally:
+                    held = permit.done()
+                    permit.cancel()
                 if answer.refusal:
                     log.warning("%s refuses the snapshot it asked for: %s", gateway, answer.refusal)
-                    continue
-                await self._post.do(Outbox.grant, gateway, times)
+                if not answer.refusal or (held and answer.refusal == "brake"):  # somebody looked, and wants none such
+                    await self._post.do(Outbox.grant, gateway, times)
         finally:
             self._serving.discard(gateway)
+
+    async def _permit(self) -> asyncio.Future[str]:
+        """One of the few; it is given back when the future ends, in whatever way."""
+        await self._permits.acquire()
+        permit: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        permit.add_done_callback(lambda _: self._permits.release())
+        return permit
 
     def _pause(self, gateway: str) -> float:
         """Seconds to wait before the next snapshot for it; they double while it keeps asking."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
@@ -17,7 +16,7 @@ from edged.client.documents import Answer, Command, Commands, Group, completed, 
 from edged.client.outbox import Outbox
 from edged.client.post import Identity, Post, channel, now_ms
 from edged.client.resync import Resync
-from edged.client.sent import Sent, Unanswered
+from edged.client.sent import Held, Sent, Unanswered
 from edged.client.snapshots import Snapshots
 from edged.domain.address import Addressing
 from edged.envelope import OKPKey
@@ -189,16 +188,22 @@ class Sender:
         shards: Sequence[int] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - reads better than a context
     ) -> Answer:
-        """Replace the gateway's bindings and debts by these (``bind``, ``block``, ``trust``); its answer.
+        """Replace the gateway's bindings and debts by these (``bind``, ``block``, ``trust``, ``defer``); its answer.
 
         Commit your table before :meth:`send`, and read it here: then every batch sent by now is known to be in the
         snapshot. ``shards``: only these parts of the subscribers. It is on disk before it goes out; a process that
         ends meanwhile goes on with it at its next start. Raises :class:`Unanswered` after ``timeout`` seconds, while
-        the delivery goes on.
+        the delivery goes on; and :class:`Held` as soon as the gateway's brake keeps it until a human looked.
         """
         channel(gateway)
-        task = self._begin(self._snapshots.send(gateway, commands, shards))
-        return await self._patiently(task, gateway, timeout)
+        held: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        task = self._begin(self._snapshots.send(gateway, commands, shards, when_held=held.set_result))
+        await asyncio.wait((task, held), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if held.done():
+            raise Held(gateway, held.result())
+        raise Unanswered({("snapshot", gateway)}, [])
 
     async def compare(
         self,
@@ -223,7 +228,9 @@ class Sender:
         return [n for n, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]
 
     async def repair(self, gateway: str, *, addressing: Addressing = USUAL) -> Answer | None:
-        """Send what differs between ``table`` and the gateway, and nothing else; None: nothing did."""
+        """Send what differs between ``table`` and the gateway, and nothing else; None: nothing did. Raises as
+        :meth:`snapshot` does.
+        """
         if self._table is None:
             raise EdgedError("repair needs a table: give the sender one")
         differing = set(await self.compare(gateway, self._table(gateway), addressing=addressing))
@@ -293,12 +300,6 @@ class Sender:
         self._tasks.discard(task)
         if not task.cancelled() and (fault := task.exception()):
             log.log(logging.DEBUG if isinstance(fault, EdgedError) else logging.ERROR, "%r", fault)
-
-    async def _patiently(self, task: asyncio.Task[Answer], gateway: str, timeout: float | None) -> Answer:  # noqa: ASYNC109
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                return await asyncio.shield(task)
-        raise Unanswered({("snapshot", gateway)}, [])
 
 
 async def _only(commands: Commands, shards: Collection[int]) -> AsyncIterator[Command]:

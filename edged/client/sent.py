@@ -19,6 +19,19 @@ class Unanswered(EdgedError):
         self.missing, self.answers = frozenset(missing), answers
 
 
+class Held(Unanswered):
+    """The brake of a gateway keeps a snapshot until a human looked; ``why`` is what it says of it.
+
+    It is not lost, and need not be sent again: the gateway carries it out when it is released.
+    """
+
+    def __init__(self, gateway: str, why: str) -> None:
+        super().__init__({("snapshot", gateway)}, [])
+        self.gateway, self.why = gateway, why
+        what = f"{gateway} holds the snapshot: {why}"
+        self.args = (f"{what}; look at it there, then edged release-brake or drop-held. Do not send it again",)
+
+
 class Sent:
     """Batches that are in the outbox, and so will be delivered; ``ids`` in the order of their commands."""
 

@@ -8,7 +8,7 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +22,7 @@ from edged.mqtt.topics import ROOT
 log = logging.getLogger(__name__)
 PART_COMMANDS = 1000  # a gateway keeps a part in one go, and a command beside the snapshot waits for that
 WORK = 300.0  # s that a gateway may take from the last part to the last answer
+HELD = 3600.0  # s after which a gateway that holds one is asked again: its last answer may have been lost
 SETTLE = 5.0  # s for batches that are on their way
 IN_FLIGHT = 2  # parts that are not answered yet; a command waits behind them
 FIRST_PATIENCE, LAST_PATIENCE = 30.0, 900.0  # s without a word from the gateway
@@ -39,6 +40,9 @@ class _Job:
     out: set[int] = field(default_factory=set)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     heard: float = 0.0
+    held: str = ""
+    """Why the gateway keeps it until a human looked; empty: it does not."""
+    when_held: Callable[[str], None] = lambda _: None
 
     def again(self, parts: Sequence[int]) -> None:
         """Publish these (again)."""
@@ -64,10 +68,16 @@ class Snapshots:
         self._broker = broker
 
     async def send(
-        self, gateway: str, commands: Commands, shards: Sequence[int] | None, *, displace: bool = True
+        self,
+        gateway: str,
+        commands: Commands,
+        shards: Sequence[int] | None,
+        *,
+        displace: bool = True,
+        when_held: Callable[[str], None] = lambda _: None,
     ) -> Answer:
         """Keep all parts, then deliver them; returns the last answer. ``displace``: take the place of one on its way,
-        rather than wait for its end.
+        rather than wait for its end. ``when_held`` is told why where a human must look at it before that answer comes.
         """
         if displace and (old := self._jobs.get(gateway)) and not old.result.done():
             old.result.set_exception(EdgedError(f"a newer snapshot for {gateway} took the place of this one"))
@@ -86,7 +96,12 @@ class Snapshots:
             which = None if shards is None else tuple(shards)
             snapshot = Snapshot(gateway, uuid.uuid4().hex, parts, epoch, seq, which)
             await self._post.do(Outbox.end_snapshot, snapshot)
-            return await self._deliver(snapshot)
+            return await self._deliver(snapshot, when_held)
+
+    async def idle(self, gateway: str) -> None:
+        """Return when none is on its way to this gateway."""
+        async with self._locks.setdefault(gateway, asyncio.Lock()):
+            pass
 
     async def _settled(self, topic: str) -> tuple[str, int]:
         """The position that the snapshot includes: what was reserved by now is in the caller's table.
@@ -108,10 +123,10 @@ class Snapshots:
 
     # -- out ---------------------------------------------------------------------------------------------------
 
-    async def _deliver(self, snapshot: Snapshot) -> Answer:
+    async def _deliver(self, snapshot: Snapshot, when_held: Callable[[str], None] = lambda _: None) -> Answer:
         everything = range(1, snapshot.parts + 1)
         result: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        job = _Job(snapshot, set(everything), deque(everything), result, heard=time.monotonic())
+        job = _Job(snapshot, set(everything), deque(everything), result, heard=time.monotonic(), when_held=when_held)
         self._jobs[snapshot.gateway] = job
         result.add_done_callback(lambda _: job.wake.set())
         patience = FIRST_PATIENCE
@@ -120,8 +135,10 @@ class Snapshots:
                 job.wake.clear()
                 await self._publish(job)
                 try:
-                    # With every part confirmed the gateway is at work, which with a million subscribers takes its time.
-                    due = job.heard + (patience if job.open else max(patience, WORK)) - time.monotonic()
+                    # With every part confirmed the gateway is at work, which with a million subscribers takes its
+                    # time; and the human for whom it may wait takes his.
+                    least = HELD if job.held else 0.0 if job.open else WORK
+                    due = job.heard + max(patience, least) - time.monotonic()
                     async with asyncio.timeout(max(0.0, due)):
                         await job.wake.wait()
                 except TimeoutError:
@@ -129,6 +146,9 @@ class Snapshots:
                     # All confirmed and no word of the end: the last answer was lost.
                     job.again(sorted(job.open) or [snapshot.parts])
             answer = result.result()
+            if job.held:
+                done = f"was dropped ({answer.refusal})" if answer.refusal else "is carried out"
+                log.warning("%s: the snapshot that was held %s", snapshot.gateway, done)
             topic = f"gw/{snapshot.gateway}/cmd"
             await self._post.do(Outbox.finish_snapshot, snapshot, topic, accepted=not answer.refusal)
             return answer
@@ -168,10 +188,20 @@ class Snapshots:
         elif isinstance(part, int) and not code:
             job.out.discard(part)
             job.open.discard(part)
+            self._note(job, answer)
         elif not job.result.done():
             job.result.set_result(answer)
         job.wake.set()
         return True
+
+    @staticmethod
+    def _note(job: _Job, answer: Answer) -> None:
+        """Whether the brake keeps it. It is told once, however often the gateway says so."""
+        why = answer.document.get("held")
+        if isinstance(why, str) and why and not job.held:
+            job.held = why
+            log.warning("%s holds the snapshot until somebody there looked: %s", answer.gateway, why)
+            job.when_held(why)
 
     def missing(self, gateway: str, event: dict[str, Any]) -> None:
         """The gateway asks for parts."""

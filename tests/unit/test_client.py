@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from edged.client import lanes as lanes_module
+from edged.client.beyond import beyond, lacking
 from edged.client.digests import Sums, shard_of
 from edged.client.documents import Answer, Group, Head, Packer, batch, chunk, completed, each, pack, read
 from edged.client.lanes import Lanes
@@ -287,6 +288,35 @@ def test_what_no_snapshot_carries_can_be_said_again() -> None:
     assert lacking(1, 1) == []
     assert lacking(1, 1, gateway="gw2") == [operator("block", "C-2")]
     box.close()
+
+
+def test_the_last_word_on_areas_and_deferrals_is_said_again() -> None:
+    def defer(sub: str, kind: str, until: str) -> dict[str, Any]:
+        return {"op": "defer", "sub": sub, "kind": kind, "until": until}
+
+    undefer_all = {"op": "undefer", "sub": "C-1"}
+    ended = {"op": "undefer", "sub": "C-2", "kind": "dispute"}
+    renewed = defer("C-1", "hardship", "2027-03-01T00:00:00Z")
+    outage = {"op": "outage", "id": "O-1", "area": "north"}
+    calendar = {"op": "calendar", "area": "north", "dates": ["2026-12-08"], "version": "2"}
+    batches = [
+        [defer("C-1", "agreement", "2027-01-01T00:00:00Z"), defer("C-2", "dispute", "2027-01-01T00:00:00Z")],
+        [{"op": "moratorium", "area": "*", "until": "2027-01-01T00:00:00Z"}, outage, {"op": "trust", "sub": "C-1"}],
+        [{"op": "calendar", "area": "north", "dates": [], "version": "1"}, calendar, undefer_all],
+        [{"op": "end_moratorium", "area": "*"}, ended, renewed],
+    ]
+    arrays = [beyond(json.dumps(commands).encode()) for commands in batches]
+    assert [len(json.loads(array)) for array in arrays] == [2, 2, 3, 3]
+
+    def again(*missing: int) -> Any:
+        return json.loads(lacking((n in missing, array) for n, array in enumerate(arrays)) or b"[]")
+
+    assert again(0) == []
+    assert again(1) == [outage]
+    assert again(0, 1, 2) == [outage, calendar, undefer_all, renewed]
+    assert again(2) == [calendar, undefer_all, renewed], "it would be ended with the others"
+    assert again(3) == [batches[3][0], ended, renewed]
+    assert beyond(b'[{"op":"trust","sub":"C-1"},{"op":"block","sub":"C-1","reason":"debt"}]') == b""
 
 
 def test_nobody_known_is_waited_for_until_settled() -> None:

@@ -44,7 +44,8 @@ TOPICS = Topics("gw1", ("all",))
 SIGNING = {"unsigned", "bad_signature", "wrong_audience", "from_the_future", "not_authorized"}
 """Codes of the envelope, which test_envelope.py and test_forgery.py bring about."""
 UNUSED = {"capacity"}
-OF_THE_BRAKE = {"brake.closed", "brake.released"}
+ELSEWHERE = {"brake.closed"}
+"""Events of other tests here."""
 
 
 @pytest.fixture
@@ -289,13 +290,16 @@ async def test_what_the_desk_publishes(core: Core) -> None:
         await keeper.do(core.pipeline.ask)
         await keeper.do(lambda: core.pipeline.request_trust("C-9", "page", alone=False))
         await keeper.do(lambda: core.pipeline.request_trust("C-9", "page", alone=True))
+        assert [x async for x in spokesman.handlers()["release-brake"]({})] == [
+            {"result": {"applied": 0, "refused": 0}}
+        ]
         await Vigil(keeper)._tell("the table")
         await spokesman._empty_outbox()
         events = [json.loads(m.payload) for m in session.taken]
         for event in events:
             assert faults("event", event) == []
         told = {e["event"] for e in events}
-        assert told == {str(k.__struct_config__.tag) for k in get_args(notices.Event)} - OF_THE_BRAKE
+        assert told == {str(k.__struct_config__.tag) for k in get_args(notices.Event)} - ELSEWHERE
         for state in (*empty, *(await spokesman.greet()), spokesman.will()):
             assert state.retain
             assert faults("state", json.loads(state.payload)) == []
