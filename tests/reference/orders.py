@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Callable
 
 from tests.reference.model import (
@@ -103,9 +102,9 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
         raise No("notice_too_short")
     old = sub["reasons"].get(name)
     times = {k: ms(c[k]) if k in c else 0 for k in ("not_before", "notified_at")}
-    said = {"level": level, "invoices": left, "rate": c.get("rate", 0), "page": c.get("page", "")}
+    content = {"level": level, "invoices": left, "rate": c.get("rate", 0), "page": c.get("page", "")}
     new = {
-        **said, **times, "override": "override" in c, "pending": True, "told": False,
+        **content, **times, "override": "override" in c, "pending": True, "told": False,
         "dues": {i: d for i, d in dues(c).items() if i in left},
         "deadline": ms(c["deadline"]) if "deadline" in c else 0,
     }  # fmt: skip
@@ -118,13 +117,14 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
         new["pending"], new["onset"], new["why"] = False, old["onset"], ""
         if "deadline" not in c:
             new["deadline"], new["told"] = old["deadline"], old["told"]
-        if any(old[k] != v for k, v in {**said, "dues": new["dues"]}.items()):
+        if any(old[k] != v for k, v in {**content, "dues": new["dues"]}.items()):
             return Answer(APPLIED)
         same = all(old[k] == new[k] for k in (*times, "override")) and "deadline" not in c
         return Answer(UNCHANGED if same else APPLIED | UNCHANGED)
     new["onset"], new["why"] = model.onset(c["sub"], name, new, sub["area"])
     if new["why"]:
-        return Answer({"deferred"}, new["onset"], new["why"])
+        held = name in DEBTS and any(where in {"*", sub["area"]} for where, _ in model.outages.values())
+        return Answer({"deferred"}, 0 if held else new["onset"], new["why"])  # nobody knows when an outage ends
     model.begin(name, new)
     return Answer(APPLIED)
 
@@ -147,6 +147,7 @@ def paid(model: Model, c: Command, sub: Sub) -> Answer:
     for reason, r in model.debts(sub).items():
         before = r["invoices"]
         r["invoices"] = [i for i in before if i not in paid_now]
+        r["dues"] = {i: d for i, d in r["dues"].items() if i not in paid_now}
         news |= before != r["invoices"]
         if not r["invoices"]:
             del sub["reasons"][reason]
@@ -182,7 +183,7 @@ def asked_until(model: Model, c: Command) -> int:
     if method == "pix":
         return model.now + HOUR
     if method == "card":
-        return model.midnight(model.local(model.now).date() + dt.timedelta(days=3))
+        return model.now + 3 * DAY
     return model.end_of_bank_day(METHOD_DAYS[method])
 
 
@@ -255,41 +256,41 @@ def moratorium(model: Model, c: Command) -> Answer:
     new = ms(c["until"]), bool(c.get("release_existing"))
     old = model.moratoria.get(c["area"])
     model.moratoria[c["area"]] = new
-    model.said.append((c["area"], True))
-    return Answer(UNCHANGED if old == new else APPLIED)
+    return said(model, c["area"], old != new, moratoria=True)
 
 
 def end_moratorium(model: Model, c: Command) -> Answer:
     old = model.moratoria.pop(c["area"], None)
-    model.said.append((c["area"], True))
-    if old is not None and old[0] <= model.now:
-        return Answer(APPLIED | UNCHANGED)
-    return Answer(UNCHANGED if old is None else APPLIED)
+    answer = said(model, c["area"], old is not None, moratoria=True)
+    return Answer(APPLIED | UNCHANGED) if old is not None and old[0] <= model.now else answer
 
 
 def outage(model: Model, c: Command) -> Answer:
     new = c["area"], ms(c["eta"]) if "eta" in c else 0
     old = model.outages.get(c["id"])
     model.outages[c["id"]] = new
-    model.said.append((c["area"], False))
-    return Answer(UNCHANGED if old == new else APPLIED)
+    return said(model, c["area"], old != new)
 
 
 def end_outage(model: Model, c: Command) -> Answer:
     old = model.outages.pop(c["id"], None)
-    if old:
-        model.said.append((old[0], False))
-    return Answer(APPLIED if old else UNCHANGED)
+    return said(model, old[0] if old else "", old is not None)
 
 
 def calendar(model: Model, c: Command) -> Answer:
     new = set(c["dates"]), c["version"]
     old = model.municipal.get(c["area"])
     model.municipal[c["area"]] = new
-    model.said.append((c["area"], False))
     if old is None and not new[0]:
         return Answer(APPLIED | UNCHANGED)
-    return Answer(UNCHANGED if old == new else APPLIED)
+    return said(model, c["area"], old != new)
+
+
+def said(model: Model, area: str, news: bool, *, moratoria: bool = False) -> Answer:
+    """Where something new was said of an area, the timers look at it."""
+    if news:
+        model.said.append((area, moratoria))
+    return Answer(APPLIED if news else UNCHANGED)
 
 
 ON_SUBSCRIBERS: dict[str, Callable[[Model, Command, Sub], Answer]] = {

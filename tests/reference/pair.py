@@ -59,7 +59,7 @@ class Pair:
         memory = Path("/dev/shm")  # a commit waits for no disk there
         self.directory = Path(tempfile.mkdtemp(prefix="edged-pair-", dir=memory if memory.is_dir() else None))
         self.core = Core(self.directory, policy)
-        self.core.now = START + begin
+        self.core.now = self.begin = START + begin
         self.model = Model(self.core.now, rules)
         self.commands = 0
         self.seen: set[str] = set()
@@ -110,18 +110,20 @@ class Pair:
     # -- commands --------------------------------------------------------------------------------------------
 
     def resolved(self, command: Mapping[str, Any]) -> dict[str, Any]:
-        """A step's command as it is sent: moments for ms, dates for days."""
+        """A step's command as it is sent: moments for ms from now, due dates for days from the beginning."""
         out = {k: rfc3339(self.core.now + v) if k in TIMES else v for k, v in command.items()}
         if "invoices" in out:
             out["invoices"] = [
-                i if isinstance(i, str) else {"id": i[0], "due": self.date(i[1])} for i in command["invoices"]
+                i if isinstance(i, str) else {"id": i[0], "due": self.date(self.begin, i[1])}
+                for i in command["invoices"]
             ]
         if "dates" in out:
-            out["dates"] = [self.date(d) for d in command["dates"]]
+            out["dates"] = [self.date(self.core.now, d) for d in command["dates"]]
         return out
 
-    def date(self, days: int) -> str:
-        return (self.model.local(self.core.now).date() + dt.timedelta(days=days)).isoformat()
+    def date(self, now: int, days: int) -> str:
+        """The local date so many days from a moment."""
+        return (self.model.local(now).date() + dt.timedelta(days=days)).isoformat()
 
     def send(self, commands: Sequence[Mapping[str, Any]]) -> None:
         """One batch to both; each answer must be one that the model allows."""
@@ -137,7 +139,7 @@ class Pair:
                 raise Disagreement(f"{told}; the model: {sorted(answer.words)}")
             if answer.until and "until" in result and result["until"] != shorter(rfc3339(answer.until)):
                 raise Disagreement(f"{told}; the model's end: {rfc3339(answer.until)}")
-            if said == "deferred" and result["why"] != answer.why:
+            if said == "deferred" and answer.until and result["why"] != answer.why:
                 raise Disagreement(f"{told}; the model: {answer.why}")
 
     # -- questions -------------------------------------------------------------------------------------------

@@ -30,10 +30,14 @@ def ahead(rng: random.Random) -> int:
     return rng.choice((MINUTE, HOUR, 5 * HOUR, DAY, 2 * DAY, 4 * DAY, 9 * DAY)) + rng.choice((0, 0, 17 * MINUTE, 1))
 
 
+DUE = (-30, -3, 10, 40)
+"""When each invoice of a subscriber is due, in days from the first moment."""
+
+
 def some(rng: random.Random, sub: str, *, dated: bool = False) -> list[Any]:
-    """Invoices of a subscriber, few enough that they meet again; with ``dated`` some have a due date."""
-    named = rng.sample([f"F-{sub}-{n}" for n in range(4)], rng.choice((1, 1, 2, 3)))
-    return [(n, -rng.choice((0, 3, 4, 5, 30))) if dated and rng.random() < 0.3 else n for n in named]
+    """Invoices of a subscriber, few enough that they meet again; with ``dated`` some have their due date."""
+    numbers = rng.sample(range(len(DUE)), rng.choice((1, 1, 2, 3)))
+    return [(f"F-{sub}-{n}", DUE[n]) if dated and rng.random() < 0.3 else f"F-{sub}-{n}" for n in numbers]
 
 
 def command(rng: random.Random) -> dict[str, Any]:
