@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from tests.sentences.rows import Row, Steps
-from tests.sentences.story import Command, block, moment, paid, trust, unblock
+from collections.abc import Callable
+
+from tests.sentences.rows import Row
+from tests.sentences.story import Command, Step, Story, block, moment, paid, trust, unblock
 
 DEBT = block("debt", "F-1")
 OVERRIDE = {"author": "j.silva", "motive": "ticket 4711"}
@@ -12,15 +14,10 @@ HOLIDAY: Command = {"op": "calendar", "area": "centro", "dates": ["2026-11-25"],
 
 def begins(about: str, begin: str, at: str, policy: str = "BR", **fields: str) -> Row:
     """A debt sent at ``begin`` begins at ``at``, where that is another moment."""
-    later = [
-        (block("debt", "F-1", **fields), f"deferred {at} calendar"),
-        "= open",
-        at,
-        "= walled",
-        "! block.began debt",
-    ]
-    at_once: Steps = [(block("debt", "F-1", **fields), "applied"), "= walled"]
-    steps: Steps = at_once if begin == at else later
+    debt = block("debt", "F-1", **fields)
+    steps: list[Step | Callable[[Story], None]] = [(debt, "applied"), "= walled"]
+    if begin != at:
+        steps = [(debt, f"deferred {at} calendar"), "= open", at, "= walled", "! block.began debt"]
     return Row("§3", "Onset of a *debt* reason", about, steps, policy=policy, begin=begin)
 
 
