@@ -20,7 +20,8 @@ def changes(w: Write, found: Iterable[Known], now: int, policy: Policy) -> None:
     """
     stamp = rfc3339(now) if w.events else ""
     for event in w.events:
-        event.document.setdefault("at", stamp)
+        if not event.topic:  # else it is an answer
+            event.document.setdefault("at", stamp)
     for known in found:
         stored = known.stored
         if not known.gone:

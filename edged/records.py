@@ -20,8 +20,8 @@ def _state(name: str, reason: Reason, sub: Subscriber, now: int) -> str:
         return "pending"
     if effect.waives(sub, name, reason, now):
         return "waived"
-    weight = effect.weight(sub, name, reason, now)
-    return "in_force" if weight == reason.level else "eased" if weight else "deferred"
+    felt = effect.felt(sub, name, reason, now, promised=False)
+    return "in_force" if felt == reason.level else "eased" if felt else "deferred"
 
 
 def _reason(

@@ -23,7 +23,8 @@ import msgspec
 from edged.domain import command as c
 from edged.domain import decide, digest
 from edged.domain.address import Addressing, check_name, literal
-from edged.domain.model import DEBT, Policy
+from edged.domain.audit import Decision as Audited
+from edged.domain.model import DEBT, Policy, Subscriber
 from edged.domain.rejection import Rejected
 from edged.gathering import NOBODY
 from edged.numberings import Numberings
@@ -31,6 +32,7 @@ from edged.store.rows import Known, Mark, Named, Staged, Write
 from edged.store.store import Store
 from edged.workset import Workset
 
+_Told = c.Bind | c.Block | c.Trust | c.Defer
 MOST_RESULTS = 50
 """Refused commands that the answer lists; all are counted."""
 
@@ -107,7 +109,7 @@ class Walk:
             for at in range(0, len(left), size):
                 part = left[at : at + size]
                 work = self._workset()
-                self._visit_unnamed(work, [i for i, name in part if self._ours(name)])
+                self._visit_unnamed(work, [i for i, name in part if self._ours(name)], now)
                 self.staged = self.staged._replace(swept=part[-1][0])
                 yield self._written(work, now)
             self.staged = self.staged._replace(swept=last)
@@ -131,7 +133,7 @@ class Walk:
             work.write.visited.append((self.staged.id, name))
         work.quiet, work.yields = True, self._waits
         self._visit_named(work, named, now)
-        self._visit_unnamed(work, unnamed)
+        self._visit_unnamed(work, unnamed, now)
         work.quiet, work.yields, work.spared = False, lambda _: False, frozenset()
 
     # -- those it names --------------------------------------------------------------------------------------
@@ -153,17 +155,15 @@ class Walk:
                 continue
             self._put(name, commands, work, now, whole=whole)
 
-    def _read(self, named: Named) -> tuple[list[tuple[int, int, c.Bind | c.Block | c.Trust]], bool]:
+    def _read(self, named: Named) -> tuple[list[tuple[int, int, _Told]], bool]:
         """The commands of a subscriber that can be obeyed, blocks before promises; whether that is all of them."""
-        out: list[tuple[int, int, c.Bind | c.Block | c.Trust]] = []
+        out: list[tuple[int, int, _Told]] = []
         whole = True
         for part, i, raw in _read_commands(f"[{named.commands}]"):
             try:
                 cmd = c.read_command(raw)
-                if not isinstance(cmd, c.Bind | c.Block | c.Trust) or (
-                    isinstance(cmd, c.Block) and cmd.reason not in DEBT
-                ):
-                    detail = f"a snapshot holds bind, block for a debt reason and trust, not {c.op_of(cmd)}"
+                if not isinstance(cmd, _Told) or (isinstance(cmd, c.Block) and cmd.reason not in DEBT):
+                    detail = f"a snapshot holds bind, block for a debt reason, trust and defer, not {c.op_of(cmd)}"
                     raise Rejected("malformed", detail)
                 check_name(cmd.sub)
                 if not self._ours(cmd.sub):
@@ -172,12 +172,12 @@ class Walk:
             except Rejected as e:
                 whole = False
                 self._refuse(part, i, c.name_in(raw), e)
-        return sorted(out, key=lambda x: (isinstance(x[2], c.Trust), x[0], x[1])), whole
+        return sorted(out, key=lambda x: (isinstance(x[2], c.Trust | c.Defer), x[0], x[1])), whole
 
     def _put(
         self,
         name: str,
-        commands: list[tuple[int, int, c.Bind | c.Block | c.Trust]],
+        commands: list[tuple[int, int, _Told]],
         work: Workset,
         now: int,
         *,
@@ -185,6 +185,8 @@ class Walk:
     ) -> None:
         """One subscriber as the snapshot has it. Not ``whole``: what is missing may be what keeps it as it is."""
         kept, bound = set(), False
+        known = work.get(name)
+        before = known.sub if known else None
         for part, i, cmd in commands:
             try:
                 if isinstance(cmd, c.Bind):
@@ -203,8 +205,15 @@ class Walk:
             if not bound and not literal(name):
                 work.vacate(known)
             self._clear(known, set(DEBT) - kept, work)
+        if known is not None:
+            self._record(name, before, known.sub, work, now)
 
-    def _decide(self, cmd: c.Block | c.Trust, name: str, work: Workset, now: int) -> str:
+    def _record(self, name: str, before: Subscriber | None, after: Subscriber, work: Workset, now: int) -> None:
+        if after is not before:
+            made = Audited(now, "sync", name, self.staged.issuer, self.staged.sync, before=before, after=after)
+            work.write.audit.append(made)
+
+    def _decide(self, cmd: c.Block | c.Trust | c.Defer, name: str, work: Workset, now: int) -> str:
         known = work.get(name)
         if known is None:
             work.check_literal(name)
@@ -220,7 +229,7 @@ class Walk:
 
     # -- those it does not name ------------------------------------------------------------------------------
 
-    def _visit_unnamed(self, work: Workset, numbers: Sequence[int]) -> None:
+    def _visit_unnamed(self, work: Workset, numbers: Sequence[int], now: int) -> None:
         """Who has nothing left is taken out."""
         work.load_ids(numbers)
         wanted = set(numbers)
@@ -230,10 +239,12 @@ class Walk:
             if self._newer(known, marks):
                 self.tally.kept += 1
                 continue
+            before = known.sub
             work.vacate(known)
             self._clear(known, set(DEBT), work)
             sub = known.sub
-            if not (sub.reasons or sub.promise or sub.breached or sub.rev >= 0 or known.history):
+            self._record(sub.sub, before, sub, work, now)
+            if not (sub.reasons or sub.promise or sub.deferrals or sub.breached or sub.rev >= 0 or known.history):
                 work.remove(known)
             self.tally.removed += known.touched
 

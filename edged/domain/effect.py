@@ -6,7 +6,7 @@ Laws:
 2. A reason counts once it has begun: somebody has to say so when its moment comes (:mod:`edged.domain.onset`).
 3. Promise and deferral lift debt reasons only, from their grant until their end, that millisecond excluded; a deferral
    perhaps no further than to a level.
-4. One that names invoices lifts a reason only if it covers each of the reason's open invoices.
+4. One that names invoices lifts a reason as far as that is due to those: what no waiver covers is felt in full.
 5. The kernel entry says the level without the promise, the level with it, and when it ends: what the kernel does at
    that moment needs nobody.
 6. Between two moments named by :func:`next_moment` the level does not change.
@@ -24,17 +24,27 @@ from edged.domain.standing import Standing
 _PLAIN = {e.level: e for e in PLAIN}
 
 
-def _covers(invoices: tuple[str, ...], reason: Reason) -> bool:
-    """Whether what names these invoices, or none, lifts a reason (law 4)."""
-    if not invoices:
-        return True
-    return all(i.id in invoices for i in reason.invoices) if reason.invoices else WHOLE in invoices
+def felt(sub: Subscriber, name: str, reason: Reason, now: int, *, promised: bool) -> int:
+    """The level that a reason which has begun asks for, what waives it taken off; ``promised``: the promise, too.
+
+    Each open invoice is taken for itself (law 4): one may be under a promise and another one in dispute.
+    """
+    if name not in DEBT:
+        return reason.level
+    waivers = [(d.invoices, d.up_to) for d in sub.deferrals.values() if d.until > now] if sub.deferrals else []
+    if promised and sub.promise is not None and sub.promise.until > now:
+        waivers.append((sub.promise.invoices, 0))
+    if not waivers:
+        return reason.level
+    owed = [i.id for i in reason.invoices] or [WHOLE]
+    return max(min(reason.level, *(cap for named, cap in waivers if not named or i in named), 9) for i in owed)
 
 
 def waives(sub: Subscriber, name: str, reason: Reason, now: int) -> bool:
     """Whether a running promise lifts this reason at ``now`` (laws 3 and 4)."""
-    promise = sub.promise
-    return promise is not None and promise.until > now and name in DEBT and _covers(promise.invoices, reason)
+    if sub.promise is None or sub.promise.until <= now or name not in DEBT:
+        return False
+    return felt(sub, name, reason, now, promised=True) < felt(sub, name, reason, now, promised=False)
 
 
 def active(sub: Subscriber) -> dict[str, Reason]:
@@ -42,27 +52,14 @@ def active(sub: Subscriber) -> dict[str, Reason]:
     return {n: r for n, r in sub.reasons.items() if not r.pending}
 
 
-def weight(sub: Subscriber, name: str, reason: Reason, now: int) -> int:
-    """The level a reason that has begun asks for, deferrals taken off it (law 3)."""
-    found = reason.level
-    if sub.deferrals and name in DEBT:
-        for deferral in sub.deferrals.values():
-            if deferral.until > now and deferral.up_to < found and _covers(deferral.invoices, reason):
-                found = deferral.up_to
-    return found
-
-
 def levels(sub: Subscriber, now: int) -> tuple[int, int]:
     """(the level without the promise, the level in force)."""
     base = lifted = 0
-    running = sub.promise is not None and sub.promise.until > now
     for name, reason in sub.reasons.items():
         if reason.pending:
             continue
-        asked = weight(sub, name, reason, now)
-        base = max(base, asked)
-        if asked > lifted and not (running and waives(sub, name, reason, now)):
-            lifted = asked
+        base = max(base, felt(sub, name, reason, now, promised=False))
+        lifted = max(lifted, felt(sub, name, reason, now, promised=True))
     return base, lifted
 
 
@@ -84,7 +81,7 @@ def _entry(sub: Subscriber, found: tuple[int, int], now: int, policy: Policy) ->
     rates = [
         r.rate or policy.reduced_rate_kbit
         for n, r in active(sub).items()
-        if Level.REDUCED in (r.level, weight(sub, n, r, now))
+        if Level.REDUCED in (r.level, *(felt(sub, n, r, now, promised=p) for p in (False, True)))
     ]
     reduced = base == Level.REDUCED or (until and lift == Level.REDUCED)
     seen = sub.notified if sub.notified > now and Level.NOTICE in (base, lift) else 0
@@ -103,7 +100,7 @@ def next_moment(sub: Subscriber, now: int) -> int:
 
 def strongest(sub: Subscriber, now: int) -> str:
     """The reason that chooses the page: of those in force the strongest; empty when open."""
-    begun = {n: r for n, r in active(sub).items() if weight(sub, n, r, now) and not waives(sub, n, r, now)}
+    begun = {n for n, r in active(sub).items() if felt(sub, n, r, now, promised=True)}
     return next((n for n in REASONS if n in begun), "")
 
 

@@ -53,12 +53,14 @@ def trust(cmd: c.Trust, sub: Subscriber, facts: Mapping[str, Fact], now: int, po
         raise Rejected("malformed", f"until: {rfc3339(asked)} has passed")
     if asked - now > policy.trust_max_hours * HOUR_MS:
         raise Rejected("trust_too_long", f"until {rfc3339(asked)} is more than {policy.trust_max_hours} hours ahead")
-    owed = {i.id: i for r in debts.values() for i in r.invoices}
+    owed: dict[str, str] = {}  # invoice -> its due date, the earliest that any reason names
+    for invoice in (i for r in debts.values() for i in r.invoices):
+        owed[invoice.id] = min(filter(None, (owed.get(invoice.id), invoice.due)), default="")
     if named and not set(named) & owed.keys():
         raise Rejected("trust_not_applicable", "none of these invoices is behind a debt reason")
     covered = list(named) or list(owed) or [WHOLE]
     _unspent(covered, sub, facts, now, policy)
-    _old_enough([owed[i].due for i in covered if i in owed and owed[i].due], now, sub.area, policy)
+    _old_enough([owed[i] for i in covered if owed.get(i)], now, sub.area, policy)
     promise = Promise(cmd.basis, now, until, named, cmd.channel or "", cmd.ref or "", issuer)
     changed = {i: facts.get(i, NOTHING)._replace(spent=facts.get(i, NOTHING).spent + 1) for i in covered}
     events = (ended(sub.sub, running, "replaced"),) if running else ()

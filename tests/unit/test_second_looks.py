@@ -115,6 +115,7 @@ def test_what_is_forgotten_is_in_no_file(core: Core) -> None:
     """domain.md §6: ``forget`` really removes."""
     core.status({**DEBT, "sub": "FORGET-ME", "ref": "TICKET-X"})
     core.status({"op": "forget", "sub": "FORGET-ME"})
+    core.tidy_audit()
     written = b"".join(f.read_bytes() for f in core.directory.iterdir())
     assert b"FORGET-ME" not in written
     assert b"TICKET-X" not in written

@@ -186,19 +186,6 @@ def test_refused_commands_are_told_and_spare_their_subscriber(core: Core) -> Non
     assert core.level("C-1") == "walled", "what could not be judged stays as it was"
 
 
-def test_a_snapshot_too_small_to_be_true_is_refused(core: Core) -> None:
-    core.send(*(bind(n) for n in range(1, 101)))
-    before = core.store.totals
-    answer = core.chunk([bind(1)], 1, 1)
-    assert answer["results"][0]["code"] == "brake"
-    assert core.chunk([], 1, 1, name="empty")["results"][0]["code"] == "brake"
-    assert core.pipeline.gathering.ready is None
-    assert core.store.totals == before
-    assert core.store.snapshots() == []
-    core.sync([bind(n) for n in range(1, 60)], name="most")
-    assert core.store.totals.levels[0] == 59
-
-
 def test_chunks_that_contradict_each_other_are_refused(core: Core) -> None:
     core.chunk([bind(1)], 1, 3)
     changes_of: list[tuple[int, dict[str, Any]]] = [(4, {}), (3, {"shards": [1]}), (3, {"epoch": "e", "seq": 4})]
@@ -369,17 +356,11 @@ def test_a_command_that_cannot_be_read_spares_whom_it_names(core: Core) -> None:
     assert answer["summary"]["rejected"] == 200
     assert answer["counts"]["removed"] == 0
     assert core.store.totals.levels[3] == 100
-    answer = core.sync([bind(n) for n in range(2, 101)] + [{"op": "defer", "sub": "C-1"}], name="s2")
+    answer = core.sync(
+        [bind(n) for n in range(2, 101)] + [{"op": "unblock", "sub": "C-1", "reason": "debt"}], name="s2"
+    )
     assert core.level("C-1") == "walled"
     assert core.store.totals.levels[3] == 1
-
-
-def test_the_brake_counts_a_subscriber_once(core: Core) -> None:
-    core.send(*(bind(n) for n in range(1, 201)))
-    few = [bind(n) for n in range(1, 11)]
-    for part in range(1, 20):
-        core.chunk(few, part, 20)
-    assert core.chunk(few, 20, 20)["results"][0]["code"] == "brake"
 
 
 @pytest.mark.parametrize("at", range(7))
