@@ -119,7 +119,7 @@ class Carrier:
             case c.Forget():
                 return work.forget(cmd), None
         known = work.get(cmd.sub)
-        if known is None and isinstance(cmd, c.Block | c.Paid):
+        if isinstance(cmd, c.Block) or (known is None and isinstance(cmd, c.Paid)):
             work.check_literal(cmd.sub)
         made = self._decide(cmd, known, work, now, issuer)
         if isinstance(cmd, c.Block) and not brake.restricts(known.sub if known else None) and brake.restricts(made.sub):
@@ -129,7 +129,7 @@ class Carrier:
                 if first:
                     work.tell({"event": "brake.closed", "why": why})
                 return "held", {"code": "brake", "detail": f"{why}; look at it, then edged release-brake or drop-held"}
-        work.put(cmd.sub, made)
+        work.put(cmd.sub, made, claim=isinstance(cmd, c.Block))
         return made.status, _told(made)
 
     def _decide(self, cmd: c.OnState, known: Known | None, work: Workset, now: int, issuer: str) -> decide.Decision:
@@ -156,10 +156,9 @@ class Carrier:
             before = self._now(work, cmd)
             try:
                 known = work.get(cmd.sub)
-                if known is None:
-                    work.check_literal(cmd.sub)
+                work.check_literal(cmd.sub)
                 made = self._decide(cmd, known, work, now, item.issuer)
-                work.put(cmd.sub, made)
+                work.put(cmd.sub, made, claim=True)
                 status, code = made.status, ""
             except Rejected as e:
                 refused += 1

@@ -62,8 +62,19 @@ class Gathering:
 
     @property
     def ready(self) -> Staged | None:
-        """The oldest snapshot that is complete and not held by the brake."""
-        return next((s for s, _ in self._kept.values() if s.ready and not s.held), None)
+        """The snapshot to carry out: of those that are complete and not held the first that was, or is begun."""
+        return min((s for s, _ in self._kept.values() if s.ready and not s.held), key=_turn, default=None)
+
+    @property
+    def waiting(self) -> list[Staged]:
+        """The complete snapshots whose turn has not come: held by the brake, or behind another one."""
+        first = self.ready
+        return [s for s, _ in self._kept.values() if s.ready and s is not first]
+
+    @property
+    def under_way(self) -> list[int]:
+        """The numbers of all snapshots, complete or not."""
+        return list(self._kept)
 
     @property
     def held(self) -> list[Staged]:
@@ -193,6 +204,10 @@ class Gathering:
     def forsaken(self, now: int) -> list[int]:
         """Snapshots whose rest did not come."""
         return [s.id for s, _ in self._kept.values() if not s.ready and now - s.at > GIVE_UP_MS]
+
+
+def _turn(staged: Staged) -> tuple[bool, int, int]:
+    return not (staged.cursor or staged.swept >= 0), staged.at, staged.id
 
 
 def _displaced() -> Rejected:

@@ -102,6 +102,9 @@ class Keeper:
         """Set when a snapshot may be complete."""
         self.walked = asyncio.Event()
         """Clear while a snapshot changes the desired state."""
+        self.still = asyncio.Event()
+        """Clear while a refill is under way."""
+        self.still.set()
         if pipeline.gathering.ready:
             self.complete.set()
         else:
@@ -227,10 +230,12 @@ class Keeper:
             await self._turn()
             self._wanted.clear()
             cause, began = self._cause, time.monotonic()
+            self.still.clear()
             try:
                 await self.do(self.steering.ensure)
                 await self._refill()
             except EdgedError as e:
+                self.still.set()
                 if isinstance(e, KernelError):
                     self.observer.kernel_error(error_name(e))
                 self._unsynced()
@@ -239,6 +244,8 @@ class Keeper:
                 pause = min(pause * 2, LAST_PAUSE)
                 self._wanted.set()
                 continue
+            finally:
+                self.still.set()
             if not await self.do(lambda: self.enforcer.synced):
                 self._wanted.set()  # a change failed right behind the switch: its answer must not go out yet
                 continue

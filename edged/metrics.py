@@ -75,7 +75,9 @@ class Metrics:
         )
         self._held = Gauge("edged_held_commands", "Commands that the brake holds for a human.", registry=registry)
         self._late = Counter(
-            "edged_late_releases", "Payments and unblocks in force later than a second after receipt.", registry=registry
+            "edged_late_releases",
+            "Payments and unblocks in force later than a second after receipt.",
+            registry=registry,
         )
         self._mqtt = Gauge("edged_mqtt_connected", "1 while connected to this broker.", ["broker"], registry=registry)
         self._requests = Counter("edged_portal_requests", "Portal answers.", ["kind", "code"], registry=registry)

@@ -35,7 +35,7 @@ from edged.observer import Observer
 from edged.plan import diff
 from edged.questions import Questions
 from edged.snapshot import Walk
-from edged.store.rows import UNMARKED, Held, Write
+from edged.store.rows import UNMARKED, Held, Staged, Write
 from edged.store.store import Store
 from edged.territory import Territory, everywhere
 from edged.workset import Workset
@@ -124,17 +124,16 @@ class Pipeline:
         answers = self._answer_all(messages, work, now)
         write = work.written(now, self.territory.policy)
         write.numberings.update(self.numberings.moved)
-        if self._walk is not None or self.gathering.held:
+        if self._walk is not None or self.gathering.waiting:
             write.claimed = work.claimed
+        if forgotten := work.forgotten and self.gathering.under_way:
+            # Whatever a snapshot says of them was said before.
+            write.visited += [(number, name) for number in forgotten for name in work.forgotten]
         for answer in answers:
             if answer.fresh:
                 write.answers[answer.issuer, answer.document["id"]] = without(answer.document, work.forgotten)
         last = next((a.document["id"] for a in reversed(answers) if a.fresh), "")
-        try:
-            self._commit(write, now, {"last_batch": last} if last else {})
-        except Exception:
-            self.forget_walk()  # it has counted visits that did not happen
-            raise
+        self._commit(write, now, {"last_batch": last} if last else {})
         self.numberings.keep()
         self.gathering.keep()
         self.brake.keep(now)
@@ -161,8 +160,9 @@ class Pipeline:
         work.load(named)
         self.brake.begin(work.write, work.named, now)
         if (walk := self.walk()) is not None:
-            walk.before(work, work.named, now)
-        for staged in self.gathering.held:  # whenever it is released, what came since is newer
+            around = work.around(cmd for i in fresh for cmd in i.commands if cmd.__class__ is c.Bind)
+            walk.before(work, [*work.named, *around], now)
+        for staged in self.gathering.waiting:  # whenever its turn comes, what came since is newer
             work.write.visited += [(staged.id, name) for name in work.named]
         work.prepare(cmd for i in fresh for cmd in i.commands if cmd.__class__ is c.Bind)
         answers: list[Answer] = []
@@ -203,9 +203,16 @@ class Pipeline:
 
     def _chunk(self, request: Request, work: Workset, now: int) -> Answer:
         told = self.gathering.take(request, sum(self.store.totals.levels), work.write, now)
+        self._begin_snapshots(work.write.staged)
         answer = Ledger(self.settings.gateway, request.name, now, 1).answer(request.issuer, fresh=False)
         answer.document.update(told)
         return answer
+
+    def _begin_snapshots(self, found: Sequence[Staged]) -> None:
+        """From a snapshot's last chunk on what it includes is over: batches up to its ``seq`` come too late."""
+        for staged in found:
+            if staged.ready and not staged.held and staged.seq >= 0:
+                self.numberings.advance(staged.issuer, self.own_channel, staged.epoch, staged.seq)
 
     def refuse(self, detail: str) -> Outcome:
         """The outcome for a payload that met a fault of our own: refused, so that it does not come again for ever."""
@@ -214,11 +221,13 @@ class Pipeline:
         return Outcome([answer], True)
 
     def walk(self) -> Walk | None:
-        """The walk through the oldest snapshot that is complete."""
+        """The walk through the snapshot that is being carried out, from its last chunk on."""
         staged = self.gathering.ready
+        if self._walk is not None and self._walk.staged.id in self.gathering.under_way:
+            return self._walk
         if staged is None:
             self._walk = None
-        elif self._walk is None or self._walk.staged.id != staged.id:
+        else:
             now = next(s for s in self.store.snapshots() if s.id == staged.id)  # with how far it has come
             self._walk = Walk(
                 now, self.store, self.numberings, self.settings.addressing, lambda: self.territory.policy,
@@ -255,6 +264,8 @@ class Pipeline:
         policy = self.territory.policy
         work = Workset(self.store, self.settings.addressing)
         work.load_ids(ids)
+        if (walk := self.walk()) is not None:
+            walk.before(work, [k.sub.sub for k in work.all()], now)
         for known in work.all():
             before = known.sub
             after, events = judge(before, now, policy)
@@ -271,6 +282,8 @@ class Pipeline:
             known = work.find(None, address)
         except Rejected:
             return True
+        if (walk := self.walk()) is not None:
+            walk.before(work, [known.sub.sub], now)
         after = decide.see_notice(known.sub, now, self.territory.policy)
         if after == known.sub:
             return True
@@ -291,6 +304,8 @@ class Pipeline:
         work.named = {h.sub for h in held}
         work.load(work.named)
         self.gathering.release(work.write)
+        self._begin_snapshots(work.write.staged)
+        work.write.numberings.update(self.numberings.moved)
         refused_ = self._carrier.release(held, work, now)
         return len(held), refused_, self._end_held(work, now)
 
@@ -310,12 +325,14 @@ class Pipeline:
         work = Workset(self.store, self.settings.addressing)
         self.territory.begin(clock_trusted=self._trusted())
         self.gathering.begin()
+        self.numberings.begin()
         self.brake.begin(work.write, {h.sub for h in held}, now)
         return now, work, held
 
     def _end_held(self, work: Workset, now: int) -> bool:
         enforced = self._finish(work, now)
         self.gathering.keep()
+        self.numberings.keep()
         self.brake.keep(now)
         self.brake.reset()
         return enforced
@@ -367,7 +384,11 @@ class Pipeline:
 
     def _commit(self, write: Write, now: int, notes: dict[str, str]) -> None:
         began = time.perf_counter()
-        self.store.commit(write, now, {**notes, **self.territory.notes()})
+        try:
+            self.store.commit(write, now, {**notes, **self.territory.notes()})
+        except Exception:
+            self.forget_walk()  # it has counted visits that did not happen
+            raise
         self.territory.keep()
         self.observer.committed(time.perf_counter() - began)
 

@@ -9,6 +9,7 @@ import msgspec
 
 from edged.answers import STATUSES
 from edged.domain.model import rfc3339
+from edged.errors import StoreError
 from edged.pipeline import Pipeline
 from edged.snapshot import Tally
 from edged.store.rows import Event, Staged, Write
@@ -41,6 +42,8 @@ class Replacement:
             # Now and then one that lasts: all at once at the end, a command would wait for it.
             pipeline.store.commit(write, now, lasting=not n % LASTING)
             yield
+            if pipeline.walk() is not walk:
+                raise StoreError("a commit failed beside the snapshot; it goes on from what is committed")
         pipeline.store.heartbeat(now)
         self.over()
 

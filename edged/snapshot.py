@@ -90,6 +90,8 @@ class Walk:
         self._policy = policy
         self._source = source
         self._shards = frozenset(staged.shards)
+        self._turn: set[str] = set()
+        """Whose turn has been in the step that is not yet committed."""
 
     def steps(self, size: int, now: int) -> Iterator[Write]:
         """What each step writes. It must be committed before the next is asked for. ``size``: subscribers in one."""
@@ -131,10 +133,11 @@ class Walk:
                     continue
                 unnamed.append(known.id)
             work.write.visited.append((self.staged.id, name))
-        work.quiet, work.yields = True, self._waits
+        work.quiet, work.yields, work.crowded = True, self._waits, self._store.claimed_between
         self._visit_named(work, named, now)
         self._visit_unnamed(work, unnamed, now)
         work.quiet, work.yields, work.spared = False, lambda _: False, frozenset()
+        work.crowded = lambda _first, _last: False
 
     # -- those it names --------------------------------------------------------------------------------------
 
@@ -142,12 +145,18 @@ class Walk:
         read = {n.sub: self._read(n) for n in found}
         work.load(name for name in read if name != NOBODY)
         binds = [cmd for commands, _ in read.values() for _, _, cmd in commands if isinstance(cmd, c.Bind)]
-        work.spared = self._store.claimed_of(work.prepare(binds))
-        marks = self._marks([k for name in read if name != NOBODY and (k := work.get(name))])
+        keys = work.prepare(binds)
+        holders = work.holders(keys)
+        marks = self._marks([*holders.values(), *(k for name in read if name != NOBODY and (k := work.get(name)))])
+        # What somebody newer has stays his; he himself is left alone below.
+        kept = {key for key, holder in holders.items() if self._newer(holder, marks)}
+        work.spared = self._store.claimed_of(keys) | kept
+        self._turn = set()
         for name, (commands, whole) in read.items():
             if name == NOBODY:
                 continue
             self.tally.subscribers += 1
+            self._turn.add(name)
             known = work.get(name)
             if known is not None and self._newer(known, marks):
                 self.tally.kept += 1
@@ -215,11 +224,11 @@ class Walk:
 
     def _decide(self, cmd: c.Block | c.Trust | c.Defer, name: str, work: Workset, now: int) -> str:
         known = work.get(name)
-        if known is None:
+        if isinstance(cmd, c.Block):
             work.check_literal(name)
         view = decide.View(known.sub if known else None, work.facts(known))
         made = decide.decide(cmd, view, now, self._policy(), self.staged.issuer)
-        work.put(name, made)
+        work.put(name, made, claim=isinstance(cmd, c.Block))
         return made.status
 
     def _clear(self, known: Known, names: set[str], work: Workset) -> None:
@@ -252,7 +261,7 @@ class Walk:
 
     def _workset(self) -> Workset:
         work = Workset(self._store, self._addressing)
-        work.quiet, work.yields = True, self._waits
+        work.quiet, work.yields, work.crowded = True, self._waits, self._store.claimed_between
         return work
 
     def _written(self, work: Workset, now: int) -> Write:
@@ -270,7 +279,7 @@ class Walk:
     def _waits(self, known: Known) -> bool:
         """Whether a subscriber's turn is still to come: then it gives up an address without being asked."""
         name = known.sub.sub
-        if not self._ours(name):
+        if not self._ours(name) or name in self._turn or self._newer(known, self._marks([known])):
             return False
         found = self._store.named_of(self.staged.id, [name]).get(name)
         if found is not None:

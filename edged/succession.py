@@ -35,6 +35,7 @@ class Succession:
 
     async def _replace(self, replacement: Replacement) -> None:
         keeper, began = self._keeper, time.monotonic()
+        await keeper.still.wait()  # it has read what the walk is about to change, and commands would not fit it
         keeper.walked.clear()
         try:
             await keeper.go(replacement.steps())

@@ -22,6 +22,8 @@ STEPS = 200
 """... and how often at one pulse: its other duties must not wait for a walk through years."""
 PURGED = 2000
 """Rows of the audit trail that are dropped at a time."""
+TIDIED = 2000
+"""Rows of snapshots that are over, taken out at each pulse."""
 SAMPLE = 64
 """Addresses read back from the kernel at each pulse."""
 
@@ -86,6 +88,7 @@ class Vigil:
                 await self._forget_in_audit()
                 if await self._keeper.do(self._keeper.pipeline.ask):
                     self._keeper.told.set()
+                await self._keeper.do(self._keeper.store.tidy, TIDIED)  # what was displaced or given up
                 if self._keeper.in_sync.is_set():
                     await self._read_back()
             except StoreError as e:

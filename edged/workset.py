@@ -48,6 +48,8 @@ class Workset:
         """Who gives up an address without being asked: whose turn in a snapshot has not come yet."""
         self.spared: AbstractSet[bytes] = frozenset()
         """Addresses that a snapshot gives nobody: commands have, since."""
+        self.crowded: Callable[[bytes, bytes], bool] = lambda _first, _last: False
+        """Whether commands gave or took an address between two, while a snapshot waited."""
         self.claimed: set[bytes] = set()
         """Addresses that commands have given or taken."""
         self.named: AbstractSet[str] = frozenset()
@@ -68,6 +70,22 @@ class Workset:
             for s in wanted:
                 self._known.setdefault(s, None)
             self._look_up(k for s in wanted if self._known[s] is None and literal(s) for k in self._keys_or_none(s))
+
+    def holders(self, keys: Iterable[bytes]) -> dict[bytes, Known]:
+        """Who has these addresses, of those that were looked at."""
+        return {k: found for k in keys if (found := self._holder.get(k)) is not None}
+
+    def around(self, binds: Iterable[c.Bind]) -> list[str]:
+        """The names of those whose wider prefixes hold what these commands bind."""
+        covers = [
+            cover
+            for cmd in binds
+            for a in cmd.addresses
+            for k in self._keys_or_none(a)
+            for cover in self._addressing.covers(k)
+        ]
+        self._look_up(covers)
+        return [k.sub.sub for k in self.holders(covers).values()]
 
     def prepare(self, binds: Iterable[c.Bind]) -> list[bytes]:
         """Find out in bulk who has the addresses that these commands bind; returns the addresses."""
@@ -169,12 +187,15 @@ class Workset:
         self._touch(known)
         self.tell(*events)
 
-    def put(self, name: str, made: Decision) -> None:
-        """Put a decision: state, invoice facts, events. A new literal address is bound to itself."""
+    def put(self, name: str, made: Decision, *, claim: bool = False) -> None:
+        """Put a decision: state, invoice facts, events. A new literal address is bound to itself.
+
+        ``claim``: one that has lost its address gets it back (see :meth:`check_literal`).
+        """
         known = self._known.get(name)
-        if known is not None and made.sub is known.sub and not made.facts:
+        fresh = known is None or (claim and not known.keys)
+        if known is not None and made.sub is known.sub and not made.facts and not (fresh and literal(name)):
             return
-        fresh = known is None
         if known is None:
             known = self._make(made.sub)
         known.sub = made.sub
@@ -188,10 +209,18 @@ class Workset:
 
     def check_literal(self, name: str) -> None:
         """Raise Rejected where a literal address cannot be a subscriber of its own."""
-        if not literal(name) or self._known.get(name):
+        known = self._known.get(name)
+        if not literal(name) or (known and known.keys):
             return
         for key in self._addressing.keys(name):
-            if self._owner(key) or any(self._owner(k) for k in (*self._addressing.covers(key), *self._inside(key))):
+            for near in (key, *self._addressing.covers(key), *self._inside(key)):
+                owner = self._owner(near)
+                if owner is None:
+                    continue
+                if self.yields(owner):
+                    self._release(owner, {near})
+                    self._touch(owner)
+                    continue
                 detail = f"{words(key)} is bound to another subscriber; name that one, or unbind the address first"
                 raise Rejected("bad_address", detail)
 
@@ -268,6 +297,11 @@ class Workset:
         known = self.get(cmd.sub)
         if self.spared:
             keys = [k for k in keys if k not in self.spared or (known is not None and self._owner(k) is known)]
+        for key in keys:
+            if (known is None or key not in known.keys) and any(
+                self.crowded(*x) for x in self._addressing.insides(key)
+            ):
+                raise Rejected("bad_address", f"a command gave away an address inside {words(key)} since")
         self._refuse_inside(known, keys)
         if known:
             self._revised(known, cmd.rev)

@@ -46,6 +46,11 @@ def claimed(db: sqlite3.Connection, keys: Sequence[bytes]) -> set[bytes]:
     return out
 
 
+def claimed_between(db: sqlite3.Connection, first: bytes, last: bytes) -> bool:
+    """Whether a command gave or took an address from one key to another, since a last chunk came."""
+    return db.execute("SELECT 1 FROM claimed WHERE key BETWEEN ? AND ? LIMIT 1", (first, last)).fetchone() is not None
+
+
 def unnamed(db: sqlite3.Connection, snapshot: int, after: int, limit: int) -> tuple[int, list[tuple[int, str]]]:
     """(last number looked at, those of them that a snapshot does not name): subscribers with numbers above ``after``.
 

@@ -252,6 +252,10 @@ class Store:
         """Those of these addresses that a command gave or took since a snapshot's last chunk came."""
         return self._read(lambda db: staging.claimed(db, list(keys)))
 
+    def claimed_between(self, first: bytes, last: bytes) -> bool:
+        """Whether a command gave or took an address from one key to another, since a last chunk came."""
+        return self._read(lambda db: staging.claimed_between(db, first, last))
+
     def unnamed(self, snapshot: int, after: int, limit: int) -> tuple[int, list[tuple[int, str]]]:
         """(last number looked at, those a snapshot does not name) of the next subscribers above a number."""
         return self._read(lambda db: staging.unnamed(db, snapshot, after, limit))

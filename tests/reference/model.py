@@ -159,10 +159,13 @@ class Model:
             promise = sub["promise"]
             if promise and promise["until"] > self.now and invoice in (promise["invoices"] or [invoice]):
                 caps.append(0)
-            running = [d for d in sub["deferrals"].values() if d["until"] > self.now]
-            caps += [d["up_to"] for d in running if invoice in (d["invoices"] or [invoice])]
-            left.append(min(caps))
+            left.append(min(caps + self.deferred(sub, invoice)))
         return max(left)
+
+    def deferred(self, sub: Sub, invoice: str) -> list[int]:
+        """The levels at which the deferrals that cover an invoice stop short."""
+        running = [d for d in sub["deferrals"].values() if d["until"] > self.now]
+        return [d["up_to"] for d in running if invoice in (d["invoices"] or [invoice])]
 
     def reasons(self, name: str) -> dict[str, bool]:
         """Each reason there is, and whether it has begun."""

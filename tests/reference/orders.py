@@ -111,8 +111,9 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
     sub["reasons"][name] = new
     promise = sub["promise"]
     if name in DEBTS and promise and promise["until"] > model.now and not promise["invoices"]:
-        for invoice in left or [WHOLE]:  # a promise that runs covers it, so it has had its promise
-            sub["spent"][invoice] = sub["spent"].get(invoice) or 1
+        for invoice in left or [WHOLE]:  # a promise for all that runs and opens it: so it has had its promise
+            if min([level, *model.deferred(sub, invoice)]):
+                sub["spent"][invoice] = sub["spent"].get(invoice) or 1
     if old and not old["pending"]:  # what is in force is not put off by saying it again
         new["pending"], new["onset"], new["why"] = False, old["onset"], ""
         if "deadline" not in c:
