@@ -135,12 +135,14 @@ class Clock:
         with self._lock:
             self._look()
             if self._count is _Count.LOST:
-                return f"the system clock {self._strange()}: let NTP set it, or adopt it if it is right"
+                return (
+                    f"the system clock {self._strange()}: let NTP set it, or, if it is right, say edged adopt-clock"
+                )
             if self._leapt():
                 way = "forward" if self._gap > 0 else "back"
                 return (
                     f"the system clock leapt {way} by {_span(abs(self._gap))} and is not followed: put it right,"
-                    " or adopt it if it is right"
+                    " or, if it is right, say edged adopt-clock"
                 )
             if self._vouched():
                 return ""

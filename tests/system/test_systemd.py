@@ -107,6 +107,43 @@ def test_the_core_has_two_capabilities_and_the_portal_none() -> None:
     assert portal["Service"]["RestrictAddressFamilies"] == "AF_UNIX"
 
 
+def _groups() -> dict[str, set[str]]:
+    """The groups of system calls that this systemd knows, as they are written down there."""
+    text = subprocess.run(["systemd-analyze", "syscall-filter"], capture_output=True, text=True, check=True).stdout
+    groups: dict[str, set[str]] = {}
+    name = ""
+    for line in text.splitlines():
+        if line.startswith("@"):
+            groups[name := line.strip()] = set()
+        elif name and line.strip() and not line.strip().startswith("#"):
+            groups[name].add(line.strip())
+    return groups
+
+
+def _allowed(unit: _Unit) -> set[str]:
+    """The system calls of those in groups that a unit's filter lets through: later lines win."""
+    groups = _groups()
+
+    def calls(word: str) -> set[str]:
+        return set().union(*(calls(inner) for inner in groups[word])) if word.startswith("@") else {word}
+
+    allowed: set[str] = set()
+    for line in unit.all("SystemCallFilter"):
+        found = set().union(*(calls(word) for word in line.removeprefix("~").split()))
+        allowed = allowed - found if line.startswith("~") else allowed | found
+    return allowed
+
+
+def test_the_core_may_ask_whether_the_clock_is_synchronised_and_not_set_it() -> None:
+    """Without the answer no debt block begins under policy.require_synced_clock, which is the default."""
+    core = _Unit(UNITS / "edged-core.service")
+    assert core["Service"].get("ProtectClock", "no") == "no", "it forbids adjtimex(2) even for reading"
+    assert {"adjtimex", "clock_adjtime", "clock_adjtime64"} <= _allowed(core)
+    assert not {"settimeofday", "clock_settime", "clock_settime64", "reboot", "init_module", "mount"} & _allowed(core)
+    assert "CAP_SYS_TIME" not in core["Service"]["CapabilityBoundingSet"]
+    assert not {"adjtimex", "clock_settime"} & _allowed(_Unit(UNITS / "edged-portal.service"))
+
+
 def test_the_portal_cannot_open_the_control_socket() -> None:
     core, portal = (_Unit(UNITS / f"edged-{half}.service")["Service"] for half in ("core", "portal"))
     assert portal["Group"] != core["Group"]

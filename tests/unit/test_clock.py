@@ -81,6 +81,7 @@ def test_a_leap_of_a_synchronised_clock_is_refused_until_it_is_back_in_line(
     assert clock() == LAST
     assert not clock.trusted
     assert "leapt forward" in clock.why if leap > 0 else "leapt back" in clock.why
+    assert "edged adopt-clock" in clock.why
     world.go(DAY)
     assert clock() == ms(T0 + DAY)
     assert not clock.trusted
@@ -306,6 +307,7 @@ def test_why_says_how_far_it_is_off_and_does_not_change_by_the_second(wall: int,
     clock = world.clock()
     first = clock.why
     assert words in first
+    assert "edged adopt-clock" in first
     world.go(MINUTE + 7)
     assert clock.why == first
 
