@@ -49,6 +49,7 @@ class Gathering:
         self._store = store
         self._kept: dict[int, tuple[Staged, set[int]]] = {s.id: (s, store.chunks(s.id)) for s in store.snapshots()}
         self._group = self._kept
+        self._first = self._next()
         self._asked: dict[int, int] = {}
         """Snapshot -> when its missing parts were last asked for, Unix ms."""
 
@@ -59,11 +60,18 @@ class Gathering:
     def keep(self) -> None:
         """The group is committed."""
         self._kept = self._group
+        if self._first not in self._kept:
+            self._first = self._next()
+
+    def _next(self) -> int:
+        """Whose turn it is, 0 for nobody's."""
+        found = min((s for s, _ in self._kept.values() if s.ready and not s.held), key=_turn, default=None)
+        return found.id if found else 0
 
     @property
     def ready(self) -> Staged | None:
-        """The snapshot to carry out: of those that are complete and not held the first that was, or is begun."""
-        return min((s for s, _ in self._kept.values() if s.ready and not s.held), key=_turn, default=None)
+        """The snapshot to carry out: of those that are complete and not held the first that was, to its end."""
+        return self._kept[self._first][0] if self._first in self._kept else None
 
     @property
     def waiting(self) -> list[Staged]:

@@ -77,7 +77,7 @@ def rest(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
     """A subscriber as the moratoria of its area have it: what is in force rests, or does so no longer."""
     moratorium = policy.regions.releasing(sub.area, now)
     if moratorium is None:
-        return _without(sub, [MORATORIUM]) if MORATORIUM in sub.deferrals else sub
+        return _resumed(sub, now, policy)
     if not any(n in DEBT and not r.pending for n, r in sub.reasons.items()):
         return sub
     until = guarded(moratorium.until, sub.area, policy)
@@ -85,6 +85,17 @@ def rest(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
     if sub.deferrals.get(MORATORIUM) == made:
         return sub
     return replace(sub, deferrals={**sub.deferrals, MORATORIUM: made})
+
+
+def _resumed(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
+    """Whom no moratorium releases any more: cut again, yet not before the calendar allows that."""
+    had = sub.deferrals.get(MORATORIUM)
+    if had is None:
+        return sub
+    until = min(had.until, guarded(now, sub.area, policy))
+    if until <= now:
+        return _without(sub, [MORATORIUM])
+    return replace(sub, deferrals={**sub.deferrals, MORATORIUM: replace(had, until=until)})
 
 
 def _without(sub: Subscriber, kinds: Collection[str]) -> Subscriber:

@@ -132,5 +132,6 @@ def spent_later(sub: Subscriber, name: str, facts: Mapping[str, Fact], now: int)
     reason, promise = sub.reasons[name], sub.promise
     if promise is None or promise.invoices or not effect.waives(sub, name, reason, now):
         return {}
-    fresh = [i.id for i in reason.invoices if not facts.get(i.id, NOTHING).spent]
+    owed = [i.id for i in reason.invoices] or [WHOLE]
+    fresh = [i for i in owed if not facts.get(i, NOTHING).spent]
     return {i: facts.get(i, NOTHING)._replace(spent=1) for i in fresh}
