@@ -198,6 +198,7 @@ class InvoiceRecord(Model):
     id: str
     due: str | None
     promises_spent: Number
+    spent: Annotated[bool, Meta(description="Whether those are all that it may have.")]
 
 
 class ReasonRecord(Model):
@@ -235,6 +236,7 @@ class RunningPromise(Model):
     until: When
     invoices: Annotated[list[str], Meta(min_length=1)] | None
     channel: str | None
+    issuer: str | None
     ref: str | None
 
 
@@ -288,6 +290,10 @@ class AddressRecord(Model):
 
     address: str
     kernel: Annotated[KernelRecord | None, Meta(description="Null: the kernel did not answer.")]
+    agrees: Annotated[
+        bool | None,
+        Meta(description="Whether the kernel holds what it was told; null: no answer, or it is just being changed."),
+    ]
 
 
 class Record(Model):
