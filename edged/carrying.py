@@ -88,7 +88,7 @@ class Carrier:
         match cmd:
             case c.Query():
                 found = work.find(cmd.sub, cmd.address)
-                told = self._questions.describe(found.sub, found.keys, work.facts(found), now)
+                told = self._questions.describe(found, work.facts(found), now)
                 return "applied", {"record": told}
             case c.Digest():
                 totals = self._store.totals

@@ -135,9 +135,7 @@ class Clock:
         with self._lock:
             self._look()
             if self._count is _Count.LOST:
-                return (
-                    f"the system clock {self._strange()}: let NTP set it, or, if it is right, say edged adopt-clock"
-                )
+                return f"the system clock {self._strange()}: let NTP set it, or, if it is right, say edged adopt-clock"
             if self._leapt():
                 way = "forward" if self._gap > 0 else "back"
                 return (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from edged.domain import effect
 from edged.domain.address import Addressing
-from edged.domain.model import Fact, Policy, Subscriber, rfc3339
+from edged.domain.model import Fact, Policy, rfc3339
 from edged.domain.rejection import Rejected
 from edged.domain.standing import Standing
 from edged.errors import KernelError
@@ -39,7 +39,7 @@ class Questions:
         """The record of a subscriber or address. Raises Rejected."""
         work = Workset(self._store, self._addressing)
         found = self.look_up(work, target)
-        return self.describe(found.sub, found.keys, work.facts(found), self._clock())
+        return self.describe(found, work.facts(found), self._clock())
 
     @staticmethod
     def look_up(work: Workset, target: str) -> Known:
@@ -52,13 +52,13 @@ class Questions:
             except Rejected:
                 raise first from None
 
-    def describe(
-        self, sub: Subscriber, addresses: Iterable[bytes], facts: Mapping[str, Fact], now: int
-    ) -> dict[str, Any]:
+    def describe(self, known: Known, facts: Mapping[str, Fact], now: int) -> dict[str, Any]:
         """The record with the kernel's truth in it; ``facts`` are those of its invoices."""
-        truth = {key: self._truth(key) for key in sorted(addresses)}
-        held = [reason for _, reason in sorted(self._store.held_of([sub.sub]))]
-        return record(sub, addresses, truth, facts, now, self._policy(), held)
+        truth = {key: self._truth(key) for key in sorted(known.keys)}
+        held = [reason for _, reason in sorted(self._store.held_of([known.sub.sub]))]
+        # A command before the question changes it, or a snapshot everything: the kernel is told later.
+        told = None if known.touched or self._enforcer.loose else known.entry
+        return record(known.sub, known.keys, truth, facts, now, self._policy(), held, told)
 
     def _truth(self, key: bytes) -> dict[str, int] | None:
         try:

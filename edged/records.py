@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from edged import plan
 from edged.domain import effect
 from edged.domain.address import words
+from edged.domain.entry import Entry
 from edged.domain.levels import Level
 from edged.domain.model import DEBT, NOTHING, WHOLE, Deferral, Fact, Policy, Reason, Subscriber, rfc3339
+
+_ABOUT_NOW_MS = 1000
+"""An element whose end is that near counts neither as there nor as missing."""
 
 
 def _when(ms: int) -> str | None:
@@ -42,7 +47,12 @@ def _reason(
         "page": reason.page or None,
         "rate_kbit": (reason.rate or policy.reduced_rate_kbit) if reason.level == Level.REDUCED else None,
         "invoices": [
-            {"id": i.id, "due": i.due or None, "promises_spent": facts.get(i.id, NOTHING).spent}
+            {
+                "id": i.id,
+                "due": i.due or None,
+                "promises_spent": (spent := facts.get(i.id, NOTHING).spent),
+                "spent": spent >= policy.trust_per_invoice,
+            }
             for i in reason.invoices
         ],
     }
@@ -90,6 +100,7 @@ def _promise(sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Polic
             "until": _when(running.until),
             "invoices": list(running.invoices) or None,
             "channel": running.channel or None,
+            "issuer": running.issuer or None,
             "ref": running.ref or None,
         }
         if running
@@ -97,6 +108,21 @@ def _promise(sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Polic
         "spent": spent,
         "breached": sub.breached,
     }
+
+
+def _address(key: bytes, sets: Mapping[str, int] | None, told: Entry | None, now: int) -> dict[str, Any]:
+    """An address and the kernel's word on it; ``told``: what the kernel was told to do for it, None where unknown."""
+    if sets is None:
+        return {"address": words(key), "kernel": None, "agrees": None}
+    kernel = {"sets": sorted(sets), "expires_ms": {role: ms for role, ms in sets.items() if ms}}
+    return {"address": words(key), "kernel": kernel, "agrees": None if told is None else _agrees(key, sets, told, now)}
+
+
+def _agrees(key: bytes, sets: Mapping[str, int], told: Entry, now: int) -> bool:
+    wanted = {e.role: e.expiry for e in plan.elements(key, plan.Owned(0, told))}
+    # What ends about now may be gone already, or not yet.
+    unsure = {role for role, expiry in wanted.items() if expiry and expiry <= now + _ABOUT_NOW_MS}
+    return wanted.keys() - unsure == sets.keys() - unsure
 
 
 def record(
@@ -107,11 +133,12 @@ def record(
     now: int,
     policy: Policy,
     held: Sequence[str] = (),
+    told: Entry | None = None,
 ) -> dict[str, Any]:
     """Everything support needs.
 
     ``truth``: per address the kernel's roles and ms left, None where it did not answer. ``held``: reasons that the
-    brake holds.
+    brake holds. ``told``: what the kernel was told to do for each address, None where that is just being changed.
     """
     return {
         "sub": sub.sub,
@@ -126,13 +153,5 @@ def record(
         "held": list(held) or None,
         "notice_seen_until": _when(sub.notified),
         "next_change": _when(effect.next_moment(sub, now)),
-        "addresses": [
-            {
-                "address": words(key),
-                "kernel": None
-                if (sets := truth.get(key)) is None
-                else {"sets": sorted(sets), "expires_ms": {r: ms for r, ms in sets.items() if ms}},
-            }
-            for key in sorted(addresses)
-        ],
+        "addresses": [_address(key, truth.get(key), told, now) for key in sorted(addresses)],
     }

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
 from edged.domain.entry import Entry
 from edged.domain.model import Fact, Invoice, Policy, Promise, Reason, Subscriber
 from edged.records import record
+from tests.unit.core import Core
 from tests.worlds import v4, v6
 
 NOW = 1_790_000_000_000
@@ -19,22 +24,23 @@ SUB = Subscriber(
         "debt": Reason(3, NOW - HOUR, NOW, (Invoice("F-1", "2026-08-01"), Invoice("F-2")), ref="T-9", issuer="erp"),
         "debt_partial": Reason(2, NOW, NOW + HOUR, deadline=NOW + HOUR, page="slow", pending=True, why="not_before"),
     },
-    promise=Promise("promise", NOW, NOW + HOUR, ("F-1", "F-2"), "app", "T-10"),
+    promise=Promise("promise", NOW, NOW + HOUR, ("F-1", "F-2"), "app", "T-10", "erp"),
     level=0,
     since=NOW,
 )
+WAIVED = Entry(3, lift=0, until=NOW + HOUR)
 
 
 def test_everything_is_told() -> None:
     truth = {v4(1): {"restricted": 0, "waived": 500}, v6(1): None}
-    told = record(SUB, {v4(1): Entry(), v6(1): Entry(), v4(2): Entry()}, truth, {"F-1": Fact(False, 1)}, NOW, Policy())
+    told = record(SUB, [v4(1), v6(1), v4(2)], truth, {"F-1": Fact(False, 1)}, NOW, Policy(), told=WAIVED)
     assert told["sub"] == "C-1"
     assert (told["level"], told["since"], told["page_reason"], told["rev"]) == ("open", WHEN, None, 4)
     debt, partial = told["reasons"]
     assert (debt["state"], debt["ref"], debt["issuer"], debt["rate_kbit"]) == ("waived", "T-9", "erp", None)
     assert debt["invoices"] == [
-        {"id": "F-1", "due": "2026-08-01", "promises_spent": 1},
-        {"id": "F-2", "due": None, "promises_spent": 0},
+        {"id": "F-1", "due": "2026-08-01", "promises_spent": 1, "spent": True},
+        {"id": "F-2", "due": None, "promises_spent": 0, "spent": False},
     ]
     assert (partial["state"], partial["onset"], partial["deadline"]) == ("pending", LATER, LATER)
     assert (partial["rate_kbit"], partial["page"]) == (1024, "slow")
@@ -45,6 +51,7 @@ def test_everything_is_told() -> None:
             "until": LATER,
             "invoices": ["F-1", "F-2"],
             "channel": "app",
+            "issuer": "erp",
             "ref": "T-10",
         },
         "spent": True,
@@ -52,10 +59,69 @@ def test_everything_is_told() -> None:
     }
     assert told["next_change"] == LATER
     assert told["addresses"] == [
-        {"address": "100.64.0.1", "kernel": {"sets": ["restricted", "waived"], "expires_ms": {"waived": 500}}},
-        {"address": "100.64.0.2", "kernel": None},
-        {"address": "2001:db8:0:100::/56", "kernel": None},
+        {
+            "address": "100.64.0.1",
+            "kernel": {"sets": ["restricted", "waived"], "expires_ms": {"waived": 500}},
+            "agrees": True,
+        },
+        {"address": "100.64.0.2", "kernel": None, "agrees": None},
+        {"address": "2001:db8:0:100::/56", "kernel": None, "agrees": None},
     ]
+
+
+RESTRICTED = {"restricted": 0}
+NOTIFIED = Entry(1, notified=NOW + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "sets", "agrees"),
+    [
+        (Entry(), NOW, {}, True),
+        (Entry(), NOW, RESTRICTED, False),
+        (Entry(3), NOW, RESTRICTED, True),
+        (Entry(3), NOW, {}, False),
+        (Entry(4), NOW, RESTRICTED, False),
+        (Entry(4), NOW, RESTRICTED | {"blocked": 0}, True),
+        (WAIVED, NOW, RESTRICTED, False),
+        (WAIVED, NOW, RESTRICTED | {"waived": HOUR}, True),
+        (WAIVED, NOW + HOUR - 500, RESTRICTED | {"waived": 500}, True),
+        (WAIVED, NOW + HOUR - 500, RESTRICTED, True),
+        (WAIVED, NOW + HOUR, RESTRICTED, True),
+        (WAIVED, NOW + HOUR, {}, False),
+        (NOTIFIED, NOW, RESTRICTED | {"notice": 0, "notified": HOUR}, True),
+        (NOTIFIED, NOW, RESTRICTED | {"notice": 0}, False),
+        (Entry(2, 512), NOW, RESTRICTED | {"reduced": 0, "reduced_up": 0, "reduced_down": 0}, True),
+        (Entry(2, 512), NOW, RESTRICTED | {"reduced": 0}, False),
+        (None, NOW, RESTRICTED, None),
+    ],
+)
+def test_the_kernel_is_held_against_what_it_was_told(
+    told: Entry | None, now: int, sets: dict[str, int], agrees: bool | None
+) -> None:
+    found = record(Subscriber("C-3"), [v4(1)], {v4(1): sets}, {}, now, Policy(), told=told)
+    assert found["addresses"][0]["agrees"] is agrees
+
+
+def test_behind_a_command_that_is_not_in_the_kernel_yet_nothing_is_said_of_it(tmp_path: Path) -> None:
+    core = Core(tmp_path)
+    query = {"op": "query", "sub": "100.64.0.1"}
+    answer = core.send(query | {"op": "bind", "addresses": ["100.64.0.1"]}, {**query, "op": "block", "reason": "debt"})
+    assert answer["summary"]["applied"] == 2
+    answer = core.send(query, {"op": "paid", "sub": "100.64.0.1"}, query)
+    before, behind = (answer["results"][i]["record"] for i in (0, 2))
+    assert (before["level"], before["addresses"][0]["agrees"]) == ("walled", True)
+    assert (behind["level"], behind["addresses"][0]["agrees"]) == ("open", None)
+    assert core.pipeline.questions.why("100.64.0.1")["addresses"][0]["agrees"]
+
+
+def test_what_somebody_took_out_of_the_kernel_is_seen(tmp_path: Path) -> None:
+    core = Core(tmp_path)
+    core.send({"op": "block", "sub": "100.64.0.1", "reason": "debt"})
+    assert core.enforcer.live
+    assert core.kernel.state
+    core.kernel.state.sets[core.enforcer.live.spec("restricted", 4).name].elements.clear()
+    address = core.pipeline.questions.why("100.64.0.1")["addresses"][0]
+    assert (address["kernel"]["sets"], address["agrees"]) == ([], False)
 
 
 def test_a_subscriber_without_anything() -> None:
