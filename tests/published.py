@@ -10,7 +10,7 @@ from typing import Any
 import jsonschema
 import msgspec
 
-from edged.published import answers, notices, schemas
+from edged.published import answers, notices, records, schemas
 from edged.published.words import CODES
 
 _FORMATS = jsonschema.FormatChecker(["date"])
@@ -54,7 +54,7 @@ def hold_answer(document: dict[str, Any]) -> None:
     msgspec.convert({**document, **timing}, _MODELS[kind(document)])
     assert {r["code"] for r in document["results"] if "code" in r} <= CODES.keys()
     for record in (r["record"] for r in document["results"] if "record" in r):
-        msgspec.convert(record, answers.Digests if "shards" in record else answers.Record)
+        msgspec.convert(record, records.Digests if "shards" in record else records.Record)
 
 
 def hold_event(document: dict[str, Any], topic: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from edged.domain import command as c
 from edged.domain.batch import Batch, Chunk
 from edged.domain.region import EVERYWHERE
-from edged.published import answers, notices
+from edged.published import answers, notices, records
 from edged.published.words import EFFECTS, FIELDS
 
 Schema = dict[str, Any]
@@ -100,7 +100,7 @@ def components() -> dict[str, Schema]:
     unions = {"Command": c.Command, "Event": notices.Event}
     plain = (
         Batch, Chunk, answers.Acknowledgement, answers.ChunkAcknowledgement, answers.SnapshotAcknowledgement,
-        answers.Record, answers.Digests, notices.Online, notices.Offline,
+        records.Record, records.Digests, notices.Online, notices.Offline,
     )  # fmt: skip
     made, found = msgspec.json.schema_components([*unions.values(), *plain], ref_template=REF + "{name}")
     out = {name: dict(schema) for name, schema in found.items()}

@@ -299,7 +299,7 @@ def test_the_last_word_on_areas_and_deferrals_is_said_again() -> None:
     renewed = defer("C-1", "hardship", "2027-03-01T00:00:00Z")
     outage = {"op": "outage", "id": "O-1", "area": "north"}
     calendar = {"op": "calendar", "area": "north", "dates": ["2026-12-08"], "version": "2"}
-    batches = [
+    batches: list[list[Any]] = [
         [defer("C-1", "agreement", "2027-01-01T00:00:00Z"), defer("C-2", "dispute", "2027-01-01T00:00:00Z")],
         [{"op": "moratorium", "area": "*", "until": "2027-01-01T00:00:00Z"}, outage, {"op": "trust", "sub": "C-1"}],
         [{"op": "calendar", "area": "north", "dates": [], "version": "1"}, calendar, undefer_all],
