@@ -58,8 +58,6 @@ class Brake:
 
     def stops(self, cmd: c.Block, issuer: str, known: int, now: int) -> str:
         """Count a new restriction, or hold it: then why. ``known``: subscribers."""
-        if not self.limits.enabled:
-            return ""
         recent = sum(n for _, n in self._recent) + self._group.restricted + 1
         held = self.held + self._change() > 0
         passed = "the brake is closed" if held else self.limits.passed(recent, known)

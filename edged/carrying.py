@@ -85,6 +85,23 @@ class Carrier:
 
     def _one(self, cmd: c.Command, work: Workset, now: int, issuer: str) -> tuple[str, dict[str, Any] | None]:
         """(status, the rest of the result). Raises Rejected."""
+        if not isinstance(cmd, c.OnSubscriber):
+            return self._aside(cmd, work, now, issuer)
+        void = (self._brake.held or work.write.held) and self._brake.void(cmd)
+        try:
+            status, more = self._on_subscriber(cmd, work, now, issuer)
+        except Rejected as e:
+            if not void or e.code != "unknown_subscriber":  # all there was of it was held
+                raise
+            status, more = "unchanged", None
+        if void and status == "unchanged":
+            return "applied", {"detail": "what the brake held of it is dropped"}
+        return status, more
+
+    def _aside(
+        self, cmd: c.OnArea | c.Query | c.Digest | c.GardenList, work: Workset, now: int, issuer: str
+    ) -> tuple[str, dict[str, Any] | None]:
+        """What changes no subscriber."""
         match cmd:
             case c.Query():
                 found = work.find(cmd.sub, cmd.address)
@@ -95,18 +112,8 @@ class Carrier:
                 return "applied", {"record": {"hash": totals.hash, "shards": totals.digests()}}
             case c.GardenList():
                 return work.garden(cmd), None
-            case c.StartMoratorium() | c.EndMoratorium() | c.StartOutage() | c.EndOutage() | c.SetHolidays():
+            case _:
                 return self._territory.carry_out(cmd, now, issuer, work.write), None
-        void = self._brake.void(cmd) if self._brake.held or work.write.held else False
-        try:
-            status, more = self._on_subscriber(cmd, work, now, issuer)
-        except Rejected as e:
-            if void and e.code == "unknown_subscriber":  # all there was of it was held
-                return "applied", {"detail": "what the brake held of it is dropped"}
-            raise
-        if void and status == "unchanged":
-            return "applied", {"detail": "what the brake held of it is dropped"}
-        return status, more
 
     def _on_subscriber(
         self, cmd: c.OnSubscriber, work: Workset, now: int, issuer: str
@@ -119,18 +126,27 @@ class Carrier:
             case c.Forget():
                 return work.forget(cmd), None
         known = work.get(cmd.sub)
-        if isinstance(cmd, c.Block) or (known is None and isinstance(cmd, c.Paid)):
+        block = cmd if isinstance(cmd, c.Block) else None
+        if block or (known is None and isinstance(cmd, c.Paid)):
             work.check_literal(cmd.sub)
         made = self._decide(cmd, known, work, now, issuer)
-        if isinstance(cmd, c.Block) and not brake.restricts(known.sub if known else None) and brake.restricts(made.sub):
-            members = sum(self._store.totals.levels) + work.made
-            first = not self._brake.closed and not work.write.held
-            if why := self._brake.stops(cmd, issuer, members, now):
-                if first:
-                    work.tell({"event": "brake.closed", "why": why})
-                return "held", {"code": "brake", "detail": f"{why}; look at it, then edged release-brake or drop-held"}
-        work.put(cmd.sub, made, claim=isinstance(cmd, c.Block))
+        if block and self._brake.limits.enabled and (why := self._stopped(block, known, made, work, now, issuer)):
+            return "held", {"code": "brake", "detail": f"{why}; look at it, then edged release-brake or drop-held"}
+        work.put(cmd.sub, made, claim=block is not None)
         return made.status, _told(made)
+
+    def _stopped(
+        self, cmd: c.Block, known: Known | None, made: decide.Decision, work: Workset, now: int, issuer: str
+    ) -> str:
+        """Why the brake holds a command, empty where it passes."""
+        if brake.restricts(known.sub if known else None) or not brake.restricts(made.sub):
+            return ""
+        first = not self._brake.closed and not work.write.held
+        members = sum(self._store.totals.levels) + work.made
+        why = self._brake.stops(cmd, issuer, members, now)
+        if why and first:
+            work.tell({"event": "brake.closed", "why": why})
+        return why
 
     def _decide(self, cmd: c.OnState, known: Known | None, work: Workset, now: int, issuer: str) -> decide.Decision:
         view = decide.View(known.sub if known else None, work.facts(known))

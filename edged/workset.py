@@ -210,7 +210,7 @@ class Workset:
     def check_literal(self, name: str) -> None:
         """Raise Rejected where a literal address cannot be a subscriber of its own."""
         known = self._known.get(name)
-        if not literal(name) or (known and known.keys):
+        if (known is not None and known.keys) or not literal(name):
             return
         for key in self._addressing.keys(name):
             for near in (key, *self._addressing.covers(key), *self._inside(key)):
