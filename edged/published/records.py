@@ -1,4 +1,4 @@
-"""What a ``query`` or ``digest`` is answered with: models that describe what edged/records.py makes, as :mod:`.answers`."""
+"""What ``query`` and ``digest`` are answered with: models that describe, as :mod:`.answers`."""
 
 from __future__ import annotations
 
