@@ -140,4 +140,5 @@ class Record(Model):
     ]
     notice_seen_until: When | None
     next_change: Annotated[When | None, Meta(description="When something changes by itself.")]
+    timezone: Annotated[str, Meta(description="The provider's (`policy.timezone`), to show times to people in.")]
     addresses: list[AddressRecord]
