@@ -33,6 +33,8 @@ STATE_PAUSE = 1.0
 """Seconds between two state documents at least; changes in between are gathered."""
 STATE_EVERY = 60.0
 RETRY = 2.0
+LATE = 1.0
+"""Seconds from receipt to the kernel within which a release is as quick as it should be (domain.md §4)."""
 
 
 class Portal(Protocol):
@@ -91,6 +93,8 @@ class Desk:
         answers = []
         for message, answer in zip(messages, outcome.answers, strict=True):
             self._observer.enforced(now - message.received)
+            if now - message.received > LATE and (n := released(answer)):
+                self._observer.late_release(n)
             finished = self._finished(answer, moment, now - message.received)
             topic = message.response_topic or self._topics.ack
             correlation = message.correlation if message.response_topic else None
@@ -146,7 +150,7 @@ class Desk:
             "in_sync": self._keeper.in_sync.is_set() and not replacing,
             "portal": "up" if self.portal and self.portal.up else "down",
             "xdp": "off",
-            "brake": "closed" if self._keeper.pipeline.braked else "open",
+            "brake": "closed" if self._keeper.pipeline.held else "open",
         }
 
     async def run_state(self) -> None:
@@ -294,7 +298,9 @@ class Desk:
         yield {"result": {"applied": applied - refused, "refused": refused}}
 
     async def _on_drop(self, _: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        yield {"result": {"dropped": await self._keeper.drop_held()}}
+        dropped = await self._keeper.drop_held()
+        await self._tell({"event": "brake.released", "applied": 0, "refused": dropped})
+        yield {"result": {"dropped": dropped}}
 
     async def _tell(self, event: dict[str, Any]) -> None:
         now = self._keeper.pipeline.clock()
@@ -319,6 +325,11 @@ class Desk:
 
     async def _on_stop(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         yield {"result": {"removed": await self._stop(str(request.get("mode", "keep")))}}
+
+
+def released(answer: Answer) -> int:
+    """How many releases a batch asked for and got."""
+    return sum(n for (op, status), n in answer.operations.items() if op in ("paid", "unblock") and status == "applied")
 
 
 def describe(keeper: Keeper) -> dict[str, Any]:

@@ -149,6 +149,7 @@ class Gathering:
             self.drop(staged.id, write)
             detail = f"{staged.held}; somebody looked at it and dropped it: look at the export"
             document = refused(self._gateway, Rejected("brake", detail), now, staged.sync).document
+            document |= {"enforced": rfc3339(now), "enforced_ms": 0.0}
             write.answers[staged.issuer, staged.sync] = document
             write.events.append(Event(document, staged.topic or "ack", staged.correlation))
         return len(found)

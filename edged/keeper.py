@@ -109,6 +109,7 @@ class Keeper:
             self.complete.set()
         else:
             self.walked.set()
+        observer.held(pipeline.held)
         self._cause = "start"
         self._timer = asyncio.Event()
         self._wanted.set()
@@ -171,6 +172,7 @@ class Keeper:
         self._timer.set()
         self.changed.set()
         self.told.set()
+        self.observer.held(self.pipeline.held)
         if not enforced:
             was_in_sync = self.in_sync.is_set()
             self._unsynced()

@@ -291,9 +291,9 @@ class Pipeline:
         return self._finish(work, now)
 
     @property
-    def braked(self) -> bool:
-        """Whether the brake holds anything."""
-        return self.brake.closed or bool(self.gathering.held)
+    def held(self) -> int:
+        """How many commands and snapshots the brake holds."""
+        return self.brake.held + len(self.gathering.held)
 
     def release_brake(self) -> tuple[int, int, bool]:
         """Carry out some of what the brake holds, oldest first: (how many, refused by now, whether the kernel has it).

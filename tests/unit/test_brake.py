@@ -47,7 +47,7 @@ def close(core: Core) -> None:
 
 def test_more_than_the_limit_in_the_window_is_held_and_told_once(core: Core) -> None:
     close(core)
-    assert (levels(core), core.pipeline.braked, names(core).count("brake.closed")) == (10, True, 1)
+    assert (levels(core), core.pipeline.held, names(core).count("brake.closed")) == (10, 5, 1)
     assert core.pipeline.questions.why("C-12")["held"] == ["debt"]
     core.now += 3_600_000
     assert core.status(block(20)) == ["brake"], "closed stays closed until somebody looked"
@@ -58,7 +58,7 @@ def test_what_a_window_ago_was_counted_no_longer_counts(core: Core) -> None:
     for turn in range(3):
         assert core.status(*(block(10 * turn + n) for n in range(10))) == ["applied"] * 10
         core.now += MANY.window
-    assert not core.pipeline.braked
+    assert not core.pipeline.held
 
 
 def test_releases_and_second_reasons_always_pass(core: Core) -> None:
@@ -81,7 +81,7 @@ def test_a_release_carries_out_in_order_and_opens(core: Core) -> None:
     close(core)
     assert core.pipeline.release_brake() == (5, 0, True)
     assert core.pipeline.release_brake()[0] == 0
-    assert (levels(core), core.pipeline.braked) == (15, False)
+    assert (levels(core), core.pipeline.held) == (15, 0)
     assert core.agrees()
     assert core.status(block(20)) == ["applied"]
 
@@ -89,7 +89,7 @@ def test_a_release_carries_out_in_order_and_opens(core: Core) -> None:
 def test_a_drop_forgets_and_opens(core: Core) -> None:
     close(core)
     assert core.pipeline.drop_held() == 5
-    assert (levels(core), core.pipeline.braked) == (10, False)
+    assert (levels(core), core.pipeline.held) == (10, 0)
     assert core.status(block(12)) == ["applied"]
 
 
@@ -98,7 +98,7 @@ def test_it_counts_and_holds_over_a_restart(core: Core) -> None:
     core.restart()
     assert core.status(*(block(n) for n in range(10, 14))) == ["applied", "applied", "brake", "brake"]
     core.restart()
-    assert core.pipeline.braked
+    assert core.pipeline.held
     assert core.pipeline.release_brake()[0] == 2
     assert levels(core) == 12
 
@@ -166,9 +166,9 @@ def test_a_snapshot_too_small_to_be_true_is_held_and_released(core: Core, few: l
     answer = core.chunk(few, 1, 1)
     assert "200 are known" in answer["held"]
     assert core.pipeline.gathering.ready is None
-    assert (core.store.totals, core.pipeline.braked, names(core)[-1]) == (before, True, "brake.closed")
+    assert (core.store.totals, core.pipeline.held, names(core)[-1]) == (before, 1, "brake.closed")
     core.restart()
-    assert core.pipeline.braked
+    assert core.pipeline.held
     core.pipeline.release_brake()
     core.carry_out()
     assert core.answered("s1")["counts"]["removed"] == 200 - len(few)
@@ -181,13 +181,13 @@ def test_a_held_snapshot_is_dropped_and_its_sender_told(core: Core) -> None:
     told = next(e for e in core.events() if e.get("id") == "s1")
     assert told["results"][0]["code"] == "brake"
     assert core.chunk([], 1, 1)["duplicate"] is True
-    assert (core.store.snapshots(), core.pipeline.braked) == ([], False)
+    assert (core.store.snapshots(), core.pipeline.held) == ([], 0)
 
 
 def test_a_newer_snapshot_takes_the_place_of_a_held_one(core: Core) -> None:
     core.chunk([], 1, 1)
     core.sync([bind(n) for n in range(150)], name="s2")
-    assert (sum(core.store.totals.levels), core.pipeline.braked) == (150, False)
+    assert (sum(core.store.totals.levels), core.pipeline.held) == (150, 0)
 
 
 def test_a_snapshot_that_restricts_too_many_is_held(core: Core) -> None:
