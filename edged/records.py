@@ -153,5 +153,6 @@ def record(
         "held": list(held) or None,
         "notice_seen_until": _when(sub.notified),
         "next_change": _when(effect.next_moment(sub, now)),
+        "timezone": str(policy.zone),
         "addresses": [_address(key, truth.get(key), told, now) for key in sorted(addresses)],
     }

@@ -6,6 +6,7 @@ Exit status: 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import typer
 
 from edged import __version__, config
 from edged.cli import audit, central, lines, screens
-from edged.cli.options import ConfigOption, JsonOption, LevelOption, RunDirOption, VerboseOption
+from edged.cli.options import ConfigOption, JsonOption, LanguageOption, LevelOption, RunDirOption, VerboseOption
 from edged.control import ControlClient
 from edged.errors import ConfigError, EdgedError, NotRunning
 
@@ -147,15 +148,19 @@ def status(json_output: JsonOption = False, config_file: ConfigOption = None, ru
 def why(
     target: Annotated[str, typer.Argument(metavar="SUB_OR_ADDRESS", help="Contract, login, address or prefix.")],
     json_output: JsonOption = False,
+    language: LanguageOption = None,
     config_file: ConfigOption = None,
     run_dir: RunDirOption = None,
 ) -> None:
-    """Say why a subscriber is restricted: reasons, waivers, timers, origin, and what the kernel really holds."""
+    """Say whether it is a block, an outage or a fault: reasons, waivers, timers, origin, what the kernel holds."""
+    from edged.cli import why as sentences
+    from edged.cli import words
+
     record = _client(config_file, run_dir).result({"do": "why", "target": target})
     if json_output:
         print(json.dumps(record, indent=2, ensure_ascii=False))
     else:
-        screens.why(record)
+        screens.show(sentences.told(record, language or words.spoken(os.environ)))
 
 
 @app.command("list")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edged.cli.words import LANGUAGES
 from edged.domain.levels import Level
 
 ConfigOption = Annotated[
@@ -40,6 +41,20 @@ KeyFileOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Stable output for programs.")]
 VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log everything; this may name subscribers.")]
+
+
+def _language(word: str | None) -> str | None:
+    if word is not None and word not in LANGUAGES:
+        raise typer.BadParameter(f"must be one of {', '.join(LANGUAGES)}")
+    return word
+
+
+LanguageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--language", metavar="LANGUAGE", callback=_language, help="pt-BR or en; else by LC_ALL, LC_MESSAGES, LANG."
+    ),
+]
 
 
 def _level(word: str | None) -> str | None:

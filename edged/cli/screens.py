@@ -18,6 +18,7 @@ from edged import __version__
 from edged.config import Loaded, Setting
 
 _LEVEL_STYLE = {"open": "green", "notice": "cyan", "reduced": "yellow", "walled": "red", "blocked": "bold red"}
+_NO_DATE_MS = 253_402_300_800_000  # the year 10000
 _EPOCH_MS = 1 << 40  # smaller numbers are durations, larger ones moments since 1970 in ms
 
 
@@ -42,7 +43,7 @@ def plain(value: Any) -> str:
             return "-"
         case bool():
             return "yes" if value else "no"
-        case int() if value >= _EPOCH_MS:
+        case int() if _EPOCH_MS <= value < _NO_DATE_MS:
             return datetime.fromtimestamp(value / 1000, UTC).isoformat(sep=" ", timespec="seconds")
         case float():
             return f"{value:.4g}"
@@ -145,45 +146,11 @@ def _level(name: str, text: str | None = None) -> Text:
     return Text(clean(text or name), _LEVEL_STYLE.get(name, ""))
 
 
-def why(record: Mapping[str, Any]) -> None:
-    """Everything support needs while the customer is on the telephone."""
+def show(lines: Iterable[tuple[str, str]]) -> None:
+    """Lines of text and how each looks. They are not broken: a terminal does that, and a pipe gets them whole."""
     console = _console()
-    level = str(record.get("level", "?"))
-    since = f"  since {plain(record['since'])}" if record.get("since") else ""
-    console.print(Text(f"{plain(record.get('sub'))}  ", "bold") + _level(level) + Text(since))
-    reasons = [reason for reason in record.get("reasons") or () if isinstance(reason, Mapping)]
-    for reason in reasons:
-        name = plain(reason.get("reason"))
-        text = _level(str(reason.get("level", "")), f"{name} ({plain(reason.get('level'))})")
-        details = {key: value for key, value in reason.items() if key not in {"reason", "level"} and value}
-        console.print(Text("  because of ") + text + Text(f"  {plain(details)}" if details else ""))
-    if not reasons:
-        console.print("  no reason in force")
-    console.print(Text("  promise  " + _promise(record.get("promise"))))
-    for address in record.get("addresses") or ():
-        console.print(_address(address))
-    known = ("sub", "level", "since", "reasons", "promise", "addresses")
-    console.print(_grid([("  " + name, value) for name, value in _rest(record, known)]))
-
-
-def _promise(promise: Any) -> str:
-    if not isinstance(promise, Mapping) or "running" not in promise:
-        return plain(promise) if promise else "none"
-    past = {key: value for key, value in promise.items() if key != "running"}
-    return f"{plain(promise['running']) if promise['running'] else 'none running'}  {plain(past)}"
-
-
-def _address(address: Any) -> Text:
-    if not isinstance(address, Mapping):
-        return Text(f"  address  {plain(address)}")
-    text = Text(f"  address  {plain(address.get('address'))}")
-    kernel = address.get("kernel")
-    if not isinstance(kernel, Mapping):
-        return text.append(f"  kernel: {plain(kernel)}")
-    text.append(f"  kernel: {plain(kernel.get('sets')) if kernel.get('sets') else 'no restriction'}")
-    if isinstance(left := kernel.get("expires_ms"), int | float):
-        text.append(f", waived for {duration(left / 1000)} more")
-    return text
+    for text, style in lines:
+        console.print(Text(text, style), soft_wrap=True)
 
 
 def row(record: Mapping[str, Any]) -> str:

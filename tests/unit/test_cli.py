@@ -47,15 +47,24 @@ RECORD = {
     "sub": "C-7",
     "level": "walled",
     "since": "2026-11-21T12:00:00Z",
+    "page_reason": "debt",
     "reasons": [
-        {"reason": "debt", "level": "walled", "onset": 1_795_000_000_000, "invoices": ["F1", "F2"], "ref": None}
+        {
+            "reason": "debt",
+            "level": "walled",
+            "state": "in_force",
+            "onset": "2026-11-21T12:00:00Z",
+            "invoices": [{"id": "F1[bold]"}, {"id": "F2\x1b[2J"}],
+            "ref": None,
+        }
     ],
-    "promise": {"until": "2026-11-22T12:00:00Z"},
+    "promise": {"running": None, "spent": False, "breached": False},
+    "timezone": "America/Sao_Paulo",
     "addresses": [
-        {"address": "100.64.0.10", "kernel": {"sets": ["restricted4", "walled4"], "expires_ms": 90_000}},
-        {"address": "2001:db8::/56", "kernel": {"sets": []}},
+        {"address": "100.64.0.10", "kernel": {"sets": ["restricted"], "expires_ms": {}}, "agrees": True},
+        {"address": "2001:db8::/56", "kernel": None, "agrees": None},
     ],
-    "page_shown": None,
+    "later": {"new": 1},
 }
 
 
@@ -169,20 +178,29 @@ def test_an_empty_status_still_shows(daemon: Daemon, capsys: Capture) -> None:
 
 
 def test_why_for_people_and_for_programs(daemon: Daemon, capsys: Capture) -> None:
-    assert main(["why", "C-7"]) == 0
+    assert main(["why", "C-7", "--language", "en"]) == 0
     text = capsys.readouterr().out
-    for word in (
-        "C-7  walled",
-        "debt (walled)",
-        "F1, F2",
-        "100.64.0.10",
-        "restricted4, walled4",
-        "waived for 1 min 30 s",
-    ):
-        assert word in text
-    assert "no restriction" in text
-    assert main(["why", "C-7", "--json"]) == 0
+    assert text.startswith(
+        "C-7: RESTRICTED BY US: the notice page only (walled), because of debt, since 2026-11-21 09:00\n"
+    )
+    for words in ("invoices F1[bold], F2\N{REPLACEMENT CHARACTER}[2J\n", "100.64.0.10: restricted", "later new 1"):
+        assert words in text
+    assert "\x1b" not in text
+    assert main(["why", "C-7", "--json", "--language", "pt-BR"]) == 0
     assert json.loads(capsys.readouterr().out) == RECORD
+
+
+def test_why_speaks_the_language_of_the_terminal(
+    daemon: Daemon, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "pt_BR.UTF-8")
+    assert main(["why", "C-7"]) == 0
+    assert "BLOQUEIO NOSSO" in capsys.readouterr().out
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    assert main(["why", "C-7"]) == 0
+    assert "RESTRICTED BY US" in capsys.readouterr().out
+    assert main(["why", "C-7", "--language", "fr"]) == 2
+    assert "must be one of pt-BR, en" in capsys.readouterr().err
 
 
 def test_a_refusal_is_status_1_with_the_reason(daemon: Daemon, capsys: Capture) -> None:
