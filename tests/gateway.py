@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from edged.desk import Desk
+from edged.domain.brake import Limits
 from edged.keeper import Keeper
 from edged.mqtt.endpoint import MqttSettings
 from edged.mqtt.message import Inbound, Outbound
@@ -39,9 +40,9 @@ class Gateway:
     the sender knows less than happened.
     """
 
-    def __init__(self, folder: Path, settings: MqttSettings) -> None:
+    def __init__(self, folder: Path, settings: MqttSettings, limits: Limits | None = None) -> None:
         folder.mkdir(exist_ok=True)
-        self.core = Core(folder)
+        self.core = Core(folder, limits=limits)
         self.handled: list[tuple[str, bool]] = []
         self.events: dict[int, dict[str, Any]] = {}
         self.keeper = Keeper(

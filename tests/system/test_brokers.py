@@ -319,7 +319,7 @@ async def test_a_stream_through_a_network_that(tmp_path: Path, meddle: Meddle, d
             assert way.did[done] >= 2, way.did
             await told(gateway, erp)
             check(gateway, erp)
-            assert erp.events == gateway.events
+            await until(lambda: erp.events == gateway.events, "the sender to hear them all")
 
 
 async def test_a_stream_through_a_network_that_stalls_and_delays(tmp_path: Path) -> None:

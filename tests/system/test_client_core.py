@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from edged.client import Sender, resync, snapshots
+from edged.client import Held, Sender, resync, snapshots
 from edged.client.outbox import Outbox
+from edged.domain.brake import Limits
 from edged.mqtt import trouble
 from tests.broker import Broker
 from tests.gateway import Gateway
@@ -114,13 +115,21 @@ def _skip(box: Any, topic: str) -> None:
     box._db.execute("UPDATE stream SET seq = seq + 1 WHERE topic = ?", (topic,))
 
 
-async def test_a_wrong_export_is_braked_and_the_sender_says_so(
-    broker: Broker, gateway: Gateway, tmp_path: Path
-) -> None:
-    async with Sender("erp", brokers=[broker.url], outbox=tmp_path / "out") as sender:
+async def test_a_wrong_export_is_held_and_the_sender_says_so(broker: Broker, tmp_path: Path) -> None:
+    limits = Limits(enabled=True, most=1000)
+    async with (
+        Gateway(tmp_path / "gateway", Settings([broker.url]), limits) as gateway,
+        Sender("erp", brokers=[broker.url], outbox=tmp_path / "out") as sender,
+    ):
         assert (await sender.snapshot("gw1", Erp(600).table(), timeout=60)).ok
         for table in (Erp(10).table(), iter(())):
-            answer = await sender.snapshot("gw1", table, timeout=60)
-            assert answer.refusal == "brake"
-            assert not answer.ok
+            with pytest.raises(Held, match="600 are known"):
+                await sender.snapshot("gw1", table, timeout=60)
+            await gateway.keeper.drop_held()
         assert await sender.compare("gw1", Erp(600).table()) == []
+        with pytest.raises(Held):
+            await sender.snapshot("gw1", Erp(100).table(), timeout=60)
+        await gateway.keeper.release_brake()
+        async with asyncio.timeout(60):
+            while await sender.compare("gw1", Erp(100).table()):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
