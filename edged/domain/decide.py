@@ -246,6 +246,8 @@ def reconsider(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, t
                 events.append({"event": "block.began", "sub": sub.sub, "reason": name})
     after = replace(sub, reasons=reasons) if reasons != sub.reasons else sub
     after = deferral.rest(after, now, policy)
+    if (had := sub.deferrals.get(deferral.MORATORIUM)) and deferral.MORATORIUM not in after.deferrals:
+        events.append(deferral.ended(sub.sub, deferral.MORATORIUM, had, "expired"))
     return (sub if after is sub else effect.settle(after, now)), tuple(events)
 
 

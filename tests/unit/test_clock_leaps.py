@@ -61,7 +61,7 @@ def test_a_leap_neither_blocks_nor_releases(core: Core, leap: int) -> None:
     hands.go(HOUR)
     assert core.store.totals.levels == before
     assert core.store.totals.promises == 9
-    assert not hands.clock.trusted
+    assert hands.clock.why
     assert core.status(debt(50)) == ["deferred"], "a debt waits until somebody looked at the clock"
     assert core.status(debt(51) | {"reason": "operator"}) == ["applied"], "what is no debt does not"
     assert core.status({"op": "paid", "sub": "100.64.0.15"}) == ["applied"], "payment never waits"
@@ -70,7 +70,7 @@ def test_a_leap_neither_blocks_nor_releases(core: Core, leap: int) -> None:
     assert core.level("100.64.0.1") == "walled"
     hands.wall -= leap
     hands.go(2 * 60_000)
-    assert hands.clock.trusted
+    assert hands.clock.why == ""
     assert core.level("100.64.0.50") == "walled"
     assert core.agrees()
 

@@ -86,7 +86,8 @@ def test_an_address_that_a_newer_command_gave_stays(core: Core) -> None:
 def test_who_was_forgotten_between_the_chunks_stays_forgotten(core: Core, numbered: bool) -> None:
     send(core, bind("X", "100.64.1.1"), bind("Z", "100.64.1.2"), epoch="e", seq=1)
     chunk(core, [bind("X", "100.64.1.1"), debt("X", "F")], 1, 2, epoch="e", seq=1)
-    send(core, {"op": "forget", "sub": "X"}, **({"epoch": "e", "seq": 2} if numbered else {}))
+    head: dict[str, Any] = {"epoch": "e", "seq": 2} if numbered else {}
+    send(core, {"op": "forget", "sub": "X"}, **head)
     chunk(core, [bind("Z", "100.64.1.2")], 2, 2, epoch="e", seq=1)
     core.carry_out()
     assert core.status({"op": "query", "sub": "X"}) == ["unknown_subscriber"]
