@@ -100,8 +100,8 @@ class Model:
     outages: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Id -> area and eta."""
     municipal: dict[str, tuple[set[str], str]] = field(default_factory=dict)
-    said: list[tuple[str, bool]] = field(default_factory=list)
-    """Areas of which something was said since the timers ran, and whether of a moratorium."""
+    said: list[str] = field(default_factory=list)
+    """Areas of which something was said since the timers ran."""
     events: list[tuple[str, ...]] = field(default_factory=list)
     """(event, subscriber, what)."""
 
@@ -220,9 +220,8 @@ class Model:
         """It is ``now``, and what is due is carried out at this moment."""
         self.now = now
         for name, sub in self.subs.items():
-            mine = [moratoria for area, moratoria in self.said if area in {"*", sub["area"]}]
-            if mine:
-                self.judge_again(name, sub, moratoria=any(mine))
+            if {"*", sub["area"]} & {*self.said}:
+                self.judge_again(name, sub)
             for reason, r in list(sub["reasons"].items()):
                 if r["pending"] and r["onset"] <= now:
                     self.look_at(name, sub, reason)
@@ -247,19 +246,20 @@ class Model:
             self.begin(reason, r)
             self.events.append(("block.began", name, reason))
 
-    def judge_again(self, name: str, sub: Sub, *, moratoria: bool) -> None:
-        """Something was said of the subscriber's area (of ``moratoria``): what waits is judged again, and who rests."""
+    def judge_again(self, name: str, sub: Sub) -> None:
+        """Something was said of the subscriber's area: what waits is judged again, and for how long it rests."""
         for reason, r in self.debts(sub).items():
             if r["pending"]:
                 self.look_at(name, sub, reason)
         ends = [end for where, (end, releases) in self.moratoria.items() if releases and where in {"*", sub["area"]}]
-        until = max(ends, default=0)
-        if until <= self.now:
-            if moratoria:
-                sub["deferrals"].pop("moratorium", None)
-        elif any(not r["pending"] for r in self.debts(sub).values()):
+        until = max([self.now, *ends])
+        if until > self.now and any(not r["pending"] for r in self.debts(sub).values()):
+            sub["deferrals"].setdefault("moratorium", {"invoices": [], "up_to": 0})
+        if "moratorium" in sub["deferrals"]:
             end = self.next_cut(until, sub["area"]) if self.rules.guard_reblock else until
-            sub["deferrals"]["moratorium"] = {"until": end, "invoices": [], "up_to": 0}
+            sub["deferrals"]["moratorium"]["until"] = end
+            if end <= self.now:
+                self.deferral_ends(name, sub, "moratorium")
 
     def begin(self, reason: str, r: Sub) -> None:
         r["pending"], r["why"] = False, ""

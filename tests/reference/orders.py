@@ -66,7 +66,7 @@ def bind(model: Model, c: Command, sub: Sub) -> Answer:
     moves = c.get("area", sub["area"]) != sub["area"]
     sub["area"] = c.get("area", sub["area"])
     if moves:
-        model.judge_again(c["sub"], sub, moratoria=True)
+        model.judge_again(c["sub"], sub)
     after = {a for a, n in model.holder.items() if n == c["sub"]}, sub["area"]
     return Answer(UNCHANGED if before == after else APPLIED)
 
@@ -257,12 +257,12 @@ def moratorium(model: Model, c: Command) -> Answer:
     new = ms(c["until"]), bool(c.get("release_existing"))
     old = model.moratoria.get(c["area"])
     model.moratoria[c["area"]] = new
-    return said(model, c["area"], old != new, moratoria=True)
+    return said(model, c["area"], old != new)
 
 
 def end_moratorium(model: Model, c: Command) -> Answer:
     old = model.moratoria.pop(c["area"], None)
-    answer = said(model, c["area"], old is not None, moratoria=True)
+    answer = said(model, c["area"], old is not None)
     return Answer(APPLIED | UNCHANGED) if old is not None and old[0] <= model.now else answer
 
 
@@ -287,10 +287,10 @@ def calendar(model: Model, c: Command) -> Answer:
     return said(model, c["area"], old != new)
 
 
-def said(model: Model, area: str, news: bool, *, moratoria: bool = False) -> Answer:
+def said(model: Model, area: str, news: bool) -> Answer:
     """Where something new was said of an area, the timers look at it."""
     if news:
-        model.said.append((area, moratoria))
+        model.said.append(area)
     return Answer(APPLIED if news else UNCHANGED)
 
 

@@ -18,9 +18,15 @@ def summary(reports: dict[str, Report]) -> None:
         "kills": "random kills of the core in-process",
         "cuts": "power cuts",
         "daemons": "kills of real processes",
+        "rules": "steps of lives under the business rules, beside a naive model",
+        "year": "subscribers for a year under the business rules",
     }
     for kind, report in reports.items():
         print(f"\n{report.where.total():>9,} {words[kind]}")
+        if kind in {"rules", "year"}:
+            print(f"{report.batches:>9,} commands, {len(report.violations):,} violations")
+            print("\n".join(report.violations[:5]))
+            continue
         print(f"{report.batches:>9,} batches, {report.answers:,} answers, {report.repeated:,} of them given again")
         print("          at: " + ", ".join(f"{name} {n}" for name, n in report.where.most_common()))
         print(f"{len(report.violations):>9,} acknowledged commands lost, applied twice, out of order, or else amiss")

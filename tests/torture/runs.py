@@ -7,12 +7,18 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 
-from tests.torture import cuts, daemon_log, daemons, kills
+from tests.torture import cuts, daemon_log, daemons, kills, rules
 from tests.torture.report import Report
 
-FULL = {"kills": 10_000, "cuts": 1_000, "daemons": 200, "forgery": 1_000_000}
-EACH = {"kills": kills.EPISODE, "cuts": 50, "daemons": daemons.EPISODE}
-"""How many of each kind share one database and one seed."""
+FULL = {"kills": 10_000, "cuts": 1_000, "daemons": 200, "rules": 300_000, "year": 10_000, "forgery": 1_000_000}
+EACH = {
+    "kills": kills.EPISODE,
+    "cuts": 50,
+    "daemons": daemons.EPISODE,
+    "rules": rules.EPISODE,
+    "year": rules.SUBSCRIBERS,
+}
+"""How many of each kind share one seed, and but for the rules one database."""
 
 
 def one_of_kills(seed: int, n: int) -> Report:
@@ -33,6 +39,8 @@ KINDS: dict[str, Callable[[int, int], Report]] = {
     "kills": one_of_kills,
     "cuts": one_of_cuts,
     "daemons": one_of_daemons,
+    "rules": rules.lives,
+    "year": rules.year,
 }
 
 

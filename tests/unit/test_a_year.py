@@ -1,0 +1,25 @@
+"""A year with all rules on, compared every day with books of its own; with 10,000 subscribers in ``make torture``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.reference.year import Year
+
+SUBSCRIBERS = 1_000
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_a_year(seed: int, tmp_path: Path) -> None:
+    year = Year(tmp_path, seed, SUBSCRIBERS)
+    try:
+        year.run()
+    finally:
+        year.close()
+    assert not year.violations, year.violations[:10]
+    happened = ("block deferred", "block.began", "trust applied", "trust trust_spent", "trust trust_not_applicable",
+                "trust.ended", "defer.ended", "pause.ended", "deadline.reached", "paid applied", "unblock applied",
+                "moratorium applied", "outage applied", "calendar applied", "block brake")  # fmt: skip
+    assert not [name for name in happened if not year.counts[name]], year.counts
