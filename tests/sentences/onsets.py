@@ -179,7 +179,7 @@ ROWS = [
         "= walled", (unblock("operator"), "applied"), "= open",
     ]),
     Row("§3", "No onset happens", "what waits for the calendar as well", [
-        "clock lost", (DEBT, "deferred"), "2026-11-26 19:00", "clock found", "2026-11-27 10:00", "= open",
+        "clock lost", (DEBT, "deferred"), "2026-11-26 18:10", "clock found", "2026-11-27 10:00", "= open",
         "2026-11-30 08:00", "= walled",
-    ]),
+    ], begin="2026-11-26 17:50"),
 ]  # fmt: skip
