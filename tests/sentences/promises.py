@@ -115,6 +115,10 @@ ROWS = [
         (trust("F-2", hours=1), "trust_spent"), (paid(), "applied"), (block("debt", "F-3"), "applied"),
         (trust(hours=1), "applied"),
     ]),
+    Row("§2", "Once per invoice", "none after a breach that no timer has carried out yet", [
+        (block("debt", "F-1", "F-2"), "applied"), (trust("F-1", hours=1), "applied"), "asleep 2026-11-24 12:00",
+        "restart", (trust("F-2", hours=1), "trust_spent"), "= walled", "! trust.ended breached",
+    ]),
     Row("§2", "Once per invoice", "none after a breach, also with several an invoice", [
         DEBT, (trust(hours=1), "applied"), "2026-11-24 11:00", (trust(hours=1), "trust_spent"),
     ], policy="two an invoice"),

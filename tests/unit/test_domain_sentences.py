@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,12 @@ def test_every_sentence_has_a_row_or_a_place_elsewhere() -> None:
 def test_no_two_rows_have_one_name() -> None:
     names = [str(row) for row in ROWS]
     assert not {n for n in names if names.count(n) > 1}
+
+
+def test_what_covers_the_rest_is_there() -> None:
+    """A sentence left to others names files of this repository, or an issue."""
+    root = Path(__file__).parents[2]
+    for place in elsewhere.ELSEWHERE.values():
+        named = re.findall(r"tests/[a-z_/]+\.py", place)
+        assert named or "issue" in place or "bench/" in place, place
+        assert all((root / name).exists() for name in named), place
