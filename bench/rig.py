@@ -48,6 +48,10 @@ brokers = ["mqtt://127.0.0.1:{port}"]
 [portal]
 url = "http://100.64.0.1:8081/"
 site_listen = "100.64.0.1:8081"
+[policy]
+require_synced_clock = false
+[brake]
+enabled = false
 [security]
 require_signature = true
 [[security.issuers]]
