@@ -253,9 +253,10 @@ class Model:
                 self.look_at(name, sub, reason)
         ends = [end for where, (end, releases) in self.moratoria.items() if releases and where in {"*", sub["area"]}]
         until = max([self.now, *ends])
-        if until > self.now and any(not r["pending"] for r in self.debts(sub).values()):
+        begun = any(not r["pending"] for r in self.debts(sub).values())
+        if until > self.now and begun:
             sub["deferrals"].setdefault("moratorium", {"invoices": [], "up_to": 0})
-        if "moratorium" in sub["deferrals"]:
+        if "moratorium" in sub["deferrals"] and (begun or until <= self.now):
             end = self.next_cut(until, sub["area"]) if self.rules.guard_reblock else until
             sub["deferrals"]["moratorium"]["until"] = end
             if end <= self.now:

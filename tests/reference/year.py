@@ -32,6 +32,7 @@ ACCIDENTS = (100, 250)
 MOST = 1000
 """Commands in a batch."""
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
+POLICY = Policy(calendar=Calendar(days.ZONE, "BR"), trust_per_30_days=2)
 OTHERS = ("court", "fraud", "abuse", "preventive", "operator", "pause")
 
 
@@ -71,9 +72,9 @@ class Person:
 class Year:
     """``directory`` must be empty; ``run`` does it all. ``violations``: what was found; ``counts``: what happened."""
 
-    def __init__(self, directory: Path, seed: int, subscribers: int) -> None:
+    def __init__(self, directory: Path, seed: int, subscribers: int, policy: Policy = POLICY) -> None:
         self.rng = random.Random(f"year {seed}")
-        self.core = Core(directory, Policy(calendar=Calendar(days.ZONE, "BR"), trust_per_30_days=2))
+        self.core = Core(directory, policy)
         settings = self.core.settings
         limits = Limits(enabled=True)
         self.core.settings = type(settings)(settings.gateway, settings.addressing, settings.policy, limits, 1 << 24)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from tests.reference.year import Year
+from tests.reference.year import POLICY, Year
 
-SUBSCRIBERS = 1_000
+SUBSCRIBERS = 800
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -23,3 +25,20 @@ def test_a_year(seed: int, tmp_path: Path) -> None:
                 "trust.ended", "defer.ended", "pause.ended", "deadline.reached", "paid applied", "unblock applied",
                 "moratorium applied", "outage applied", "calendar applied", "block brake")  # fmt: skip
     assert not [name for name in happened if not year.counts[name]], year.counts
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"guard_reblock": False}, "closed hour"),
+        ({"trust_per_invoice": 2}, "a second promise"),
+    ],
+    ids=["no guard", "two promises"],
+)
+def test_a_gateway_with_other_rules_is_found_out(fault: dict[str, Any], told: str, tmp_path: Path) -> None:
+    year = Year(tmp_path, 1, 60, replace(POLICY, **fault))
+    try:
+        year.run()
+    finally:
+        year.close()
+    assert any(told in violation for violation in year.violations)

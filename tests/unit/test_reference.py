@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from msgspec.structs import replace
 
 from tests import reference
 from tests.reference import walk
@@ -110,6 +111,24 @@ def test_a_walk_that_fails_is_shortened() -> None:
     finally:
         walk.live = real
     assert [s[1][0]["op"] for s in few] == ["defer", "forget"]
+
+
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"guard_reblock": False},
+    {"notice_days": 14},
+    {"trust_per_invoice": 2},
+    {"trust_max_hours": 169},
+    {"debt_days": 59},
+    {"preventive_days": 31},
+)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=repr)
+def test_a_core_with_other_rules_is_found_out(fault: dict[str, Any]) -> None:
+    policy, rules = PROVIDERS["the installed file"]
+    make = functools.partial(Pair, replace(policy, **fault), rules)
+    lives = (walk.live(make, *walk.draw(seed, walk.EPISODE)) for seed in range(200))
+    assert any(life.fault for life in lives)
 
 
 @pytest.mark.parametrize("module", ["days", "model", "orders"])
