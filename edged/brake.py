@@ -30,8 +30,10 @@ class Brake:
         """Commands held."""
         self._recent = store.restricted_since(now - limits.window)
         self._group: Write = Write()
-        self._of_group: set[tuple[str, str]] = set()
-        """(subscriber, reason) held before the group, of those it names."""
+        self._of_group: dict[str, set[str]] = {}
+        """Subscriber -> reasons held by now, of those that the group names or holds."""
+        self._change = 0
+        """How many more are held than before the group."""
 
     @property
     def closed(self) -> bool:
@@ -40,8 +42,9 @@ class Brake:
 
     def begin(self, write: Write, subs: Iterable[str], now: int) -> None:
         """Forget what a group that was not committed did. ``subs``: whom the new one names."""
-        self._group = write
-        self._of_group = self._store.held_of(subs) if self.held else set()
+        self._group, self._of_group, self._change = write, {}, 0
+        for sub, reason in self._store.held_of(subs) if self.held else ():
+            self._of_group.setdefault(sub, set()).add(reason)
         since = now - self.limits.window
         if self._recent and self._recent[0][0] <= since:
             self._recent = [x for x in self._recent if x[0] > since]
@@ -50,22 +53,20 @@ class Brake:
         """The group is committed."""
         if self._group.restricted:
             self._recent.append((now, self._group.restricted))
-        self.held += self._change()
-
-    def _change(self) -> int:
-        found = self._group.held
-        return sum(h is not None for h in found.values()) - sum(at in self._of_group for at in found)
+        self.held += self._change
 
     def stops(self, cmd: c.Block, issuer: str, known: int, now: int) -> str:
         """Count a new restriction, or hold it: then why. ``known``: subscribers."""
         recent = sum(n for _, n in self._recent) + self._group.restricted + 1
-        held = self.held + self._change() > 0
+        held = self.held + self._change > 0
         passed = "the brake is closed" if held else self.limits.passed(recent, known)
         if not passed:
             self._group.restricted += 1
             return ""
         text = _write_json(cmd).decode()
         self._group.held[cmd.sub, cmd.reason] = Held(0, cmd.sub, cmd.reason, issuer, now, text)
+        self._of_group.setdefault(cmd.sub, set()).add(cmd.reason)
+        self._change += 1
         return passed
 
     def void(self, cmd: c.Command) -> bool:
@@ -82,13 +83,17 @@ class Brake:
         return False
 
     def _drop(self, sub: str, reasons: AbstractSet[str] | None) -> bool:
-        if not self._of_group and not self._group.held:
-            return False
-        before = {at for at in self._of_group if self._group.held.get(at, at) is not None}
-        new = {at for at, held in self._group.held.items() if held is not None}
-        found = {at for at in before | new if at[0] == sub and (reasons is None or at[1] in reasons)}
-        self._group.held.update(dict.fromkeys(found))
+        held = self._of_group.get(sub)
+        found = set(held or ()) if reasons is None else (held or set()) & reasons
+        for reason in found:
+            self.release(sub, reason)
         return bool(found)
+
+    def release(self, sub: str, reason: str) -> None:
+        """Hold this no longer."""
+        self._group.held[sub, reason] = None
+        self._of_group[sub].discard(reason)
+        self._change -= 1
 
     def reset(self) -> None:
         """A human has looked: what came before counts no longer."""

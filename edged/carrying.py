@@ -166,7 +166,7 @@ class Carrier:
         """Carry out what the brake held; returns how many are refused by now."""
         refused = 0
         for item in held:
-            work.write.held[item.sub, item.reason] = None
+            self._brake.release(item.sub, item.reason)
             cmd = c.read_command(item.command.encode())
             assert isinstance(cmd, c.Block)  # noqa: S101  nothing else is held
             before = self._now(work, cmd)

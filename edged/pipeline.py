@@ -313,7 +313,7 @@ class Pipeline:
         """Drop some of what the brake holds; how many. Held snapshots are refused with the first step."""
         now, work, held = self._begin_held()
         for h in held:
-            work.write.held[h.sub, h.reason] = None
+            self.brake.release(h.sub, h.reason)
             work.write.audit.append(Audited(now, "drop-held", h.sub, h.issuer, about=h.reason))
         found = self.gathering.refuse_held(work.write, now)
         self._end_held(work, now)

@@ -7,7 +7,8 @@ Laws:
 3. A reason is cleared by name. Money clears debt reasons only.
 4. A settled invoice never restricts again, whichever of payment and block came first.
 5. Nothing but its own ending ends what is no debt: court, terminated, fraud, abuse, preventive, operator, pause.
-6. Whatever is decided is told in ``Decision``: new state, invoice facts, addresses, events.
+6. A command meets the subscriber as it is at that moment: what was due by then has happened, timer or not.
+7. Whatever is decided is told in ``Decision``: new state, invoice facts, addresses, events.
 """
 
 from __future__ import annotations
@@ -60,16 +61,26 @@ def decide(cmd: c.OnState, view: View, now: int, policy: Policy, issuer: str = "
         if not isinstance(cmd, c.Block | c.Paid):
             raise Rejected("unknown_subscriber", f"no subscriber {cmd.sub!r}; bind or block it first")
         before = Subscriber(cmd.sub)
+    elif 0 < effect.next_moment(before, now) <= now:
+        before, told = expire(before, now, policy)
+        made = _decided(cmd, before, view.facts, now, policy, issuer)
+        return replace(made, events=(*told, *made.events))
+    return _decided(cmd, before, view.facts, now, policy, issuer)
+
+
+def _decided(
+    cmd: c.OnState, before: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy, issuer: str
+) -> Decision:
     checked = check_rev(before, cmd.rev)
     match cmd:
         case c.Block():
-            return _block(cmd, checked, view.facts, now, policy, issuer)
+            return _block(cmd, checked, facts, now, policy, issuer)
         case c.Unblock():
             return _unblock(cmd, checked)
         case c.Paid():
-            return _paid(cmd, checked, view.facts)
+            return _paid(cmd, checked, facts)
         case c.Trust():
-            return promise.trust(cmd, checked, view.facts, now, policy, issuer)
+            return promise.trust(cmd, checked, facts, now, policy, issuer)
         case c.Untrust():
             return promise.untrust(checked, now)
         case c.Defer():
@@ -183,7 +194,8 @@ def _paid(cmd: c.Paid, sub: Subscriber, facts: Mapping[str, Fact]) -> Decision:
         settled = {i.id for i in c.listed(cmd.invoices)}
         left = {n: replace(r, invoices=tuple(i for i in r.invoices if i.id not in settled)) for n, r in debts.items()}
         cleared = {n for n, r in left.items() if not r.invoices}
-        after = replace(sub, reasons={**sub.reasons, **{n: r for n, r in left.items() if r.invoices}})
+        if len(cleared) < len(left):
+            after = replace(sub, reasons={**sub.reasons, **{n: r for n, r in left.items() if r.invoices}})
     changed: dict[str, Fact] = {}
     for i in settled:
         fact = facts.get(i, NOTHING)
@@ -192,8 +204,8 @@ def _paid(cmd: c.Paid, sub: Subscriber, facts: Mapping[str, Fact]) -> Decision:
     after, events = _without(after, cleared, "fulfilled")
     if facts and facts.get(WHOLE, NOTHING).spent and not _in_debt(after.reasons):
         changed[WHOLE] = NOTHING
-    known = settled | {i for i, f in facts.items() if f.settled}
     running = after.promise
+    known = settled | {i for i, f in facts.items() if f.settled} if running or after.deferrals else settled
     if running and running.invoices and known.issuperset(running.invoices):
         events = (*events, promise.ended(after.sub, running, "fulfilled"))
         after = replace(after, promise=None)
