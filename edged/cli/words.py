@@ -66,6 +66,7 @@ KINDS: dict[str, Both] = {
     "dispute": ("Contestação", "Dispute"),
     "hardship": ("Caso sensível", "Hardship"),
     "moratorium": ("Moratória", "Moratorium"),
+    "onset": ("Dívida que cresceu", "Debt that has grown"),
 }
 ROLES: dict[str, Both] = {
     "restricted": ("restrito", "restricted"),

@@ -130,7 +130,21 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
         return Decision(sub, "deferred" if why else "unchanged", **waiting)  # type: ignore[arg-type]
     after = replace(sub, reasons={**sub.reasons, cmd.reason: reason})
     spent = promise.spent_later(after, cmd.reason, facts, now) if sub.promise else {}
+    if not why and cmd.reason in DEBT and had is not None:
+        after, at, why = _grown(cmd, sub, after, now, policy)
+        waiting = {"until": at, "why": why} if why else {}
     return Decision(after, "deferred" if why else "applied", facts=spent, **waiting)  # type: ignore[arg-type]
+
+
+def _grown(cmd: c.Block, sub: Subscriber, after: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, int, str]:
+    """(state, when and why what is new begins): a debt in force that grows is judged where more of it is felt.
+
+    Without that, whoever has a promise would be cut on a Sunday because another invoice joins those it names.
+    """
+    if effect.level(after, now) <= effect.level(sub, now):
+        return after, 0, ""
+    at, why = onset.asked(cmd, sub.area, now, policy)
+    return (deferral.grown(sub, after, at, now), at, why) if why else (after, 0, "")
 
 
 def _deadline(cmd: c.Block, at: int, why: str, had: Reason | None, now: int, policy: Policy) -> int:
@@ -257,7 +271,7 @@ def reconsider(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, t
             if not reasons[name].pending:
                 events.append({"event": "block.began", "sub": sub.sub, "reason": name})
     after = replace(sub, reasons=reasons) if reasons != sub.reasons else sub
-    after = deferral.rest(after, now, policy)
+    after = deferral.judged(deferral.rest(after, now, policy), now, policy)
     if (had := sub.deferrals.get(deferral.MORATORIUM)) and deferral.MORATORIUM not in after.deferrals:
         events.append(deferral.ended(sub.sub, deferral.MORATORIUM, had, "expired"))
     return (sub if after is sub else effect.settle(after, now)), tuple(events)

@@ -4,7 +4,8 @@ Laws:
 
 1. There is one of each kind; a new one takes the old one's place. It may be given before there is any debt.
 2. It ends by itself at a moment at which the calendar lets a debt begin again, or when all its invoices are settled.
-3. The kind ``moratorium`` belongs to the moratoria of areas and is never given by a command.
+3. The kinds of :data:`OWN` are never given by a command: ``moratorium`` belongs to the moratoria of areas, ``onset`` to
+   a debt in force that grows, while what it has grown by may not begin yet.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from edged.domain import command as c
+from edged.domain import effect, onset
 from edged.domain.levels import Level
 from edged.domain.model import DEBT, Deferral, Policy, Subscriber, milliseconds, rfc3339
 from edged.domain.promise import guarded
 from edged.domain.rejection import Rejected
 from edged.domain.verdict import Decision
 
-MORATORIUM = "moratorium"
+MORATORIUM, ONSET = OWN = ("moratorium", "onset")
 
 
 def ended(sub: str, kind: str, deferral: Deferral, outcome: str) -> dict[str, Any]:
@@ -53,7 +55,7 @@ def defer(cmd: c.Defer, sub: Subscriber, now: int, policy: Policy, issuer: str) 
 
 def undefer(cmd: c.Undefer, sub: Subscriber) -> Decision:
     """The decision on ``undefer``: of one kind, or all that commands gave."""
-    kinds = {cmd.kind} if cmd.kind else sub.deferrals.keys() - {MORATORIUM}
+    kinds = {cmd.kind} if cmd.kind else sub.deferrals.keys() - set(OWN)
     found = {k: d for k, d in sub.deferrals.items() if k in kinds}
     if not found:
         return Decision(sub, "unchanged", "nothing is deferred")
@@ -85,6 +87,24 @@ def rest(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
     if sub.deferrals.get(MORATORIUM) == made:
         return sub
     return replace(sub, deferrals={**sub.deferrals, MORATORIUM: made})
+
+
+def grown(before: Subscriber, after: Subscriber, until: int, now: int) -> Subscriber:
+    """A debt in force has grown so that more would be felt, which may begin at ``until``: till then as before."""
+    felt = int(effect.level(before, now))
+    made = Deferral(now, until, up_to=felt)
+    return replace(after, deferrals={**after.deferrals, ONSET: made})
+
+
+def judged(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
+    """What a debt has grown by, after something was said of the area: perhaps it may begin earlier, or now."""
+    had = sub.deferrals.get(ONSET)
+    if had is None:
+        return sub
+    until, _ = onset.allowed(now, "", sub.area, now, policy, override=False)
+    if until <= now:
+        return _without(sub, [ONSET])
+    return sub if until == had.until else replace(sub, deferrals={**sub.deferrals, ONSET: replace(had, until=until)})
 
 
 def _resumed(sub: Subscriber, now: int, policy: Policy) -> Subscriber:

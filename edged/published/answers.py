@@ -19,7 +19,7 @@ When = Annotated[
 Sum = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
 Code = Annotated[str, Meta(extra_json_schema={"enum": list(CODES)})]
 LevelWord = Literal["open", "notice", "reduced", "walled", "blocked"]
-DeferralKind = Literal["agreement", "dispute", "hardship", "moratorium"]
+DeferralKind = Literal["agreement", "dispute", "hardship", "moratorium", "onset"]
 Waiting = Annotated[str, Meta(extra_json_schema={"enum": list(WAITS)})]
 Told = Annotated[
     dict[str, Any],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import zoneinfo
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from msgspec.structs import replace
 from edged.domain import command as c
 from edged.domain import decide as d
 from edged.domain import effect
+from edged.domain.calendar import Calendar
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
 from edged.domain.model import WHOLE, Fact, Policy, Promise, Reason, Subscriber, milliseconds, rfc3339
@@ -36,7 +38,7 @@ class Person:
 
     def do(self, op: str, **fields: Any) -> d.Decision:
         cmd = c.read_command(json.dumps({"op": op, "sub": SUB, **fields}).encode())
-        assert isinstance(cmd, c.Block | c.Unblock | c.Paid | c.Trust | c.Untrust)
+        assert isinstance(cmd, c.OnState)
         made = d.decide(cmd, d.View(self.sub, dict(self.facts)), self.now, self.policy, "erp")
         self.sub = effect.settle(made.sub, self.now)
         self.facts.update(made.facts)
@@ -545,3 +547,87 @@ def test_settle_dates_the_change_of_level() -> None:
     assert (settled.level, settled.since) == (3, NOW + 4)
     assert effect.settle(settled, NOW + 9) is settled
     assert effect.settle(replace(settled, reasons={}), NOW + 9).since == NOW + 9
+
+
+# -- a debt in force that grows (domain.md §3: no onset on a forbidden day) ---------------------------------------------
+
+SATURDAY = milliseconds(dt.datetime.fromisoformat("2026-11-07T12:00:00-03:00"))
+MONDAY = milliseconds(dt.datetime.fromisoformat("2026-11-09T08:00:00-03:00"))
+BRAZIL = Policy(calendar=Calendar(zoneinfo.ZoneInfo("America/Sao_Paulo"), "BR"), debt_days=0)
+
+
+@pytest.fixture
+def weekend() -> Person:
+    p = Person(BRAZIL)
+    p.now = SATURDAY - 2 * 86_400_000
+    p.do("block", reason="debt", invoices=["F-1"])
+    assert p.level() == Level.WALLED
+    p.now = SATURDAY
+    return p
+
+
+def test_an_invoice_that_joins_a_debt_under_a_promise_waits_for_the_calendar(weekend: Person) -> None:
+    p = weekend
+    p.do("trust", invoices=["F-1"], days=5)
+    made = p.do("block", reason="debt", invoices=["F-1", "F-2"])
+    assert (made.status, made.until, made.why, p.level()) == ("deferred", MONDAY, "calendar", Level.OPEN)
+    p.wait(MONDAY - SATURDAY - 1)
+    assert p.level() == Level.OPEN
+    p.wait(1)
+    assert p.level() == Level.WALLED
+
+
+def test_a_level_that_rises_waits_too_and_what_is_in_force_stays(weekend: Person) -> None:
+    p = weekend
+    p.do("paid")
+    p.now -= 86_400_000 * 2
+    p.do("block", reason="debt", level="notice")
+    p.now = SATURDAY
+    made = p.do("block", reason="debt")
+    assert (made.status, made.until, p.level()) == ("deferred", MONDAY, Level.NOTICE)
+    p.wait(MONDAY - SATURDAY)
+    assert p.level() == Level.WALLED
+
+
+def test_who_is_cut_already_is_cut_for_the_next_invoice_too(weekend: Person) -> None:
+    made = weekend.do("block", reason="debt", invoices=["F-1", "F-2"])
+    assert (made.status, weekend.level()) == ("applied", Level.WALLED)
+    assert weekend.sub is not None
+    assert not weekend.sub.deferrals
+
+
+def test_an_override_does_not_wait(weekend: Person) -> None:
+    weekend.do("trust", invoices=["F-1"], days=5)
+    override = {"author": "T-9", "motive": "agreed"}
+    assert weekend.do("block", reason="debt", invoices=["F-1", "F-2"], override=override).status == "applied"
+    assert weekend.level() == Level.WALLED
+
+
+def test_no_command_takes_back_what_waits(weekend: Person) -> None:
+    p = weekend
+    p.do("trust", invoices=["F-1"], days=5)
+    p.do("block", reason="debt", invoices=["F-1", "F-2"])
+    assert p.do("undefer").status == "unchanged"
+    assert p.level() == Level.OPEN
+
+
+# -- a command that comes before the timer (law 6) -----------------------------------------------------------------------
+
+
+def test_a_promise_that_ran_out_is_breached_for_the_command_that_finds_it(p: Person) -> None:
+    p.do("block", reason="debt", invoices=["F-1", "F-2"])
+    p.do("trust", invoices=["F-1"], hours=1)
+    p.now += 2 * 3_600_000
+    assert p.refused("trust", invoices=["F-2"], hours=1) == "trust_spent"
+    p.do("paid", invoices=["F-2"])
+    assert p.outcomes() == ["breached"]
+    assert p.refused("trust", invoices=["F-1"], hours=1) == "trust_spent"
+
+
+def test_what_is_due_has_happened_before_a_command(p: Person) -> None:
+    p.do("block", reason="pause", deadline=at(NOW + 1000))
+    p.do("block", reason="debt", not_before=at(NOW + 1000))
+    p.now += 2000
+    made = p.do("block", reason="notice")
+    assert [e["event"] for e in made.events] == ["pause.ended", "block.began"]
+    assert p.level() == Level.WALLED
