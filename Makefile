@@ -31,7 +31,7 @@ run: install ## play the main job in a lab of three namespaces, step by step (KE
 	KEEP=$(KEEP) $(BIN)/python -m tests.lab.story $(ARGS)
 
 test: install ## run every test, under ten minutes (ARGS="-k name" for some)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests)
 
 torture: install ## kills, power cuts and forgeries by the thousand (N=0.1 for a tenth; ARGS="--only kills --seed 7 --one")
 	$(BIN)/python -m tests.torture --scale $(N) $(ARGS)
