@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-HALVES = (["tests/unit"], ["tests/contract", "tests/kernel", "tests/system"])
+HALVES = (["tests/unit"], ["tests", "--ignore=tests/unit"])
 
 
 def main() -> int:
