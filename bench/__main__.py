@@ -20,7 +20,10 @@ from typing import Any
 from . import report
 from .common import BenchError, say
 
-NAMES = ("load", "change", "forward", "redirect", "probe", "throughput", "snapshot", "restart", "fleet", "backlog")
+NAMES = (
+    *("load", "change", "forward", "redirect", "probe", "throughput", "snapshot", "restart", "fleet", "backlog"),
+    "decide",
+)
 
 
 def one(name: str) -> int:

@@ -188,7 +188,15 @@ def _offset(zone: ZoneInfo, moment: int) -> int:
 
 
 def _local_day(zone: ZoneInfo, moment: int) -> int:
-    return (moment + _offset(zone, moment)) // DAY
+    for _, end, offset in _changes(zone, moment // DAY):
+        if moment < end:
+            return (moment + offset) // DAY
+    raise AssertionError("a day's last stretch ends with the day")
+
+
+@functools.lru_cache(maxsize=1024)
+def _changes(zone: ZoneInfo, day: int) -> tuple[tuple[int, int, int], ...]:
+    return tuple(_stretches(zone, day))
 
 
 def _stretches(zone: ZoneInfo, day: int) -> Iterator[tuple[int, int, int]]:

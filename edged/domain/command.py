@@ -61,10 +61,16 @@ def listed(invoices: Sequence[str | InvoiceIn]) -> tuple[Invoice, ...]:
     """The invoices a command names, each once, the last word on it counting."""
     if not invoices:
         return ()
-    if len(invoices) == 1 and isinstance(invoices[0], str):
-        return (Invoice(invoices[0]),)
-    found = (Invoice(i) if isinstance(i, str) else Invoice(i.id, i.due.isoformat() if i.due else "") for i in invoices)
+    if len(invoices) == 1:
+        return (_named(invoices[0]),)
+    found = (_named(i) for i in invoices)
     return tuple({i.id: i for i in found}.values())
+
+
+def _named(invoice: str | InvoiceIn) -> Invoice:
+    if isinstance(invoice, str):
+        return Invoice(invoice)
+    return Invoice(invoice.id, invoice.due.isoformat() if invoice.due else "")
 
 
 class _Command(Struct, frozen=True, forbid_unknown_fields=True, gc=False, tag_field="op"):

@@ -22,6 +22,7 @@ from edged.domain.model import DEBT, REASONS, WHOLE, Policy, Reason, Subscriber
 from edged.domain.standing import Standing
 
 _PLAIN = {e.level: e for e in PLAIN}
+_LEVELS = tuple(Level)
 
 
 def felt(sub: Subscriber, name: str, reason: Reason, now: int, *, promised: bool) -> int:
@@ -36,8 +37,14 @@ def felt(sub: Subscriber, name: str, reason: Reason, now: int, *, promised: bool
         waivers.append((sub.promise.invoices, 0))
     if not waivers:
         return reason.level
-    owed = [i.id for i in reason.invoices] or [WHOLE]
-    return max(min(reason.level, *(cap for named, cap in waivers if not named or i in named), 9) for i in owed)
+    highest = 0
+    for invoice in [i.id for i in reason.invoices] or [WHOLE]:
+        lowest = reason.level
+        for named, cap in waivers:
+            if cap < lowest and (not named or invoice in named):
+                lowest = cap
+        highest = max(highest, lowest)
+    return highest
 
 
 def waives(sub: Subscriber, name: str, reason: Reason, now: int) -> bool:
@@ -58,14 +65,23 @@ def levels(sub: Subscriber, now: int) -> tuple[int, int]:
     for name, reason in sub.reasons.items():
         if reason.pending:
             continue
-        base = max(base, felt(sub, name, reason, now, promised=False))
-        lifted = max(lifted, felt(sub, name, reason, now, promised=True))
+        found = felt(sub, name, reason, now, promised=False)
+        base = max(base, found)
+        lifted = max(lifted, found if sub.promise is None else felt(sub, name, reason, now, promised=True))
     return base, lifted
 
 
 def level(sub: Subscriber, now: int) -> Level:
     """The level in force (law 1)."""
-    return Level(levels(sub, now)[1])
+    return _LEVELS[_in_force(sub, now)]
+
+
+def _in_force(sub: Subscriber, now: int) -> int:
+    highest = 0
+    for name, reason in sub.reasons.items():
+        if not reason.pending:
+            highest = max(highest, felt(sub, name, reason, now, promised=True))
+    return highest
 
 
 def entry(sub: Subscriber, now: int, policy: Policy) -> Entry:
@@ -112,7 +128,7 @@ def standing(sub: Subscriber, now: int) -> Standing:
 
 def settle(sub: Subscriber, now: int) -> Subscriber:
     """``sub`` with ``level`` and ``since`` brought up to ``now``."""
-    return _settled(sub, levels(sub, now)[1], now)
+    return _settled(sub, _in_force(sub, now), now)
 
 
 def judge(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, Entry, int]:

@@ -6,6 +6,7 @@ These values are what the store keeps (as JSON) and what ``decide`` turns into n
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import zoneinfo
 from typing import NamedTuple
 
@@ -151,6 +152,7 @@ def milliseconds(moment: dt.datetime) -> int:
     return round(moment.timestamp() * 1000)
 
 
+@functools.lru_cache(maxsize=1024)  # many promises end at one midnight
 def rfc3339(ms: int) -> str:
     """UTC with Z, milliseconds only where there are any."""
     moment = dt.datetime.fromtimestamp(ms / 1000, dt.UTC)

@@ -55,14 +55,16 @@ def trust(cmd: c.Trust, sub: Subscriber, facts: Mapping[str, Fact], now: int, po
         raise Rejected("trust_too_long", f"until {rfc3339(asked)} is more than {policy.trust_max_hours} hours ahead")
     owed: dict[str, str] = {}  # invoice -> its due date, the earliest that any reason names
     for invoice in (i for r in debts.values() for i in r.invoices):
-        owed[invoice.id] = min(filter(None, (owed.get(invoice.id), invoice.due)), default="")
+        had = owed.get(invoice.id)
+        owed[invoice.id] = min(had, invoice.due) if had and invoice.due else had or invoice.due
     if named and not set(named) & owed.keys():
         raise Rejected("trust_not_applicable", "none of these invoices is behind a debt reason")
     covered = list(named) or list(owed) or [WHOLE]
     _unspent(covered, sub, facts, now, policy)
     _old_enough([owed[i] for i in covered if owed.get(i)], now, sub.area, policy)
     promise = Promise(cmd.basis, now, until, named, cmd.channel or "", cmd.ref or "", issuer)
-    changed = {i: facts.get(i, NOTHING)._replace(spent=facts.get(i, NOTHING).spent + 1) for i in covered}
+    known = ((i, facts.get(i, NOTHING)) for i in covered)
+    changed = {i: Fact(fact.settled, fact.spent + 1) for i, fact in known}
     events = (ended(sub.sub, running, "replaced"),) if running else ()
     recent = tuple(t for t in sub.granted if t > now - MONTH_MS) if policy.trust_per_30_days else ()
     after = replace(sub, promise=promise, granted=(*recent, now) if policy.trust_per_30_days else ())

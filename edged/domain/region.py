@@ -56,8 +56,12 @@ class Regions(msgspec.Struct, frozen=True):
 
     def moratorium(self, area: str, at: int) -> int:
         """The end of what holds an onset in ``area`` at ``at``, 0 for nothing."""
-        found = (self.moratoria.get(area) if area else None, self.moratoria.get(EVERYWHERE))
-        return max((m.until for m in found if m and m.until > at), default=0)
+        end = 0
+        for place in (area, EVERYWHERE) if self.moratoria else ():
+            found = self.moratoria.get(place) if place else None
+            if found is not None and found.until > at and found.until > end:
+                end = found.until
+        return end
 
     def releasing(self, area: str, now: int) -> Moratorium | None:
         """The moratorium that lets what is in force in ``area`` rest, the longest; None where there is none."""
@@ -66,8 +70,10 @@ class Regions(msgspec.Struct, frozen=True):
 
     def outage(self, area: str) -> tuple[str, Outage] | None:
         """(id, outage) of the area, the one expected to end last."""
-        found = [(i, o) for i, o in self.outages.items() if o.area == EVERYWHERE or (area and o.area == area)]
-        return max(found, key=lambda x: (x[1].eta == 0, x[1].eta, x[0]), default=None)
+        found = [(i, o) for i, o in self.outages.items() if o.area in {EVERYWHERE, area}]
+        if not found:
+            return None
+        return max(found, key=lambda x: (x[1].eta == 0, x[1].eta, x[0]))
 
 
 NOWHERE = Regions()
