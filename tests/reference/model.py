@@ -100,8 +100,8 @@ class Model:
     outages: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Id -> area and eta."""
     municipal: dict[str, tuple[set[str], str]] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
-    """Areas of which something was said since the timers ran."""
+    said: list[tuple[str, bool]] = field(default_factory=list)
+    """Areas of which something was said since the timers ran, and whether of a moratorium."""
     events: list[tuple[str, ...]] = field(default_factory=list)
     """(event, subscriber, what)."""
 
@@ -220,8 +220,9 @@ class Model:
         """It is ``now``, and what is due is carried out at this moment."""
         self.now = now
         for name, sub in self.subs.items():
-            if {"*", sub["area"]} & {*self.said}:
-                self.judge_again(name, sub)
+            mine = [moratoria for area, moratoria in self.said if area in {"*", sub["area"]}]
+            if mine:
+                self.judge_again(name, sub, moratoria=any(mine))
             for reason, r in list(sub["reasons"].items()):
                 if r["pending"] and r["onset"] <= now:
                     self.look_at(name, sub, reason)
@@ -234,7 +235,9 @@ class Model:
                 sub["breached"] = bool(self.debts(sub))
                 self.promise_ends(name, sub, "breached" if sub["breached"] else "released")
             for kind, deferral in list(sub["deferrals"].items()):
-                if deferral["until"] <= now:
+                if deferral["until"] <= now and kind == "onset":
+                    self.look_at_growth(name, sub)
+                elif deferral["until"] <= now:
                     self.deferral_ends(name, sub, kind)
         self.said.clear()
 
@@ -246,21 +249,39 @@ class Model:
             self.begin(reason, r)
             self.events.append(("block.began", name, reason))
 
-    def judge_again(self, name: str, sub: Sub) -> None:
+    def judge_again(self, name: str, sub: Sub, *, moratoria: bool) -> None:
         """Something was said of the subscriber's area: what waits is judged again, and for how long it rests."""
         for reason, r in self.debts(sub).items():
             if r["pending"]:
                 self.look_at(name, sub, reason)
+        self.rest(name, sub, moratoria=moratoria)
+        if "onset" in sub["deferrals"]:
+            self.look_at_growth(name, sub)
+
+    def rest(self, name: str, sub: Sub, *, moratoria: bool) -> None:
+        """For how long a moratorium lets rest what is in force; only a word on ``moratoria`` begins or ends that."""
         ends = [end for where, (end, releases) in self.moratoria.items() if releases and where in {"*", sub["area"]}]
         until = max([self.now, *ends])
         begun = any(not r["pending"] for r in self.debts(sub).values())
-        if until > self.now and begun:
-            sub["deferrals"].setdefault("moratorium", {"invoices": [], "up_to": 0})
-        if "moratorium" in sub["deferrals"] and (begun or until <= self.now):
-            end = self.next_cut(until, sub["area"]) if self.rules.guard_reblock else until
-            sub["deferrals"]["moratorium"]["until"] = end
-            if end <= self.now:
+        if until > self.now and begun and (moratoria or "moratorium" in sub["deferrals"]):
+            sub["deferrals"]["moratorium"] = {"invoices": [], "up_to": 0, "until": self.guarded(until, sub)}
+        elif moratoria and until <= self.now and "moratorium" in sub["deferrals"]:
+            resting = sub["deferrals"]["moratorium"]
+            resting["until"] = min(resting["until"], self.guarded(until, sub))
+            if resting["until"] <= self.now:
                 self.deferral_ends(name, sub, "moratorium")
+
+    def guarded(self, until: int, sub: Sub) -> int:
+        return self.next_cut(until, sub["area"]) if self.rules.guard_reblock else until
+
+    def look_at_growth(self, name: str, sub: Sub) -> None:
+        """What joined a debt in force, and waits, is judged again."""
+        waiting = sub["deferrals"]["onset"]
+        reason = waiting["reason"]
+        if reason in sub["reasons"]:
+            waiting["until"], _ = self.onset(name, reason, sub["reasons"][reason], sub["area"])
+        if waiting["until"] <= self.now:
+            self.deferral_ends(name, sub, "onset")
 
     def begin(self, reason: str, r: Sub) -> None:
         r["pending"], r["why"] = False, ""

@@ -66,7 +66,7 @@ def bind(model: Model, c: Command, sub: Sub) -> Answer:
     moves = c.get("area", sub["area"]) != sub["area"]
     sub["area"] = c.get("area", sub["area"])
     if moves:
-        model.judge_again(c["sub"], sub)
+        model.judge_again(c["sub"], sub, moratoria=True)
     after = {a for a, n in model.holder.items() if n == c["sub"]}, sub["area"]
     return Answer(UNCHANGED if before == after else APPLIED)
 
@@ -114,20 +114,37 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
         for invoice in left or [WHOLE]:  # a promise for all that runs and opens it: so it has had its promise
             if min([level, *model.deferred(sub, invoice)]):
                 sub["spent"][invoice] = sub["spent"].get(invoice) or 1
-    if old and not old["pending"]:  # what is in force is not put off by saying it again
-        new["pending"], new["onset"], new["why"] = False, old["onset"], ""
-        if "deadline" not in c:
-            new["deadline"], new["told"] = old["deadline"], old["told"]
-        if any(old[k] != v for k, v in {**content, "dues": new["dues"]}.items()):
-            return Answer(APPLIED)
-        same = all(old[k] == new[k] for k in (*times, "override")) and "deadline" not in c
-        return Answer(UNCHANGED if same else APPLIED | UNCHANGED)
+    if old and not old["pending"]:
+        return again(model, c, sub, old, new, {**content, "dues": new["dues"]})
     new["onset"], new["why"] = model.onset(c["sub"], name, new, sub["area"])
     if new["why"]:
         held = name in DEBTS and any(where in {"*", sub["area"]} for where, _ in model.outages.values())
         return Answer({"deferred"}, 0 if held else new["onset"], new["why"])  # nobody knows when an outage ends
     model.begin(name, new)
     return Answer(APPLIED)
+
+
+def again(model: Model, c: Command, sub: Sub, old: Sub, new: Sub, content: Sub) -> Answer:
+    """What is in force is not put off by saying it again; what it takes away beyond that waits as a new onset does."""
+    name = c["reason"]
+    sub["reasons"][name] = old
+    if new["override"] and sub["deferrals"].get("onset", {}).get("reason") == name:
+        model.deferral_ends(c["sub"], sub, "onset")
+        content["override"] = True
+    before = model.level(c["sub"])
+    sub["reasons"][name] = new
+    new["pending"], new["onset"], new["why"] = False, old["onset"], ""
+    if "deadline" not in c:
+        new["deadline"], new["told"] = old["deadline"], old["told"]
+    if name in DEBTS and model.level(c["sub"]) > before:
+        onset, why = model.onset(c["sub"], name, new, sub["area"])
+        if why:
+            sub["deferrals"]["onset"] = {"until": onset, "invoices": [], "up_to": before, "reason": name}
+            return Answer({"deferred"}, 0, why)
+    if any(old[k] != v for k, v in content.items()):
+        return Answer(APPLIED)
+    same = all(old[k] == new[k] for k in ("not_before", "notified_at", "override")) and "deadline" not in c
+    return Answer(UNCHANGED if same else APPLIED | UNCHANGED)
 
 
 def unblock(model: Model, c: Command, sub: Sub) -> Answer:
@@ -244,7 +261,7 @@ def defer(model: Model, c: Command, sub: Sub) -> Answer:
 
 
 def undefer(model: Model, c: Command, sub: Sub) -> Answer:
-    gone = [k for k in sub["deferrals"] if c.get("kind", k) == k != "moratorium"]
+    gone = [k for k in sub["deferrals"] if c.get("kind", k) == k not in {"moratorium", "onset"}]
     for kind in gone:
         model.deferral_ends(c["sub"], sub, kind)
     return Answer(APPLIED if gone else UNCHANGED)
@@ -257,12 +274,12 @@ def moratorium(model: Model, c: Command) -> Answer:
     new = ms(c["until"]), bool(c.get("release_existing"))
     old = model.moratoria.get(c["area"])
     model.moratoria[c["area"]] = new
-    return said(model, c["area"], old != new)
+    return said(model, c["area"], old != new, moratoria=True)
 
 
 def end_moratorium(model: Model, c: Command) -> Answer:
     old = model.moratoria.pop(c["area"], None)
-    answer = said(model, c["area"], old is not None)
+    answer = said(model, c["area"], old is not None, moratoria=True)
     return Answer(APPLIED | UNCHANGED) if old is not None and old[0] <= model.now else answer
 
 
@@ -287,10 +304,10 @@ def calendar(model: Model, c: Command) -> Answer:
     return said(model, c["area"], old != new)
 
 
-def said(model: Model, area: str, news: bool) -> Answer:
+def said(model: Model, area: str, news: bool, *, moratoria: bool = False) -> Answer:
     """Where something new was said of an area, the timers look at it."""
     if news:
-        model.said.append(area)
+        model.said.append((area, moratoria))
     return Answer(APPLIED if news else UNCHANGED)
 
 

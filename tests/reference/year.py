@@ -223,8 +223,6 @@ class Year:
                 told = {"notified_at": rfc3339(p.notified)} if reason == "debt" else {}
                 invoices = [{"id": i, "due": p.due[i].isoformat()} for i in sorted(named)]
                 commands.append({"op": "block", "sub": p.sub, "reason": reason, "invoices": invoices, **told})
-                if named - p.claimed.get(reason, named):
-                    p.moved = self.core.now  # F8: an invoice that joins a debt in force counts at once, at any hour
                 p.claimed[reason] = named
         for command, said in zip(commands, self.send(commands), strict=True):
             if said == "brake":

@@ -90,6 +90,15 @@ ROWS = [
         (block("debt", not_before=moment("2026-11-26 17:00")), "deferred"), "asleep 2026-11-27 10:00", "restart",
         "timers", "= open", "2026-11-30 07:59", "= open", "2026-11-30 08:00", "= walled",
     ]),
+    Row("§3", "Onset of a *debt* reason", "an invoice that joins a debt under a promise", [
+        (DEBT, "applied"), "2026-11-28 10:00", (trust("F-1", hours=100), "applied"), "= open",
+        (block("debt", "F-1", "F-2"), "deferred 2026-11-30 08:00 calendar"), "= open", "2026-11-30 07:59", "= open",
+        "2026-11-30 08:00", "= walled",
+    ]),
+    Row("§3", "Onset of a *debt* reason", "a debt in force that grows", [
+        (block("debt", level="notice"), "applied"), "2026-11-28 10:00",
+        (block("debt"), "deferred 2026-11-30 08:00 calendar"), "= notice", "2026-11-30 08:00", "= walled",
+    ]),
     begins("on a Tuesday morning", "2026-11-24 08:00", "2026-11-24 08:00"),
     begins("at a minute before closing", "2026-11-26 17:59", "2026-11-26 17:59"),
     begins("not at closing", "2026-11-24 18:00", "2026-11-25 08:00"),
@@ -150,6 +159,10 @@ ROWS = [
     Row("§3", "The guard never delays an unblock", "an override passes moratorium and outage", [
         ({"op": "moratorium", "area": "*", "until": moment("2026-12-09 11:00")}, "applied"),
         ({"op": "outage", "id": "o", "area": "*"}, "applied"),
+        (block("debt", override=OVERRIDE), "applied"), "= walled",
+    ]),
+    Row("§3", "The guard never delays an unblock", "an override passes a growth that waits", [
+        (block("debt", level="notice"), "applied"), "2026-11-28 10:00", (block("debt"), "deferred"), "= notice",
         (block("debt", override=OVERRIDE), "applied"), "= walled",
     ]),
     Row("§3", "The guard never delays an unblock", "an override needs author and motive", [
