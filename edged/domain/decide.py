@@ -141,7 +141,9 @@ def _grown(cmd: c.Block, sub: Subscriber, after: Subscriber, now: int, policy: P
 
     Without that, whoever has a promise would be cut on a Sunday because another invoice joins those it names.
     """
-    if effect.level(after, now) <= effect.level(sub, now):
+    if cmd.override is not None:
+        after = deferral.overridden(after)
+    if effect.owed(after, now) <= effect.owed(sub, now):
         return after, 0, ""
     at, why = onset.asked(cmd, sub.area, now, policy)
     return (deferral.grown(sub, after, at, now), at, why) if why else (after, 0, "")

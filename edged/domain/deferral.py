@@ -91,9 +91,13 @@ def rest(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
 
 def grown(before: Subscriber, after: Subscriber, until: int, now: int) -> Subscriber:
     """A debt in force has grown so that more would be felt, which may begin at ``until``: till then as before."""
-    felt = int(effect.level(before, now))
-    made = Deferral(now, until, up_to=felt)
+    made = Deferral(now, until, up_to=effect.owed(before, now))
     return replace(after, deferrals={**after.deferrals, ONSET: made})
+
+
+def overridden(sub: Subscriber) -> Subscriber:
+    """What has grown counts at once: somebody has taken it on himself."""
+    return _without(sub, [ONSET]) if ONSET in sub.deferrals else sub
 
 
 def judged(sub: Subscriber, now: int, policy: Policy) -> Subscriber:

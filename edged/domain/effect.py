@@ -76,6 +76,12 @@ def level(sub: Subscriber, now: int) -> Level:
     return _LEVELS[_in_force(sub, now)]
 
 
+def owed(sub: Subscriber, now: int) -> int:
+    """The level in force as far as debts go."""
+    debts = ((n, r) for n, r in sub.reasons.items() if n in DEBT and not r.pending)
+    return max((felt(sub, n, r, now, promised=True) for n, r in debts), default=0)
+
+
 def _in_force(sub: Subscriber, now: int) -> int:
     highest = 0
     for name, reason in sub.reasons.items():

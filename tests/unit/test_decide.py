@@ -631,3 +631,20 @@ def test_what_is_due_has_happened_before_a_command(p: Person) -> None:
     made = p.do("block", reason="notice")
     assert [e["event"] for e in made.events] == ["pause.ended", "block.began"]
     assert p.level() == Level.WALLED
+
+
+def test_an_override_passes_what_waits_already(weekend: Person) -> None:
+    p = weekend
+    p.do("trust", invoices=["F-1"], days=5)
+    p.do("block", reason="debt", invoices=["F-1", "F-2"])
+    p.do("block", reason="debt", invoices=["F-1", "F-2"], override={"author": "T-9", "motive": "agreed"})
+    assert p.level() == Level.WALLED
+
+
+def test_growth_that_another_reason_hides_waits_all_the_same(weekend: Person) -> None:
+    p = weekend
+    p.do("trust", invoices=["F-1"], days=5)
+    p.do("block", reason="operator")
+    assert p.do("block", reason="debt", invoices=["F-1", "F-2"]).status == "deferred"
+    p.do("unblock", reason="operator")
+    assert p.level() == Level.OPEN
