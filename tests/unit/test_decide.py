@@ -549,7 +549,7 @@ def test_settle_dates_the_change_of_level() -> None:
     assert effect.settle(replace(settled, reasons={}), NOW + 9).since == NOW + 9
 
 
-# -- a debt in force that grows (domain.md §3: no onset on a forbidden day) ---------------------------------------------
+# -- a debt in force that grows (domain.md §3: no onset on a forbidden day) ----------------------------------------
 
 SATURDAY = milliseconds(dt.datetime.fromisoformat("2026-11-07T12:00:00-03:00"))
 MONDAY = milliseconds(dt.datetime.fromisoformat("2026-11-09T08:00:00-03:00"))
@@ -611,7 +611,7 @@ def test_no_command_takes_back_what_waits(weekend: Person) -> None:
     assert p.level() == Level.OPEN
 
 
-# -- a command that comes before the timer (law 6) -----------------------------------------------------------------------
+# -- a command that comes before the timer (law 6) ------------------------------------------------------------------
 
 
 def test_a_promise_that_ran_out_is_breached_for_the_command_that_finds_it(p: Person) -> None:
