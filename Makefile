@@ -18,9 +18,10 @@ N     ?= 1
 TOOLS := nft:nftables mosquitto:mosquitto mosquitto_pub:mosquitto-clients ip:iproute2 ipset:ipset iptables:iptables \
          nginx:nginx-light wrk:wrk curl:curl dnsmasq:dnsmasq-base tcpdump:tcpdump ping:iputils-ping ps:procps \
          modprobe:kmod systemd-analyze:systemd openssl:openssl strace:strace
+MUTATION_TOOL := cosmic-ray==8.7.0
 SBIN := $$PATH:/usr/sbin:/sbin
 
-.PHONY: help install run test torture check docs bench lock clean
+.PHONY: help install run test torture mutants check docs bench lock clean
 
 help: ## say what each target does
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +36,9 @@ test: install ## run every test, under ten minutes (ARGS="-k name" for some)
 
 torture: install ## kills, power cuts and forgeries by the thousand (N=0.1 for a tenth; ARGS="--only kills --seed 7 --one")
 	$(BIN)/python -m tests.torture --scale $(N) $(ARGS)
+
+mutants: install .stamp/mutants/.done ## change the domain here and there: would its tests notice? (ARGS="--most 0" for all)
+	PYTHONPATH=.stamp/mutants nice -n 10 $(BIN)/python -m tests.mutants $(ARGS)
 
 check: install ## lint, format, types, import layers, published schemas
 	$(BIN)/ruff check .
@@ -89,6 +93,12 @@ clean: ## remove what the other targets made here (Debian packages stay)
 $(BIN)/python: | .stamp/apt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edged needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
+
+# The mutation tool is nobody's dependency: it has a place of its own beside the venv.
+.stamp/mutants/.done: Makefile | .stamp/venv
+	rm -rf .stamp/mutants
+	$(BIN)/python -m pip install --quiet --target .stamp/mutants $(MUTATION_TOOL)
+	@touch $@
 
 .stamp/venv: requirements.lock pyproject.toml $(BIN)/python
 	@mkdir -p .stamp

@@ -17,6 +17,7 @@ from edged.domain.calendar import Calendar
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
 from edged.domain.model import (
+    REASONS,
     WHOLE,
     Deferral,
     Fact,
@@ -233,8 +234,9 @@ DEADLINES: dict[str, tuple[int, str, int, int]] = {  # what it has, reason, what
 @pytest.mark.parametrize("row", DEADLINES)
 def test_deadline(row: str) -> None:
     had, name, asked, kept = DEADLINES[row]
-    sub = owing(name=name, level=int(d.REASONS[name]), deadline=had)
-    made = does(sub, "block", reason=name, ref="again", **({"deadline": at(asked)} if asked else {}))
+    sub = owing(name=name, level=int(REASONS[name]), deadline=had)
+    fields: dict[str, Any] = {"deadline": at(asked)} if asked else {}
+    made = does(sub, "block", reason=name, ref="again", **fields)
     assert made.sub.reasons[name].deadline == kept
     assert made.sub.reasons[name].onset == NOW - DAY
 
@@ -259,7 +261,7 @@ def test_a_pause_ends_itself() -> None:
 def test_only_documents_end_a_preventive_block(cause: str | None, ends: bool) -> None:
     """§1."""
     sub = owing(name="preventive")
-    fields = {"reason": "preventive", **({"cause": cause} if cause else {})}
+    fields: dict[str, Any] = {"reason": "preventive", **({"cause": cause} if cause else {})}
     if ends:
         assert does(sub, "unblock", **fields).sub.reasons == {}
     else:
@@ -275,7 +277,7 @@ def test_a_seen_notice_counts_until_its_end() -> None:
 
 # -- deferrals (§1, §5) ----------------------------------------------------------------------------------------------
 
-UNTIL = {"until": at(NOW + 9 * HOUR)}
+UNTIL: dict[str, Any] = {"until": at(NOW + 9 * HOUR)}
 
 
 def test_a_deferral_lifts_and_ends_itself() -> None:
@@ -487,7 +489,7 @@ def test_so_many_in_thirty_days() -> None:
 
 @pytest.mark.parametrize(("ms", "ok"), [(0, True), (1, False)])
 def test_the_longest_promise_to_the_millisecond(ms: int, ok: bool) -> None:
-    until = {"until": at(NOW + 168 * HOUR + ms)}
+    until: dict[str, Any] = {"until": at(NOW + 168 * HOUR + ms)}
     assert (does(owing(), "trust", **until).status == "applied") if ok else refused(owing(), "trust", **until)
 
 
@@ -518,17 +520,19 @@ def test_a_promise_that_ran_out_is_no_promise_to_revoke() -> None:
 
 # -- effect (§1) -----------------------------------------------------------------------------------------------------
 
+SOONER, LATER = Reason(1, 1, 1, deadline=NOW + 7), Reason(3, 1, 1, deadline=NOW + 9)
+LIFTED = Promise("", 1, NOW + 3, ("A",))
 PARTIAL = Reason(2, NOW, NOW, (Invoice("P"),), rate=512)
 ENTRIES: dict[str, tuple[Subscriber, Entry, int]] = {
     "open": (Subscriber("C-1"), Entry(), 0),
     "walled": (owing(), Entry(3), 0),
     "walled until a deadline": (owing(deadline=NOW + 9), Entry(3), NOW + 9),
     "the earlier deadline": (
-        replace(owing(deadline=NOW + 9), reasons={"debt": Reason(3, 1, 1, deadline=NOW + 9), "notice": Reason(1, 1, 1, deadline=NOW + 7)}),
+        Subscriber("C-1", reasons={"debt": LATER, "notice": SOONER}),
         Entry(3), NOW + 7,
     ),
     "the earlier deadline, other order": (
-        replace(owing(), reasons={"notice": Reason(1, 1, 1, deadline=NOW + 7), "debt": Reason(3, 1, 1, deadline=NOW + 9)}),
+        Subscriber("C-1", reasons={"notice": SOONER, "debt": LATER}),
         Entry(3), NOW + 7,
     ),
     "pending": (replace(owing(), reasons={"debt": Reason(3, 1, NOW + 5, pending=True)}), Entry(), NOW + 5),
@@ -538,7 +542,7 @@ ENTRIES: dict[str, tuple[Subscriber, Entry, int]] = {
     "reduced": (Subscriber("C-1", reasons={"debt_partial": PARTIAL}), Entry(2, 512), 0),
     "reduced, the gateway's rate": (owing(name="debt_partial", level=2), Entry(2, 1024), 0),
     "a promise that leaves it reduced": (
-        replace(owing(), reasons=owing("A").reasons | {"debt_partial": PARTIAL}, promise=Promise("", 1, NOW + 3, ("A",))),
+        replace(owing(), reasons=owing("A").reasons | {"debt_partial": PARTIAL}, promise=LIFTED),
         Entry(3, 512, 2, NOW + 3), NOW + 3,
     ),
     "a promise on nothing of it": (replace(owing("A"), promise=Promise("", 1, NOW + 3, ("B",))), Entry(3), NOW + 3),

@@ -1,0 +1,109 @@
+"""``make mutants``: would the tests notice? See docs/mutants.md, also for how to repeat one run or one mutant."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import tomllib
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.mutants.made import Made, Mutant, mutants
+from tests.mutants.trial import KILLED, STILLBORN, SURVIVED, TIMEOUT, Trial, trial, warm_up
+
+ROOT = Path(__file__).parents[2]
+RESULT = ROOT / ".stamp" / "mutants.json"
+FEWEST = 10
+"""Mutants of each module in a sample, where it has so many."""
+PATIENCE = 3.0
+"""A mutant may take so many times as long as a test file without it, and five seconds."""
+
+
+def chosen(found: list[Made], most: int, seed: int) -> list[Made]:
+    """All of them, or about ``most``, from each module its share and never fewer than ten."""
+    if not most or len(found) <= most:
+        return found
+    picked: list[Made] = []
+    for module in sorted({m.mutant.module for m in found}):
+        own = [m for m in found if m.mutant.module == module]
+        size = min(len(own), max(FEWEST, round(most * len(own) / len(found))))
+        picked += random.Random(f"{seed}{module}").sample(own, size)
+    return picked
+
+
+def show(outcomes: list[dict[str, Any]], of: Counter[str]) -> None:
+    """The table and the survivors."""
+    print("\n| module | mutants | tried | killed | survived | rate |\n|---|---:|---:|---:|---:|---:|")
+    for module in [*sorted({o["module"] for o in outcomes}), ""]:
+        own = [o["outcome"] for o in outcomes if module in {"", o["module"]} and o["outcome"] != STILLBORN]
+        dead = sum(o in {KILLED, TIMEOUT} for o in own)
+        total = of[module] if module else of.total()
+        rate = f"{dead / len(own):.1%}" if own else "–"
+        print(f"| {module or 'all'} | {total} | {len(own)} | {dead} | {len(own) - dead} | {rate} |")
+    counts = Counter(o["outcome"] for o in outcomes)
+    print(f"\n{counts[TIMEOUT]} killed by running out of time; {counts[STILLBORN]} left out, as nobody can import them")
+    for o in outcomes:
+        if o["outcome"] == SURVIVED:
+            print(f"\n{o['module']}:{o['line']} {o['operator']} {o['occurrence']}\n- {o['before']}\n+ {o['after']}")
+
+
+def main() -> int:
+    """Returns the exit status: 0 when enough were killed."""
+    parser = argparse.ArgumentParser(prog="make mutants", description="Changes the domain and runs its tests.")
+    parser.add_argument("--most", type=int, default=450, help="a sample of about so many; 0: all")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--module", action="append", help="this module alone (may be given several times)")
+    parser.add_argument("--result", type=Path, default=RESULT, help="where the outcomes are kept (JSON)")
+    parser.add_argument("--again", action="store_true", help="only what survived the last run; adds to its result")
+    wanted = parser.parse_args()
+    rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["edged-mutants"]
+    os.chdir(ROOT)
+    warm_up()
+    sources = {m: (ROOT / "edged" / "domain" / f"{m}.py").read_text() for m in wanted.module or rules["tests"]}
+    found = [m for name, text in sources.items() for m in mutants(name, text, rules["operators"])]
+    of = Counter(m.mutant.module for m in found)
+    kept: list[dict[str, Any]] = []
+    if wanted.again:
+        last = json.loads(wanted.result.read_text())
+        kept = [o for o in last if o["outcome"] != SURVIVED]
+        names = {Mutant(o["module"], o["operator"], o["occurrence"]) for o in last if o["outcome"] == SURVIVED}
+        found = [m for m in found if m.mutant in names]
+    else:
+        found = chosen(found, wanted.most, wanted.seed)
+    print(f"{len(found)} of {of.total()} mutants, seed {wanted.seed}", flush=True)
+    outcomes = kept + [o for module in sources for o in _tried(module, found, rules["tests"][module])]
+    wanted.result.parent.mkdir(parents=True, exist_ok=True)
+    wanted.result.write_text(json.dumps(outcomes, indent=1))
+    show(outcomes, of)
+    lived = sum(o["outcome"] == SURVIVED for o in outcomes)
+    return int(lived > (1 - rules["wanted"]) * sum(o["outcome"] != STILLBORN for o in outcomes))
+
+
+def _tried(module: str, found: list[Made], tests: list[str]) -> list[dict[str, Any]]:
+    own = [m for m in found if m.mutant.module == module]
+    if not own:
+        return []
+    name, limits = f"edged.domain.{module}", {}
+    for test in tests:
+        base = trial(name, None, f"tests/unit/{test}.py", 300)
+        if base.outcome != SURVIVED:
+            raise SystemExit(f"{module}: {test} does not pass as it is")
+        limits[f"tests/unit/{test}.py"] = PATIENCE * base.seconds + 5
+    out: list[dict[str, Any]] = []
+    ended = Trial(SURVIVED, 0.0)
+    for m in sorted(own, key=lambda m: m.line):
+        for test, limit in limits.items():  # one after the other: most die in the first
+            ended = trial(name, m.source, test, limit)
+            if ended.outcome != SURVIVED:
+                break
+        told = {**m.mutant._asdict(), "line": m.line, "before": m.before, "after": m.after}
+        out.append({**told, "outcome": ended.outcome, "seconds": round(ended.seconds, 1)})
+        print(f"{ended.outcome:9} {ended.seconds:5.1f} s  {module}:{m.line}  {m.after}", flush=True)
+    return out
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
