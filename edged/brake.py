@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
+from functools import partial
 
 import msgspec
 
 from edged.domain import command as c
 from edged.domain.brake import Limits
 from edged.domain.model import DEBT
+from edged.store import rulings
 from edged.store.rows import Held, Write
 from edged.store.store import Store
 
@@ -26,9 +28,9 @@ class Brake:
     def __init__(self, store: Store, limits: Limits, now: int) -> None:
         self.limits = limits
         self._store = store
-        self.held = store.held_count()
+        self.held = store.read(rulings.count)
         """Commands held."""
-        self._recent = store.restricted_since(now - limits.window)
+        self._recent = store.read(partial(rulings.recent, since=now - limits.window))
         self._group: Write = Write()
         self._of_group: dict[str, set[str]] = {}
         """Subscriber -> reasons held by now, of those that the group names or holds."""
@@ -43,7 +45,7 @@ class Brake:
     def begin(self, write: Write, subs: Iterable[str], now: int) -> None:
         """Forget what a group that was not committed did. ``subs``: whom the new one names."""
         self._group, self._of_group, self._change = write, {}, 0
-        for sub, reason in self._store.held_of(subs) if self.held else ():
+        for sub, reason in self._store.read(partial(rulings.held_of, subs=list(subs))) if self.held else ():
             self._of_group.setdefault(sub, set()).add(reason)
         since = now - self.limits.window
         if self._recent and self._recent[0][0] <= since:

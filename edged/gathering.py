@@ -16,6 +16,7 @@ from edged.domain.command import UNREADABLE_COMMAND
 from edged.domain.model import rfc3339
 from edged.domain.rejection import Rejected
 from edged.intake import Request
+from edged.store import rulings
 from edged.store.rows import Event, Named, Staged, Write
 from edged.store.store import Store
 
@@ -124,7 +125,7 @@ class Gathering:
         if not self._limits.enabled:
             return 0
         names = [n for n, texts in found.items() if any('"block"' in x and '"notice"' not in x for x in texts)]
-        return self._store.unrestricted(names)
+        return self._store.read(lambda db: rulings.unrestricted(db, names))
 
     def _judge(self, staged: Staged, known: int) -> str:
         """Why a complete snapshot is held (domain.md §5), empty where it may pass."""

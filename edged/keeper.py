@@ -25,6 +25,7 @@ from edged.nft.watch import Watch
 from edged.observer import Observer
 from edged.pipeline import Outcome, Pipeline, error_name
 from edged.store.store import Store
+from edged.upkeep import Upkeep
 
 _log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -74,6 +75,7 @@ class Keeper:
         watch: Watch | None,
     ) -> None:
         self.pipeline = pipeline
+        self.upkeep = Upkeep(pipeline)
         self.store = store
         self.enforcer = enforcer
         self.steering = steering
@@ -166,7 +168,7 @@ class Keeper:
 
     async def seen(self, address: str) -> None:
         """A page was looked at."""
-        await self._settled(await self.persist(self.pipeline.seen, address))
+        await self._settled(await self.persist(self.upkeep.seen, address))
 
     async def _settled(self, enforced: bool) -> None:
         self._timer.set()
@@ -322,9 +324,9 @@ class Keeper:
         """Carry out what is due: promises that end, blocks that begin, deadlines."""
         while True:
             await self.in_sync.wait()
-            touched, enforced = await self.persist(self.pipeline.expire)
+            touched, enforced = await self.persist(self.upkeep.expire)
             if not touched:
-                touched, enforced = await self.persist(self.pipeline.sweep)
+                touched, enforced = await self.persist(self.upkeep.sweep)
             if touched:
                 await self._settled(enforced)
                 continue
@@ -341,7 +343,7 @@ class Keeper:
         """Carry out all that the brake holds: (how many, how many of them are refused by now)."""
         found = refused = 0
         while True:
-            n, no, enforced = await self.persist(self.pipeline.release_brake)
+            n, no, enforced = await self.persist(self.upkeep.release_brake)
             await self._settled(enforced)
             found, refused = found + n, refused + no
             if self.pipeline.gathering.ready:
@@ -352,14 +354,14 @@ class Keeper:
     async def drop_held(self) -> int:
         """Drop all that the brake holds; how many."""
         found = 0
-        while n := await self.persist(self.pipeline.drop_held):
+        while n := await self.persist(self.upkeep.drop_held):
             found += n
             await self._settled(enforced=True)
         return found
 
     async def request_trust(self, target: str, channel: str, *, alone: bool) -> dict[str, Any]:
         """Somebody asks for a promise; what came of it. Raises Rejected."""
-        told, enforced = await self.persist(self.pipeline.request_trust, target, channel, alone=alone)
+        told, enforced = await self.persist(self.upkeep.request_trust, target, channel, alone=alone)
         await self._settled(enforced)
         return told
 

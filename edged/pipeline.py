@@ -12,18 +12,15 @@ import errno
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from edged.answers import Answer, Ledger, refused, repeated, without
 from edged.brake import Brake
 from edged.carrying import Carrier
 from edged.domain import command as c
-from edged.domain import decide
 from edged.domain.address import Addressing
-from edged.domain.audit import Decision as Audited
 from edged.domain.batch import Chunk
 from edged.domain.brake import Limits
-from edged.domain.model import Policy, Subscriber, rfc3339
+from edged.domain.model import Policy
 from edged.domain.rejection import Rejected
 from edged.envelope import Keyring
 from edged.errors import KernelError, SetFull
@@ -35,16 +32,11 @@ from edged.observer import Observer
 from edged.plan import diff
 from edged.questions import Questions
 from edged.snapshot import Walk
-from edged.store.rows import UNMARKED, Held, Staged, Write
+from edged.store.rows import UNMARKED, Staged, Write
 from edged.store.store import Store
-from edged.territory import Territory, everywhere
+from edged.territory import Territory
 from edged.workset import Workset
 
-LOCAL_ISSUER = "local"
-"""Who grants a promise when billing cannot be reached."""
-SWEEP = 500
-"""Subscribers looked at in one step of a sweep, or of a release."""
-Judge = Callable[[Subscriber, int, Policy], tuple[Subscriber, tuple[dict[str, Any], ...]]]
 KEEP_IDS_MS = 30 * 86_400_000
 """How long a batch id is remembered (contract §1)."""
 
@@ -92,11 +84,11 @@ class Pipeline:
         self.observer = observer
         self.clock = clock
         self.keyring = keyring or Keyring((), required=False, audience=(), max_ahead=0, max_age=0)
-        self._trusted = trusted
+        self.trusted = trusted
         self.territory = Territory(store, settings.policy)
         self.brake = Brake(store, settings.limits, clock())
         self.questions = Questions(store, enforcer, settings.addressing, lambda: self.territory.policy, clock)
-        self._carrier = Carrier(settings.gateway, store, self.questions, self.territory, self.brake)
+        self.carrier = Carrier(settings.gateway, store, self.questions, self.territory, self.brake)
         self.numberings = Numberings(store.numberings())
         self.gathering = Gathering(store, settings.gateway, settings.limits)
         self.own_channel = f"gw/{settings.gateway}/cmd"
@@ -120,7 +112,7 @@ class Pipeline:
         work = Workset(self.store, self.settings.addressing)
         self.numberings.begin()
         self.gathering.begin()
-        self.territory.begin(clock_trusted=self._trusted())
+        self.territory.begin(clock_trusted=self.trusted())
         answers = self._answer_all(messages, work, now)
         write = work.written(now, self.territory.policy)
         write.numberings.update(self.numberings.moved)
@@ -133,7 +125,7 @@ class Pipeline:
             if answer.fresh:
                 write.answers[answer.issuer, answer.document["id"]] = without(answer.document, work.forgotten)
         last = next((a.document["id"] for a in reversed(answers) if a.fresh), "")
-        self._commit(write, now, {"last_batch": last} if last else {})
+        self.commit(write, now, {"last_batch": last} if last else {})
         self.numberings.keep()
         self.gathering.keep()
         self.brake.keep(now)
@@ -171,7 +163,7 @@ class Pipeline:
                 answers.append(refused(self.settings.gateway, item.rejected, now, item.name))
             elif item.head is None:
                 work.mark = UNMARKED  # not of the numbered batch before it
-                answers.append(self._carrier.run(item, work, now, fresh=False))
+                answers.append(self.carrier.run(item, work, now, fresh=False))
             elif (item.issuer, item.name) in known:
                 answers.append(repeated(known[item.issuer, item.name]))
             else:
@@ -194,7 +186,7 @@ class Pipeline:
                 gap, work.mark = self.numberings.take(request.issuer, request.source, head.epoch or "", head.seq)
         except Rejected as e:
             return refused(self.settings.gateway, e, now, request.name)
-        answer = self._carrier.run(request, work, now, fresh=True)
+        answer = self.carrier.run(request, work, now, fresh=True)
         if gap:
             answer.document["gap"] = {"expected": gap.expected, "got": gap.got}
             stream = {"issuer": request.issuer, "stream": request.source, "epoch": head.epoch or ""}
@@ -203,12 +195,12 @@ class Pipeline:
 
     def _chunk(self, request: Request, work: Workset, now: int) -> Answer:
         told = self.gathering.take(request, sum(self.store.totals.levels), work.write, now)
-        self._begin_snapshots(work.write.staged)
+        self.begin_snapshots(work.write.staged)
         answer = Ledger(self.settings.gateway, request.name, now, 1).answer(request.issuer, fresh=False)
         answer.document.update(told)
         return answer
 
-    def _begin_snapshots(self, found: Sequence[Staged]) -> None:
+    def begin_snapshots(self, found: Sequence[Staged]) -> None:
         """From a snapshot's last chunk on what it includes is over: batches up to its ``seq`` come too late."""
         for staged in found:
             if staged.ready and not staged.held and staged.seq >= 0:
@@ -239,150 +231,20 @@ class Pipeline:
         """The next look at it begins from what is committed."""
         self._walk = None
 
-    # -- the other ways in -----------------------------------------------------------------------------------
-
-    def expire(self) -> tuple[int, bool]:
-        """Carry out what is due by now: (subscribers touched, whether the kernel has it)."""
-        now = self.clock()
-        ids = self.store.due(now)
-        return (len(ids), self._each(ids, decide.expire, now)) if ids else (0, True)
-
-    def sweep(self) -> tuple[int, bool]:
-        """Go on through an area of which something was said: (subscribers looked at, whether the kernel has it)."""
-        now = self.clock()
-        for area, after in self.territory.sweeps.items():
-            ids = self.store.in_area(everywhere(area), after, SWEEP)
-            self.territory.begin(clock_trusted=self._trusted())
-            self.territory.swept(area, ids[-1] if ids else None)
-            return max(len(ids), 1), self._each(ids, decide.reconsider, now)
-        return 0, True
-
-    def _each(self, ids: Sequence[int], judge: Judge, now: int) -> bool:
-        """Bring each of these up to now; returns whether the kernel has it."""
-        if not self.territory.notes():
-            self.territory.begin(clock_trusted=self._trusted())
-        policy = self.territory.policy
-        work = Workset(self.store, self.settings.addressing)
-        work.load_ids(ids)
-        if (walk := self.walk()) is not None:
-            walk.before(work, [k.sub.sub for k in work.all()], now)
-        for known in work.all():
-            before = known.sub
-            after, events = judge(before, now, policy)
-            work.set(known, after, events)
-            if events:
-                work.write.audit.append(Audited(now, "timer", before.sub, before=before, after=after))
-        return self._finish(work, now)
-
-    def seen(self, address: str) -> bool:
-        """A page was looked at from this address; a notice then rests. Returns whether the kernel has it."""
-        now = self.clock()
-        work = Workset(self.store, self.settings.addressing)
-        try:
-            known = work.find(None, address)
-        except Rejected:
-            return True
-        if (walk := self.walk()) is not None:
-            walk.before(work, [known.sub.sub], now)
-        after = decide.see_notice(known.sub, now, self.territory.policy)
-        if after == known.sub:
-            return True
-        work.set(known, after)
-        return self._finish(work, now)
-
     @property
     def held(self) -> int:
         """How many commands and snapshots the brake holds."""
         return self.brake.held + len(self.gathering.held)
 
-    def release_brake(self) -> tuple[int, int, bool]:
-        """Carry out some of what the brake holds, oldest first: (how many, refused by now, whether the kernel has it).
-
-        Held snapshots are let go with the first step.
-        """
-        now, work, held = self._begin_held()
-        work.named = {h.sub for h in held}
-        work.load(work.named)
-        self.gathering.release(work.write)
-        self._begin_snapshots(work.write.staged)
-        work.write.numberings.update(self.numberings.moved)
-        refused_ = self._carrier.release(held, work, now)
-        return len(held), refused_, self._end_held(work, now)
-
-    def drop_held(self) -> int:
-        """Drop some of what the brake holds; how many. Held snapshots are refused with the first step."""
-        now, work, held = self._begin_held()
-        for h in held:
-            self.brake.release(h.sub, h.reason)
-            work.write.audit.append(Audited(now, "drop-held", h.sub, h.issuer, about=h.reason))
-        found = self.gathering.refuse_held(work.write, now)
-        self._end_held(work, now)
-        return len(held) + found
-
-    def _begin_held(self) -> tuple[int, Workset, list[Held]]:
-        now = self.clock()
-        held = self.store.held(limit=SWEEP)
-        work = Workset(self.store, self.settings.addressing)
-        self.territory.begin(clock_trusted=self._trusted())
-        self.gathering.begin()
-        self.numberings.begin()
-        self.brake.begin(work.write, {h.sub for h in held}, now)
-        return now, work, held
-
-    def _end_held(self, work: Workset, now: int) -> bool:
-        enforced = self._finish(work, now)
-        self.gathering.keep()
-        self.numberings.keep()
-        self.brake.keep(now)
-        self.brake.reset()
-        return enforced
-
-    def request_trust(self, target: str, channel: str, *, alone: bool) -> tuple[dict[str, Any], bool]:
-        """Somebody asks for a promise: (what came of it, whether the kernel has it). Raises Rejected.
-
-        Billing is told, and answers with ``trust``. ``alone``: billing cannot be reached, and the provider lets us
-        grant it ourselves; billing is told of that.
-        """
-        now = self.clock()
-        self.territory.begin(clock_trusted=self._trusted())
-        work = Workset(self.store, self.settings.addressing)
-        known = self.questions.look_up(work, target)
-        name = known.sub.sub
-        told: dict[str, Any] = {"sub": name, "channel": channel}
-        if not alone:
-            work.tell({"event": "trust.requested", **told})
-            return {"sub": name, "status": "requested"}, self._finish(work, now)
-        before, cmd = known.sub, c.Trust(sub=name, channel=channel)
-        view = decide.View(before, work.facts(known))
-        made = decide.decide(cmd, view, now, self.territory.policy, LOCAL_ISSUER)
-        work.put(name, made)
-        until = rfc3339(made.until)
-        if made.status != "unchanged":
-            work.tell({"event": "trust.granted", **told, "until": until, "local": True})
-            work.write.audit.append(Audited(now, "trust", name, LOCAL_ISSUER, before=before, after=made.sub))
-        return {"sub": name, "status": "granted", "until": until}, self._finish(work, now)
-
-    def _finish(self, work: Workset, now: int) -> bool:
-        """Commit and enforce what nobody waits to be answered for."""
-        write = work.written(now, self.territory.policy)
-        self._commit(write, now, {})
-        return self._enforce(work, write)
-
-    def ask(self) -> bool:
-        """Ask for missing parts of snapshots, drop those whose rest stays away; returns whether there is an event."""
-        now = self.clock()
-        write = Write(events=self.gathering.overdue(now))
-        self.gathering.begin()
-        for number in self.gathering.forsaken(now):
-            self.gathering.drop(number, write)
-        if write.events or write.unstaged:
-            self._commit(write, now, {})
-            self.gathering.keep()
-        return bool(write.events)
-
     # -- commit and enforce ----------------------------------------------------------------------------------
 
-    def _commit(self, write: Write, now: int, notes: dict[str, str]) -> None:
+    def finish(self, work: Workset, now: int) -> bool:
+        """Commit and enforce what nobody waits to be answered for."""
+        write = work.written(now, self.territory.policy)
+        self.commit(write, now, {})
+        return self._enforce(work, write)
+
+    def commit(self, write: Write, now: int, notes: dict[str, str]) -> None:
         began = time.perf_counter()
         try:
             self.store.commit(write, now, {**notes, **self.territory.notes()})

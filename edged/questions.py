@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from edged.domain import effect
@@ -13,6 +14,7 @@ from edged.domain.standing import Standing
 from edged.errors import KernelError
 from edged.nft.enforcer import Enforcer
 from edged.records import record
+from edged.store import rulings
 from edged.store.rows import Known
 from edged.store.store import Store
 from edged.workset import Workset
@@ -55,7 +57,7 @@ class Questions:
     def describe(self, known: Known, facts: Mapping[str, Fact], now: int) -> dict[str, Any]:
         """The record with the kernel's truth in it; ``facts`` are those of its invoices."""
         truth = {key: self._truth(key) for key in sorted(known.keys)}
-        held = [reason for _, reason in sorted(self._store.held_of([known.sub.sub]))]
+        held = [reason for _, reason in sorted(self._store.read(partial(rulings.held_of, subs=[known.sub.sub])))]
         # A command before the question changes it, or a snapshot everything: the kernel is told later.
         told = None if known.touched or self._enforcer.loose else known.entry
         return record(known.sub, known.keys, truth, facts, now, self._policy(), held, told)

@@ -16,6 +16,7 @@ from edged.domain import command as c
 from edged.domain.model import Policy, milliseconds
 from edged.domain.region import EVERYWHERE, Holidays, Moratorium, Outage, Regions
 from edged.domain.rejection import Rejected
+from edged.store import rulings
 from edged.store.rows import Write
 from edged.store.store import Store
 
@@ -37,7 +38,7 @@ class Territory:
         self.sweeps: dict[str, int] = json.loads(store.note(SWEEPS) or "{}")
         """Area -> the last number looked at. Written with each commit that changes it."""
         found: dict[str, dict[str, Any]] = {word: {} for word, _ in _KINDS.values()}
-        for (kind, name), value in store.regions().items():
+        for (kind, name), value in store.read(rulings.regions).items():
             word, made = _KINDS[kind]
             found[word][name] = msgspec.json.decode(value, type=made)
         self._kept = self._with(Regions(**found))

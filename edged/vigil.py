@@ -86,7 +86,7 @@ class Vigil:
                     await self._purge_audit()
                     last_purge = time.monotonic()
                 await self._forget_in_audit()
-                if await self._keeper.do(self._keeper.pipeline.ask):
+                if await self._keeper.do(self._keeper.upkeep.ask):
                     self._keeper.told.set()
                 await self._keeper.do(self._keeper.store.tidy, TIDIED)  # what was displaced or given up
                 if self._keeper.in_sync.is_set():

@@ -113,10 +113,13 @@ def _entry(sub: Subscriber, found: tuple[int, int], now: int, policy: Policy) ->
 def next_moment(sub: Subscriber, now: int) -> int:
     """The next moment (Unix ms) at which :func:`edged.domain.decide.expire` has something to do; 0 for never."""
     moments = [sub.promise.until] if sub.promise else []
-    moments += [d.until for d in sub.deferrals.values()]
+    if sub.deferrals:
+        moments += [d.until for d in sub.deferrals.values()]
     moments += [r.onset if r.pending else r.deadline for r in sub.reasons.values()]
     if sub.notified > now:
         moments.append(sub.notified)
+    if len(moments) <= 1:  # nearly everybody
+        return moments[0] if moments else 0
     return min(filter(None, moments), default=0)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from edged.store.rows import Held, Write, marks, parts
 
@@ -13,16 +13,16 @@ def regions(db: sqlite3.Connection) -> dict[tuple[str, str], str]:
     return {(kind, name): value for kind, name, value in db.execute("SELECT kind, name, value FROM region")}
 
 
-def held(db: sqlite3.Connection, after: int, limit: int) -> list[Held]:
-    """What the brake holds, oldest first, with numbers above ``after``."""
-    query = "SELECT id, sub, reason, issuer, at, command FROM held WHERE id > ? ORDER BY id LIMIT ?"
-    return [Held(*row) for row in db.execute(query, (after, limit))]
+def held(db: sqlite3.Connection, limit: int) -> list[Held]:
+    """The oldest of what the brake holds."""
+    query = "SELECT id, sub, reason, issuer, at, command FROM held ORDER BY id LIMIT ?"
+    return [Held(*row) for row in db.execute(query, (limit,))]
 
 
-def held_of(db: sqlite3.Connection, subs: Sequence[str]) -> set[tuple[str, str]]:
+def held_of(db: sqlite3.Connection, subs: Collection[str]) -> set[tuple[str, str]]:
     """(subscriber, reason) of what the brake holds of these."""
     out: set[tuple[str, str]] = set()
-    for part in parts(subs):
+    for part in parts(list(subs)):
         out.update(db.execute(f"SELECT sub, reason FROM held WHERE sub IN ({marks(part)})", part))
     return out
 

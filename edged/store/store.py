@@ -23,7 +23,6 @@ from edged.plan import Owned, Run
 from edged.store import audit, refill, rulings, staging, totals, writer
 from edged.store.rows import (
     Event,
-    Held,
     Known,
     Mark,
     Named,
@@ -119,7 +118,8 @@ class Store:
             raise StoreError(f"database {self.path} is not open")
         return self._db
 
-    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """What ``work`` reads; the modules beside this one have more of such than there are methods here."""
         try:
             return work(self.db)
         except sqlite3.Error as e:
@@ -129,11 +129,11 @@ class Store:
 
     def load(self, subs: Iterable[str]) -> dict[str, Known]:
         """Subscribers by name, with their addresses; unknown names are left out."""
-        return self._read(lambda db: self._known(db, "sub", list(subs)))
+        return self.read(lambda db: self._known(db, "sub", list(subs)))
 
     def load_ids(self, ids: Iterable[int]) -> dict[str, Known]:
         """The same by number."""
-        return self._read(lambda db: self._known(db, "id", list(ids)))
+        return self.read(lambda db: self._known(db, "id", list(ids)))
 
     @staticmethod
     def _known(db: sqlite3.Connection, column: str, values: Sequence[str | int]) -> dict[str, Known]:
@@ -158,7 +158,7 @@ class Store:
                 out.update((number, Mark(*mark)) for number, *mark in rows)
             return out
 
-        return self._read(work)
+        return self.read(work)
 
     def owners(self, keys: Iterable[bytes]) -> dict[bytes, int]:
         """Subscriber numbers by address; unbound keys are left out."""
@@ -169,12 +169,12 @@ class Store:
                 out.update(db.execute(f"SELECT key, owner FROM address WHERE key IN ({marks(part)})", part))
             return out
 
-        return self._read(work)
+        return self.read(work)
 
     def between(self, first: bytes, last: bytes) -> list[bytes]:
         """The bound addresses from one key to another, both included."""
         query = "SELECT key FROM address WHERE key BETWEEN ? AND ?"
-        return self._read(lambda db: [k for (k,) in db.execute(query, (first, last))])
+        return self.read(lambda db: [k for (k,) in db.execute(query, (first, last))])
 
     def new_id(self) -> int:
         """A fresh subscriber number (used or not, it is not given again while the daemon runs)."""
@@ -184,12 +184,12 @@ class Store:
     def due(self, now: int, limit: int = 5000) -> list[int]:
         """Numbers of subscribers with something due by ``now`` (Unix ms), earliest first."""
         query = "SELECT id FROM subscriber WHERE due > 0 AND due <= ? ORDER BY due LIMIT ?"
-        return self._read(lambda db: [i for (i,) in db.execute(query, (now, limit))])
+        return self.read(lambda db: [i for (i,) in db.execute(query, (now, limit))])
 
     def next_due(self) -> int:
         """The earliest due moment (Unix ms), 0 for none."""
         query = "SELECT due FROM subscriber WHERE due > 0 ORDER BY due LIMIT 1"
-        return self._read(lambda db: int((db.execute(query).fetchone() or (0,))[0]))
+        return self.read(lambda db: int((db.execute(query).fetchone() or (0,))[0]))
 
     def listing(
         self, level: int | None, reason: str | None, after: int, limit: int = 1000
@@ -202,7 +202,7 @@ class Store:
         where, values = ("level = ?", (level,)) if level is not None else ("(level > 0 OR due > 0)", ())
         end = after + _WINDOW
         query = f"SELECT id, record FROM subscriber WHERE {where} AND id > ? AND id <= ? ORDER BY id LIMIT ?"
-        rows = self._read(lambda db: db.execute(query, (*values, after, end, limit)).fetchall())
+        rows = self.read(lambda db: db.execute(query, (*values, after, end, limit)).fetchall())
         found = [_decode(r) for _, r in rows]
         if len(rows) == limit:
             end = rows[-1][0]
@@ -220,52 +220,52 @@ class Store:
             found = ((i, db.execute(query, i).fetchone()) for i in ids)
             return {i: json.loads(row[0]) for i, row in found if row}
 
-        return self._read(work)
+        return self.read(work)
 
     def numberings(self) -> list[Numbered]:
         """How far each issuer's numbering has come on each channel, oldest first; the newest epoch of each."""
         query = "SELECT id, issuer, source, max(epoch), seq FROM numbering GROUP BY issuer, source ORDER BY id"
-        return self._read(lambda db: [Numbered(*row) for row in db.execute(query)])
+        return self.read(lambda db: [Numbered(*row) for row in db.execute(query)])
 
     def events(self, limit: int = 500) -> list[tuple[int, Event]]:
         """Events not yet published, with their numbers, oldest first."""
         query = "SELECT id, event, topic, correlation FROM outbox ORDER BY id LIMIT ?"
-        return self._read(lambda db: [(i, Event(json.loads(e), t, c)) for i, e, t, c in db.execute(query, (limit,))])
+        return self.read(lambda db: [(i, Event(json.loads(e), t, c)) for i, e, t, c in db.execute(query, (limit,))])
 
     def snapshots(self) -> list[Staged]:
         """Snapshots under way, oldest first."""
-        return self._read(staging.read)
+        return self.read(staging.read)
 
     def chunks(self, snapshot: int) -> set[int]:
         """The parts of a snapshot that are in."""
-        return self._read(lambda db: staging.present(db, snapshot))
+        return self.read(lambda db: staging.present(db, snapshot))
 
     def named(self, snapshot: int, after: str, limit: int) -> list[Named]:
         """What a snapshot says of the next subscribers above a name, ascending."""
-        return self._read(lambda db: staging.page(db, snapshot, after, limit))
+        return self.read(lambda db: staging.page(db, snapshot, after, limit))
 
     def named_of(self, snapshot: int, subs: Iterable[str]) -> dict[str, Named]:
         """What a snapshot says of these subscribers; those it does not name are left out."""
-        return self._read(lambda db: staging.find(db, snapshot, list(subs)))
+        return self.read(lambda db: staging.find(db, snapshot, list(subs)))
 
     def claimed_of(self, keys: Iterable[bytes]) -> set[bytes]:
         """Those of these addresses that a command gave or took since a snapshot's last chunk came."""
-        return self._read(lambda db: staging.claimed(db, list(keys)))
+        return self.read(lambda db: staging.claimed(db, list(keys)))
 
     def claimed_between(self, first: bytes, last: bytes) -> bool:
         """Whether a command gave or took an address from one key to another, since a last chunk came."""
-        return self._read(lambda db: staging.claimed_between(db, first, last))
+        return self.read(lambda db: staging.claimed_between(db, first, last))
 
     def unnamed(self, snapshot: int, after: int, limit: int) -> tuple[int, list[tuple[int, str]]]:
         """(last number looked at, those a snapshot does not name) of the next subscribers above a number."""
-        return self._read(lambda db: staging.unnamed(db, snapshot, after, limit))
+        return self.read(lambda db: staging.unnamed(db, snapshot, after, limit))
 
     def last_snapshot(self) -> int:
         """The highest number that a snapshot under way has, or one that is over and of which something is left."""
         query = (
             "SELECT max(coalesce((SELECT max(id) FROM snapshot), 0), coalesce((SELECT max(snapshot) FROM named), 0))"
         )
-        return self._read(lambda db: int(db.execute(query).fetchone()[0]))
+        return self.read(lambda db: int(db.execute(query).fetchone()[0]))
 
     def tidy(self, limit: int) -> bool:
         """Take out some of what snapshots that are over left behind; False when nothing is left."""
@@ -275,40 +275,12 @@ class Store:
 
     def gardens(self) -> dict[str, dict[str, Any]]:
         """The garden lists set by commands."""
-        return self._read(lambda db: {n: json.loads(v) for n, v in db.execute("SELECT name, list FROM garden")})
-
-    def regions(self) -> dict[tuple[str, str], str]:
-        """(moratorium, outage or calendar; its name) -> its value as JSON."""
-        return self._read(rulings.regions)
-
-    def in_area(self, area: str | None, after: int, limit: int) -> list[int]:
-        """Numbers above ``after`` of those in an area, None: anywhere, who are restricted or wait for something."""
-        return self._read(lambda db: rulings.in_area(db, area, after, limit))
-
-    def unrestricted(self, subs: Iterable[str]) -> int:
-        """How many of these are not restricted, nor wait for it: known or not."""
-        return self._read(lambda db: rulings.unrestricted(db, list(subs)))
-
-    def held(self, after: int = 0, limit: int = 500) -> list[Held]:
-        """What the brake holds, oldest first, with numbers above ``after``."""
-        return self._read(lambda db: rulings.held(db, after, limit))
-
-    def held_of(self, subs: Iterable[str]) -> set[tuple[str, str]]:
-        """(subscriber, reason) of what the brake holds of these."""
-        return self._read(lambda db: rulings.held_of(db, list(subs)))
-
-    def held_count(self) -> int:
-        """How many commands the brake holds."""
-        return self._read(rulings.count)
-
-    def restricted_since(self, since: int) -> list[tuple[int, int]]:
-        """(Unix ms, new restrictions) since a moment, oldest first, for the brake."""
-        return self._read(lambda db: rulings.recent(db, since))
+        return self.read(lambda db: {n: json.loads(v) for n, v in db.execute("SELECT name, list FROM garden")})
 
     def note(self, name: str) -> str:
         """A remembered word (last batch, sequence, ...), empty when never set."""
         query = "SELECT value FROM note WHERE name = ?"
-        return self._read(lambda db: str((db.execute(query, (name,)).fetchone() or ("",))[0]))
+        return self.read(lambda db: str((db.execute(query, (name,)).fetchone() or ("",))[0]))
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -333,14 +305,14 @@ class Store:
     @contextlib.contextmanager
     def _lightly(self) -> Iterator[None]:
         """Commits without fsync in here."""
-        self._read(lambda db: db.execute("PRAGMA synchronous=NORMAL"))
+        self.read(lambda db: db.execute("PRAGMA synchronous=NORMAL"))
         try:
             yield
         finally:
-            self._read(lambda db: db.execute("PRAGMA synchronous=FULL"))
+            self.read(lambda db: db.execute("PRAGMA synchronous=FULL"))
 
     def _truncate(self) -> None:
-        self._read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        self.read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
 
     def forget_events(self, up_to: int) -> None:
         """Remove published events up to this number."""
@@ -377,19 +349,19 @@ class Store:
 
     def audit_ends(self) -> tuple[Head, Head]:
         """Where the trail begins, behind what was purged, and where it ends."""
-        return self._read(lambda db: (audit.anchor(db), audit.head(db)))
+        return self.read(lambda db: (audit.anchor(db), audit.head(db)))
 
     def audit_bounds(self, since: int = 0) -> tuple[int, int]:
         """The last row before a moment (Unix ms, 0: of all), and the last of all."""
-        return self._read(lambda db: audit.bounds(db, since))
+        return self.read(lambda db: audit.bounds(db, since))
 
     def audit_window(self, after: int, upto: int, sub: str | None = None) -> list[dict[str, Any]]:
         """The rows above ``after`` up to ``upto``, for people and programs; only those of ``sub`` where named."""
-        return self._read(lambda db: audit.window(db, after, upto, sub))
+        return self.read(lambda db: audit.window(db, after, upto, sub))
 
     def audit_verify(self, verification: Verification, limit: int) -> Finding | bool:
         """Go on with a verification for about ``limit`` rows: what is wrong, else whether there is more."""
-        return self._read(lambda db: audit.verify(db, verification, limit))
+        return self.read(lambda db: audit.verify(db, verification, limit))
 
     def audit_forget(self, limit: int) -> bool:
         """Take those who are to be forgotten out of the next ``limit`` rows; False when nothing is left to do."""
@@ -414,16 +386,16 @@ class Store:
 
     def counts(self) -> dict[tuple[str, int], int]:
         """(role, tag) -> set elements there will be."""
-        return self._read(refill.counts)
+        return self.read(refill.counts)
 
     def restricted(self, after: bytes, limit: int) -> Run | None:
         """The next restricted addresses above key ``after``, about ``limit``; None when there are no more."""
-        return self._read(lambda db: refill.restricted(db, after, limit))
+        return self.read(lambda db: refill.restricted(db, after, limit))
 
     def special(self, after: bytes, limit: int) -> Sequence[tuple[bytes, Owned]]:
         """Addresses that need more than the restricted set, above ``after``, ascending."""
-        return self._read(lambda db: refill.special(db, after, limit))
+        return self.read(lambda db: refill.special(db, after, limit))
 
     def sample(self, n: int) -> list[bytes]:
         """Up to ``n`` keys of restricted addresses from all over the key space."""
-        return self._read(lambda db: refill.sample(db, n))
+        return self.read(lambda db: refill.sample(db, n))

@@ -100,8 +100,8 @@ class Model:
     outages: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Id -> area and eta."""
     municipal: dict[str, tuple[set[str], str]] = field(default_factory=dict)
-    said: list[tuple[str, bool]] = field(default_factory=list)
-    """Areas of which something was said since the timers ran, and whether of a moratorium."""
+    said: list[str] = field(default_factory=list)
+    """Areas of which something was said since the timers ran."""
     events: list[tuple[str, ...]] = field(default_factory=list)
     """(event, subscriber, what)."""
 
@@ -147,6 +147,10 @@ class Model:
         """The highest level of the reasons that have begun and that are not waived (§1)."""
         sub = self.subs.get(name) or nobody()
         return max([self.felt(sub, r) for r in sub["reasons"] if not sub["reasons"][r]["pending"]], default=0)
+
+    def owes(self, sub: Sub) -> int:
+        """The same of its debts alone."""
+        return max([self.felt(sub, name) for name, r in self.debts(sub).items() if not r["pending"]], default=0)
 
     def felt(self, sub: Sub, name: str) -> int:
         """What is left of a reason's level by promise and deferrals: the worst of its invoices."""
@@ -220,9 +224,8 @@ class Model:
         """It is ``now``, and what is due is carried out at this moment."""
         self.now = now
         for name, sub in self.subs.items():
-            mine = [moratoria for area, moratoria in self.said if area in {"*", sub["area"]}]
-            if mine:
-                self.judge_again(name, sub, moratoria=any(mine))
+            if {"*", sub["area"]} & {*self.said}:
+                self.judge_again(name, sub)
             for reason, r in list(sub["reasons"].items()):
                 if r["pending"] and r["onset"] <= now:
                     self.look_at(name, sub, reason)
@@ -249,23 +252,23 @@ class Model:
             self.begin(reason, r)
             self.events.append(("block.began", name, reason))
 
-    def judge_again(self, name: str, sub: Sub, *, moratoria: bool) -> None:
+    def judge_again(self, name: str, sub: Sub) -> None:
         """Something was said of the subscriber's area: what waits is judged again, and for how long it rests."""
         for reason, r in self.debts(sub).items():
             if r["pending"]:
                 self.look_at(name, sub, reason)
-        self.rest(name, sub, moratoria=moratoria)
+        self.rest(name, sub)
         if "onset" in sub["deferrals"]:
             self.look_at_growth(name, sub)
 
-    def rest(self, name: str, sub: Sub, *, moratoria: bool) -> None:
-        """For how long a moratorium lets rest what is in force; only a word on ``moratoria`` begins or ends that."""
+    def rest(self, name: str, sub: Sub) -> None:
+        """For how long a moratorium lets rest what is in force."""
         ends = [end for where, (end, releases) in self.moratoria.items() if releases and where in {"*", sub["area"]}]
         until = max([self.now, *ends])
         begun = any(not r["pending"] for r in self.debts(sub).values())
-        if until > self.now and begun and (moratoria or "moratorium" in sub["deferrals"]):
+        if until > self.now and begun:
             sub["deferrals"]["moratorium"] = {"invoices": [], "up_to": 0, "until": self.guarded(until, sub)}
-        elif moratoria and until <= self.now and "moratorium" in sub["deferrals"]:
+        elif until <= self.now and "moratorium" in sub["deferrals"]:
             resting = sub["deferrals"]["moratorium"]
             resting["until"] = min(resting["until"], self.guarded(until, sub))
             if resting["until"] <= self.now:

@@ -66,7 +66,7 @@ def bind(model: Model, c: Command, sub: Sub) -> Answer:
     moves = c.get("area", sub["area"]) != sub["area"]
     sub["area"] = c.get("area", sub["area"])
     if moves:
-        model.judge_again(c["sub"], sub, moratoria=True)
+        model.judge_again(c["sub"], sub)
     after = {a for a, n in model.holder.items() if n == c["sub"]}, sub["area"]
     return Answer(UNCHANGED if before == after else APPLIED)
 
@@ -131,12 +131,12 @@ def again(model: Model, c: Command, sub: Sub, old: Sub, new: Sub, content: Sub) 
     if new["override"] and sub["deferrals"].get("onset", {}).get("reason") == name:
         model.deferral_ends(c["sub"], sub, "onset")
         content["override"] = True
-    before = model.level(c["sub"])
+    before = model.owes(sub)
     sub["reasons"][name] = new
     new["pending"], new["onset"], new["why"] = False, old["onset"], ""
     if "deadline" not in c:
         new["deadline"], new["told"] = old["deadline"], old["told"]
-    if name in DEBTS and model.level(c["sub"]) > before:
+    if name in DEBTS and model.owes(sub) > before:
         onset, why = model.onset(c["sub"], name, new, sub["area"])
         if why:
             sub["deferrals"]["onset"] = {"until": onset, "invoices": [], "up_to": before, "reason": name}
@@ -274,12 +274,12 @@ def moratorium(model: Model, c: Command) -> Answer:
     new = ms(c["until"]), bool(c.get("release_existing"))
     old = model.moratoria.get(c["area"])
     model.moratoria[c["area"]] = new
-    return said(model, c["area"], old != new, moratoria=True)
+    return said(model, c["area"], old != new)
 
 
 def end_moratorium(model: Model, c: Command) -> Answer:
     old = model.moratoria.pop(c["area"], None)
-    answer = said(model, c["area"], old is not None, moratoria=True)
+    answer = said(model, c["area"], old is not None)
     return Answer(APPLIED | UNCHANGED) if old is not None and old[0] <= model.now else answer
 
 
@@ -304,10 +304,10 @@ def calendar(model: Model, c: Command) -> Answer:
     return said(model, c["area"], old != new)
 
 
-def said(model: Model, area: str, news: bool, *, moratoria: bool = False) -> Answer:
+def said(model: Model, area: str, news: bool) -> Answer:
     """Where something new was said of an area, the timers look at it."""
     if news:
-        model.said.append((area, moratoria))
+        model.said.append(area)
     return Answer(APPLIED if news else UNCHANGED)
 
 

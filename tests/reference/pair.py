@@ -101,7 +101,7 @@ class Pair:
         """It is ``now``, and the timers run."""
         self.core.now = now
         for _ in range(1000):
-            if not self.core.pipeline.expire()[0] and not self.core.pipeline.sweep()[0]:
+            if not self.core.upkeep.expire()[0] and not self.core.upkeep.sweep()[0]:
                 break
         else:
             raise Disagreement("the timers never come to rest")

@@ -102,7 +102,7 @@ class Year:
         self.timers()
 
     def timers(self) -> None:
-        while self.core.pipeline.expire()[0] or self.core.pipeline.sweep()[0]:
+        while self.core.upkeep.expire()[0] or self.core.upkeep.sweep()[0]:
             pass
 
     def local(self, now: int) -> dt.datetime:
@@ -298,7 +298,7 @@ class Year:
         if len(fresh) > 500:
             self.wrong(f"the brake let {len(fresh)} through")
         self.counts["held in accidents"] += said.count("brake")
-        while self.core.pipeline.drop_held():
+        while self.core.upkeep.drop_held():
             pass
         self.core.now += 2 * MINUTE
         self.send([{"op": "unblock", "sub": p.sub, "reason": "operator"} for p in through])

@@ -73,7 +73,7 @@ def releases_pass(story: Story) -> None:
 def release(story: Story) -> None:
     """A human lets them through."""
     for _ in range(100):
-        if not story.core.pipeline.release_brake()[0]:
+        if not story.core.upkeep.release_brake()[0]:
             return
     raise AssertionError("there is always more to release")
 
@@ -92,7 +92,7 @@ def released_by_hand(story: Story) -> None:
 
 def dropped_by_hand(story: Story) -> None:
     held(story)
-    assert story.core.pipeline.drop_held() == 20
+    assert story.core.upkeep.drop_held() == 20
     assert walled(story) == 60
     release(story)
     assert walled(story) == 60

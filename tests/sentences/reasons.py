@@ -57,7 +57,7 @@ def only(reason: str, *who: str) -> Callable[[Story], None]:
 
 def seen(story: Story) -> None:
     """The page of a notice was dismissed."""
-    assert story.core.pipeline.seen(ADDRESS["A"])
+    assert story.core.upkeep.seen(ADDRESS["A"])
     assert "notified4" in story.core.in_kernel()
 
 

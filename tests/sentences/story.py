@@ -122,7 +122,7 @@ class Story:
         elif word == "restart":
             self.core.restart()
         elif word == "clock":
-            self.core.pipeline._trusted = lambda: rest == "found"
+            self.core.pipeline.trusted = lambda: rest == "found"
             self.timers()
         elif word == "page":
             assert self.core.pipeline.questions.standing(ADDRESS["A"]).reason == rest
@@ -159,7 +159,7 @@ class Story:
 
     def timers(self) -> None:
         for _ in range(100):
-            if not self.core.pipeline.expire()[0] and not self.core.pipeline.sweep()[0]:
+            if not self.core.upkeep.expire()[0] and not self.core.upkeep.sweep()[0]:
                 return
         raise AssertionError("the timers never come to rest")
 

@@ -97,7 +97,7 @@ class Mortal(Core):
             self.finish_snapshot()
             return
         self.now = max(self.now, step.now)
-        while self.pipeline.expire()[0]:
+        while self.upkeep.expire()[0]:
             if not self.enforcer.synced:
                 self.refill()
 

@@ -19,6 +19,7 @@ from edged.observer import Silent
 from edged.pipeline import Outcome, Pipeline, Settings
 from edged.replacement import Replacement
 from edged.store.store import Store
+from edged.upkeep import Upkeep
 from tests.worlds import RULES, held
 
 START = 1_790_000_000_000
@@ -66,6 +67,7 @@ class Core:
         self.store.open()
         self.enforcer = Enforcer(self.kernel, RULES)
         self.pipeline = Pipeline(self.settings, self.store, self.enforcer, self.observer, lambda: self.now)
+        self.upkeep = Upkeep(self.pipeline)
         self.refill()
 
     def refill(self) -> None:
@@ -132,12 +134,12 @@ class Core:
         end = self.now + ms
         while 0 < (due := self.store.next_due()) <= end:
             self.now = max(self.now, due)
-            assert self.pipeline.expire()[0]
+            assert self.upkeep.expire()[0]
         self.now = end
 
     def sweep(self) -> None:
         """What the timers do after something was said of an area."""
-        while self.pipeline.sweep()[0]:
+        while self.upkeep.sweep()[0]:
             pass
 
     def tidy_audit(self) -> None:

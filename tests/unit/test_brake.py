@@ -79,8 +79,8 @@ def test_what_waits_counts_too(core: Core) -> None:
 
 def test_a_release_carries_out_in_order_and_opens(core: Core) -> None:
     close(core)
-    assert core.pipeline.release_brake() == (5, 0, True)
-    assert core.pipeline.release_brake()[0] == 0
+    assert core.upkeep.release_brake() == (5, 0, True)
+    assert core.upkeep.release_brake()[0] == 0
     assert (levels(core), core.pipeline.held) == (15, 0)
     assert core.agrees()
     assert core.status(block(20)) == ["applied"]
@@ -88,7 +88,7 @@ def test_a_release_carries_out_in_order_and_opens(core: Core) -> None:
 
 def test_a_drop_forgets_and_opens(core: Core) -> None:
     close(core)
-    assert core.pipeline.drop_held() == 5
+    assert core.upkeep.drop_held() == 5
     assert (levels(core), core.pipeline.held) == (10, 0)
     assert core.status(block(12)) == ["applied"]
 
@@ -99,7 +99,7 @@ def test_it_counts_and_holds_over_a_restart(core: Core) -> None:
     assert core.status(*(block(n) for n in range(10, 14))) == ["applied", "applied", "brake", "brake"]
     core.restart()
     assert core.pipeline.held
-    assert core.pipeline.release_brake()[0] == 2
+    assert core.upkeep.release_brake()[0] == 2
     assert levels(core) == 12
 
 
@@ -118,7 +118,7 @@ def test_it_counts_and_holds_over_a_restart(core: Core) -> None:
 def test_a_later_command_makes_void_what_it_would_undo(core: Core, later: dict[str, Any], after: str) -> None:
     core.send(*(block(n, invoices=[f"F-{n}"]) for n in range(15)))
     core.status(later)
-    while core.pipeline.release_brake()[0]:
+    while core.upkeep.release_brake()[0]:
         pass
     assert core.level("C-12") == after
     assert core.agrees()
@@ -130,7 +130,7 @@ def test_who_is_forgotten_is_not_held_either(core: Core) -> None:
     core.status({**block(0), "sub": "FORGET-ME"})
     core.status({"op": "forget", "sub": "FORGET-ME"})
     core.tidy_audit()
-    assert core.pipeline.release_brake()[0] == 5
+    assert core.upkeep.release_brake()[0] == 5
     assert b"FORGET-ME" not in b"".join(f.read_bytes() for f in core.directory.iterdir())
 
 
@@ -169,7 +169,7 @@ def test_a_snapshot_too_small_to_be_true_is_held_and_released(core: Core, few: l
     assert (core.store.totals, core.pipeline.held, names(core)[-1]) == (before, 1, "brake.closed")
     core.restart()
     assert core.pipeline.held
-    core.pipeline.release_brake()
+    core.upkeep.release_brake()
     core.carry_out()
     assert core.answered("s1")["counts"]["removed"] == 200 - len(few)
     assert sum(core.store.totals.levels) == len(few)
@@ -177,7 +177,7 @@ def test_a_snapshot_too_small_to_be_true_is_held_and_released(core: Core, few: l
 
 def test_a_held_snapshot_is_dropped_and_its_sender_told(core: Core) -> None:
     core.chunk([], 1, 1)
-    assert core.pipeline.drop_held() == 1
+    assert core.upkeep.drop_held() == 1
     told = next(e for e in core.events() if e.get("id") == "s1")
     assert told["results"][0]["code"] == "brake"
     assert core.chunk([], 1, 1)["duplicate"] is True
@@ -210,7 +210,7 @@ def test_what_is_commanded_while_a_snapshot_is_held_is_newer(core: Core) -> None
     core.chunk([bind(1), bind(2), bind(3)], 1, 1)
     core.status(block(1), bind(2), block(100, "operator"))
     core.status({**bind(3), "addresses": ["100.64.99.3"]})
-    core.pipeline.release_brake()
+    core.upkeep.release_brake()
     core.carry_out()
     assert [core.level(f"C-{n}") for n in (1, 2, 100)] == ["walled", "open", "walled"]
     assert core.pipeline.questions.why("100.64.99.3")["sub"] == "C-3"

@@ -27,7 +27,7 @@ class Hands:
             synced=lambda: self.synced,
         )
         core.pipeline.clock = self.clock
-        core.pipeline._trusted = lambda: self.clock.trusted
+        core.pipeline.trusted = lambda: self.clock.trusted
 
     def go(self, ms: int) -> None:
         """Time passes, in steps of a minute, and the timers do their work."""
@@ -36,7 +36,7 @@ class Hands:
             step = min(60_000, end - self.steady)
             self.wall, self.steady = self.wall + step, self.steady + step
             self.core.now = self.clock()
-            while self.core.pipeline.expire()[0]:
+            while self.core.upkeep.expire()[0]:
                 pass
 
 

@@ -367,7 +367,7 @@ def test_promises_that_ended_while_nobody_ran_are_carried_out_at_the_start(core:
     core.now += 5 * HOUR
     core.restart()
     assert "waived4" not in core.in_kernel()
-    core.pipeline.expire()
+    core.upkeep.expire()
     assert core.level("C-1") == "reduced"
     assert [e["outcome"] for e in core.events() if e["event"] == "trust.ended"] == ["breached"]
     assert core.agrees()
@@ -379,7 +379,7 @@ def test_promises_that_ended_while_nobody_ran_are_carried_out_at_the_start(core:
 def test_a_seen_notice_rests_in_the_kernel_too(core: Core) -> None:
     core.status(BIND, {**BLOCK, "reason": "notice"})
     assert core.pipeline.questions.standing(V4).level == 1
-    assert core.pipeline.seen(V4)
+    assert core.upkeep.seen(V4)
     assert "notified4" in core.in_kernel()
     assert "notified6_56" in core.in_kernel()
     core.wait(24 * HOUR)
@@ -390,7 +390,7 @@ def test_a_seen_notice_rests_in_the_kernel_too(core: Core) -> None:
 @pytest.mark.parametrize("address", ["100.64.0.99", "2001:db8:0:9999::1", "nonsense", "::1", ""])
 def test_nobody_and_nonsense_are_open_to_the_portal(core: Core, address: str) -> None:
     assert core.pipeline.questions.standing(address).level == 0
-    assert core.pipeline.seen(address)
+    assert core.upkeep.seen(address)
 
 
 def test_standing_finds_an_address_within_a_prefix(core: Core) -> None:

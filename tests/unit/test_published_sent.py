@@ -204,7 +204,7 @@ def test_a_snapshot_that_is_held(core: Core) -> None:
     assert held["held"]
     assert answer_faults(held) == []
     assert event_faults(core) == []
-    assert core.pipeline.drop_held() == 1
+    assert core.upkeep.drop_held() == 1
     (dropped,) = [e for e in core.events() if "event" not in e]
     assert dropped["id"] == "s1"
     assert dropped["results"][0]["code"] == "brake"
@@ -286,10 +286,10 @@ async def test_what_the_desk_publishes(core: Core) -> None:
             assert faults(kind(document), document) == []
         assert [kind(json.loads(a.payload)) for a in sent][2] == "chunk-acknowledgement"
         core.now += 2 * HOUR
-        await keeper.do(core.pipeline.expire)
-        await keeper.do(core.pipeline.ask)
-        await keeper.do(lambda: core.pipeline.request_trust("C-9", "page", alone=False))
-        await keeper.do(lambda: core.pipeline.request_trust("C-9", "page", alone=True))
+        await keeper.do(core.upkeep.expire)
+        await keeper.do(core.upkeep.ask)
+        await keeper.do(lambda: core.upkeep.request_trust("C-9", "page", alone=False))
+        await keeper.do(lambda: core.upkeep.request_trust("C-9", "page", alone=True))
         assert [x async for x in spokesman.handlers()["release-brake"]({})] == [
             {"result": {"applied": 0, "refused": 0}}
         ]

@@ -198,10 +198,10 @@ def test_chunks_that_contradict_each_other_are_refused(core: Core) -> None:
 def test_missing_parts_are_asked_for_and_a_newer_snapshot_displaces(core: Core) -> None:
     core.chunk([bind(1)], 2, 4)
     core.now += 29_000
-    assert not core.pipeline.ask()
+    assert not core.upkeep.ask()
     core.now += 1_000
-    assert core.pipeline.ask()
-    assert not core.pipeline.ask()
+    assert core.upkeep.ask()
+    assert not core.upkeep.ask()
     (event,) = core.events()
     assert (event["event"], event["sync"], event["missing"]) == ("sync.missing", "s1", [1, 3, 4])
     core.chunk([bind(1)], 1, 2, name="s2")
@@ -213,7 +213,7 @@ def test_missing_parts_are_asked_for_and_a_newer_snapshot_displaces(core: Core) 
     assert core.store.snapshots() == []
     core.chunk([bind(1)], 1, 2, name="s3")
     core.now += HOUR + 1
-    core.pipeline.ask()
+    core.upkeep.ask()
     assert core.store.snapshots() == []
     assert core.store.db.execute("SELECT count(*) FROM chunk").fetchone() == (0,)
 
