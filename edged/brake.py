@@ -14,6 +14,7 @@ import msgspec
 
 from edged.domain import command as c
 from edged.domain.brake import Limits
+from edged.domain.decide import DOCUMENTS_OK
 from edged.domain.model import DEBT
 from edged.store import rulings
 from edged.store.rows import Held, Write
@@ -31,6 +32,8 @@ class Brake:
         self.held = store.read(rulings.count)
         """Commands held."""
         self._recent = store.read(partial(rulings.recent, since=now - limits.window))
+        self.snapshots = 0
+        """Snapshots held."""
         self._group: Write = Write()
         self._of_group: dict[str, set[str]] = {}
         """Subscriber -> reasons held by now, of those that the group names or holds."""
@@ -48,19 +51,31 @@ class Brake:
         for sub, reason in self._store.read(partial(rulings.held_of, subs=list(subs))) if self.held else ():
             self._of_group.setdefault(sub, set()).add(reason)
         since = now - self.limits.window
-        if self._recent and self._recent[0][0] <= since:
-            self._recent = [x for x in self._recent if x[0] > since]
+        if self._recent and not since < self._recent[0][0] <= now:
+            self._recent = [x for x in self._recent if since < x[0] <= now]
 
     def keep(self, now: int) -> None:
         """The group is committed."""
         if self._group.restricted:
             self._recent.append((now, self._group.restricted))
-        self.held += self._change
+
+    def recount(self) -> None:
+        """Something was held, or is no longer."""
+        self.held = self._store.read(rulings.count)
+
+    def recent(self, now: int) -> int:
+        """New restrictions within the window, those of the group included."""
+        since = now - self.limits.window
+        return sum(n for at, n in self._recent if since < at <= now) + self._group.restricted
+
+    def reasons(self, sub: str) -> set[str]:
+        """Reasons of which the brake holds a block of this subscriber, of those that the group names."""
+        return set(self._of_group.get(sub, ()))
 
     def stops(self, cmd: c.Block, issuer: str, known: int, now: int) -> str:
         """Count a new restriction, or hold it: then why. ``known``: subscribers."""
-        recent = sum(n for _, n in self._recent) + self._group.restricted + 1
-        held = self.held + self._change > 0
+        recent = self.recent(now) + 1
+        held = self.held + self._change + self.snapshots > 0
         passed = "the brake is closed" if held else self.limits.passed(recent, known)
         if not passed:
             self._group.restricted += 1
@@ -77,6 +92,8 @@ class Brake:
             case c.Block():
                 return self._drop(cmd.sub, {cmd.reason})
             case c.Unblock():
+                if cmd.reason == "preventive" and cmd.cause != DOCUMENTS_OK:
+                    return False
                 return self._drop(cmd.sub, set(DEBT) if cmd.reason == "debt*" else {cmd.reason})
             case c.Paid() if cmd.invoices is None:
                 return self._drop(cmd.sub, set(DEBT))

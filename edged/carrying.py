@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from edged.answers import Answer, Ledger
 from edged.brake import Brake
-from edged.domain import brake, decide
+from edged.domain import brake, decide, roles
 from edged.domain import command as c
 from edged.domain.address import check_name
 from edged.domain.audit import Decision as Audited
@@ -67,10 +67,11 @@ class Carrier:
                 if sub is not None:
                     check_name(sub)
                 before = self._now(work, cmd)
-                status, more = self._one(cmd, work, now, request.issuer)
+                status, more = self._one(cmd, work, now, request)
             except Rejected as e:
                 ledger.refuse(i, sub, op, e)
-                self._record(work, origin, op, sub, (before, before), ("rejected", e.code, ""), cmd)
+                if not isinstance(cmd, _ASKING):
+                    self._record(work, origin, op, sub, (before, before), ("rejected", e.code, ""), cmd)
                 continue
             ledger.note(i, sub, op, status, more)
             if not isinstance(cmd, _ASKING):
@@ -83,20 +84,33 @@ class Carrier:
         known = work.get(cmd.sub) if isinstance(cmd, c.OnSubscriber) else None
         return known.sub if known else None
 
-    def _one(self, cmd: c.Command, work: Workset, now: int, issuer: str) -> tuple[str, dict[str, Any] | None]:
+    def _one(self, cmd: c.Command, work: Workset, now: int, request: Request) -> tuple[str, dict[str, Any] | None]:
         """(status, the rest of the result). Raises Rejected."""
         if not isinstance(cmd, c.OnSubscriber):
-            return self._aside(cmd, work, now, issuer)
-        void = (self._brake.held or work.write.held) and self._brake.void(cmd)
+            return self._aside(cmd, work, now, request.issuer)
+        holds = bool(self._brake.held or work.write.held)
+        if isinstance(cmd, c.Forget):
+            self._check_forget(cmd, work, request, holds=holds)
         try:
-            status, more = self._on_subscriber(cmd, work, now, issuer)
+            status, more = self._on_subscriber(cmd, work, now, request.issuer)
         except Rejected as e:
-            if not void or e.code != "unknown_subscriber":  # all there was of it was held
+            if e.code != "unknown_subscriber" or not holds or not self._brake.void(cmd):
                 raise
-            status, more = "unchanged", None
-        if void and status == "unchanged":
+            return "applied", {"detail": "what the brake held of it is dropped"}  # which was all there was of it
+        if holds and status != "held" and self._brake.void(cmd) and status == "unchanged":
             return "applied", {"detail": "what the brake held of it is dropped"}
         return status, more
+
+    def _check_forget(self, cmd: c.Forget, work: Workset, request: Request, *, holds: bool) -> None:
+        """Raises Rejected where a reason would go with the subscriber that this issuer may not clear."""
+        known = work.get(cmd.sub)
+        names = set(known.sub.reasons) if known else set()
+        if holds:
+            names |= self._brake.reasons(cmd.sub)
+        for name in sorted(names):
+            if not roles.may(request.roles, "unblock", name):
+                told = roles.refusal(request.roles, "unblock", name)
+                raise Rejected("not_authorized", f"forget: {name} would go with it, and {told}")
 
     def _aside(
         self, cmd: c.OnArea | c.Query | c.Digest | c.GardenList, work: Workset, now: int, issuer: str
@@ -106,7 +120,7 @@ class Carrier:
             case c.Query():
                 found = work.find(cmd.sub, cmd.address)
                 told = self._questions.describe(found, work.facts(found), now)
-                return "applied", {"record": told}
+                return "applied", {"sub": found.sub.sub, "record": told}
             case c.Digest():
                 totals = self._store.totals
                 return "applied", {"record": {"hash": totals.hash, "shards": totals.digests()}}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 
 from edged.answers import refused
+from edged.brake import Brake
 from edged.domain.address import literal
+from edged.domain.audit import Decision as Audited
 from edged.domain.batch import Chunk
-from edged.domain.brake import Limits
 from edged.domain.command import UNREADABLE_COMMAND
 from edged.domain.model import rfc3339
 from edged.domain.rejection import Rejected
@@ -27,8 +28,8 @@ GIVE_UP_MS = 3_600_000
 MOST_ASKED = 100
 FEWEST_SHARE = 0.5
 """A snapshot that names a smaller share of the subscribers than this is taken for a wrong export ..."""
-FEWEST_JUDGED = 50
-"""... where more than so many are known."""
+FEWEST_JUDGED = 10
+"""... where at least so many are known; an empty one everywhere."""
 
 NOBODY = "\0"
 """Stands for the subscriber of commands that name none."""
@@ -38,15 +39,21 @@ class _Name(msgspec.Struct):
     sub: str
 
 
+class _Kind(msgspec.Struct):
+    op: str = ""
+    reason: str = ""
+
+
+_read_kinds = msgspec.json.Decoder(list[tuple[int, int, _Kind]]).decode
 _read_name = msgspec.json.Decoder(_Name).decode
 
 
 class Gathering:
     """All snapshots under way. Changes go into the group's ``Write`` and count once it is committed (``keep``)."""
 
-    def __init__(self, store: Store, gateway: str, limits: Limits) -> None:
+    def __init__(self, store: Store, gateway: str, brake: Brake) -> None:
         self._gateway = gateway
-        self._limits = limits
+        self._brake = brake
         self._store = store
         self._kept: dict[int, tuple[Staged, set[int]]] = {s.id: (s, store.chunks(s.id)) for s in store.snapshots()}
         self._group = self._kept
@@ -81,6 +88,11 @@ class Gathering:
         return [s for s, _ in self._kept.values() if s.ready and s is not first]
 
     @property
+    def coming(self) -> list[int]:
+        """The numbers of the snapshots that are not complete."""
+        return [s.id for s, _ in self._kept.values() if not s.ready]
+
+    @property
     def under_way(self) -> list[int]:
         """The numbers of all snapshots, complete or not."""
         return list(self._kept)
@@ -98,7 +110,8 @@ class Gathering:
         if chunk.part not in parts and not staged.ready:
             found = _by_subscriber(chunk)
             fresh = found.keys() - {n.sub for s, n in work.named if s == staged.id}
-            fresh -= self._store.named_of(staged.id, fresh).keys()
+            before = self._store.named_of(staged.id, found)
+            fresh -= before.keys()
             parts.add(chunk.part)
             work.chunks.append((staged.id, chunk.part))
             work.named += [(staged.id, Named(name, ",".join(texts))) for name, texts in found.items()]
@@ -107,10 +120,13 @@ class Gathering:
                 topic=request.incoming.response_topic,
                 correlation=request.incoming.correlation,
                 subscribers=staged.subscribers + len(fresh - {NOBODY}),
-                restricting=staged.restricting + self._restricted(found),
+                restricting=staged.restricting + self._restricted(found, before),
             )
             if len(parts) == staged.parts:
-                staged = staged._replace(ready=True, held=self._judge(staged, known))
+                staged = staged._replace(ready=True, held=self._judge(staged, known, now))
+                work.audit.append(_audited(staged, now, "held" if staged.held else "applied"))
+                if not staged.held and known:
+                    work.restricted += staged.restricting
                 if staged.held:
                     event = {"event": "brake.closed", "why": staged.held, "sync": staged.sync, "at": rfc3339(now)}
                     work.events.append(Event(event))
@@ -120,27 +136,33 @@ class Gathering:
         told: dict[str, Any] = {"sync": staged.sync, "part": chunk.part, "parts": staged.parts, "missing": missing}
         return {**told, "held": staged.held} if staged.held else told
 
-    def _restricted(self, found: dict[str, list[str]]) -> int:
-        """How many of a chunk's subscribers it restricts newly, as far as a look at their commands tells."""
-        if not self._limits.enabled:
+    def _restricted(self, found: dict[str, list[str]], before: Mapping[str, Named]) -> int:
+        """How many of a chunk's subscribers it restricts newly, whom no chunk ``before`` restricted."""
+        if not self._brake.limits.enabled:
             return 0
-        names = [n for n, texts in found.items() if any('"block"' in x and '"notice"' not in x for x in texts)]
+        names = [
+            n for n, texts in found.items()
+            if any(map(_restricts, texts)) and not (n in before and _restricts(before[n].commands))
+        ]  # fmt: skip
         return self._store.read(lambda db: rulings.unrestricted(db, names))
 
-    def _judge(self, staged: Staged, known: int) -> str:
+    def _judge(self, staged: Staged, known: int, now: int) -> str:
         """Why a complete snapshot is held (domain.md §5), empty where it may pass."""
         expected = known * len(staged.shards) / 256 if staged.shards else known
-        if not self._limits.enabled or not known:
+        if not self._brake.limits.enabled or not known:
             return ""
-        if expected > FEWEST_JUDGED and staged.subscribers < FEWEST_SHARE * expected:
+        if expected >= (FEWEST_JUDGED if staged.subscribers else 1) and staged.subscribers < FEWEST_SHARE * expected:
             return f"it names {staged.subscribers} subscribers and {round(expected)} are known here"
-        return self._limits.passed(staged.restricting, known)
+        return (
+            self._brake.limits.passed(self._brake.recent(now) + staged.restricting, known) if staged.restricting else ""
+        )
 
-    def release(self, write: Write) -> None:
+    def release(self, write: Write, now: int) -> None:
         """A human has looked: what is held may be carried out."""
         for number, (staged, parts) in list(self._group.items()):
             if staged.held:
                 self._group[number] = staged._replace(held=""), parts
+                write.audit.append(_audited(staged, now, "released"))
                 write.staged.append(self._group[number][0])
 
     def refuse_held(self, write: Write, now: int) -> int:
@@ -148,6 +170,7 @@ class Gathering:
         found = [s for s, _ in self._group.values() if s.held]
         for staged in found:
             self.drop(staged.id, write)
+            write.audit.append(_audited(staged, now, "dropped"))
             detail = f"{staged.held}; somebody looked at it and dropped it: look at the export"
             document = refused(self._gateway, Rejected("brake", detail), now, staged.sync).document
             document |= {"enforced": rfc3339(now), "enforced_ms": 0.0}
@@ -214,6 +237,19 @@ class Gathering:
     def forsaken(self, now: int) -> list[int]:
         """Snapshots whose rest did not come."""
         return [s.id for s, _ in self._kept.values() if not s.ready and now - s.at > GIVE_UP_MS]
+
+
+def _audited(staged: Staged, now: int, status: str) -> Audited:
+    return Audited(now, "sync", None, staged.issuer, staged.sync, "snapshot", status=status)
+
+
+def _restricts(commands: str) -> bool:
+    """Whether commands (``[part, index, command]``, commas between) restrict somebody, as far as they can be read."""
+    try:
+        found = _read_kinds(f"[{commands}]")
+    except msgspec.MsgspecError:
+        return False
+    return any(kind.op == "block" and kind.reason != "notice" for _, _, kind in found)
 
 
 def _turn(staged: Staged) -> tuple[bool, int, int]:

@@ -53,6 +53,8 @@ class Request(NamedTuple):
     source: str
     commands: Sequence[c.Command | Refused]
     incoming: Incoming
+    roles: frozenset[str] = roles.EVERY_ROLE
+    """What its issuer may do."""
     late: Rejected | None = None
     """It came too late or too early: refused, unless it was carried out before, for then it gets its answer again."""
 
@@ -76,7 +78,8 @@ def read(incoming: Incoming, keyring: Keyring, limit: int, now: int) -> Request 
                 raise Rejected("malformed", "a signed message holds a batch, not a single command")
             _check_channel(found, incoming.source)
             commands = [_command(found.raw, opened.roles)]
-            return Request(None, f"bare-{uuid.uuid4().hex[:16]}", mine, incoming.source, commands, incoming)
+            name = f"bare-{uuid.uuid4().hex[:16]}"
+            return Request(None, name, mine, incoming.source, commands, incoming, opened.roles)
         name = found.sync if isinstance(found, Chunk) else found.id
         late = _admit(keyring, opened, found, name, incoming.source, now)
         _check_channel(found, incoming.source)
@@ -85,7 +88,7 @@ def read(incoming: Incoming, keyring: Keyring, limit: int, now: int) -> Request 
         issuer = opened.issuer or found.issuer or mine
         # A chunk's commands are read when the snapshot is carried out.
         commands = [] if isinstance(found, Chunk) else [_command(raw, opened.roles) for raw in found.commands]
-        return Request(found, name, issuer, incoming.source, commands, incoming, late)
+        return Request(found, name, issuer, incoming.source, commands, incoming, opened.roles, late)
     except Rejected as e:
         return Refusal(e, e.batch or name)
 

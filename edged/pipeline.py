@@ -90,7 +90,7 @@ class Pipeline:
         self.questions = Questions(store, enforcer, settings.addressing, lambda: self.territory.policy, clock)
         self.carrier = Carrier(settings.gateway, store, self.questions, self.territory, self.brake)
         self.numberings = Numberings(store.numberings())
-        self.gathering = Gathering(store, settings.gateway, settings.limits)
+        self.gathering = Gathering(store, settings.gateway, self.brake)
         self.own_channel = f"gw/{settings.gateway}/cmd"
         """The channel whose numbering a snapshot's ``seq`` belongs to."""
         self._walk: Walk | None = None
@@ -118,9 +118,12 @@ class Pipeline:
         write.numberings.update(self.numberings.moved)
         if self._walk is not None or self.gathering.waiting:
             write.claimed = work.claimed
-        if forgotten := work.forgotten and self.gathering.under_way:
-            # Whatever a snapshot says of them was said before.
-            write.visited += [(number, name) for number in forgotten for name in work.forgotten]
+        if work.forgotten:
+            # Whatever a snapshot says of them was said before. A complete one says nothing of them any more; in one that
+            # still comes their names must stay until it ends.
+            gone = {name for name in work.forgotten if work.get(name) is None}
+            write.visited = [x for x in write.visited if x[1] not in gone]
+            write.visited += [(number, name) for number in self.gathering.coming for name in gone]
         for answer in answers:
             if answer.fresh:
                 write.answers[answer.issuer, answer.document["id"]] = without(answer.document, work.forgotten)
@@ -151,6 +154,7 @@ class Pipeline:
         work.named = set(named := _named(fresh))
         work.load(named)
         self.brake.begin(work.write, work.named, now)
+        self.brake.snapshots = len(self.gathering.held)
         if (walk := self.walk()) is not None:
             around = work.around(cmd for i in fresh for cmd in i.commands if cmd.__class__ is c.Bind)
             walk.before(work, [*work.named, *around], now)
@@ -223,7 +227,7 @@ class Pipeline:
             now = next(s for s in self.store.snapshots() if s.id == staged.id)  # with how far it has come
             self._walk = Walk(
                 now, self.store, self.numberings, self.settings.addressing, lambda: self.territory.policy,
-                self.own_channel,
+                self.own_channel, self.brake,
             )  # fmt: skip
         return self._walk
 
@@ -250,8 +254,11 @@ class Pipeline:
             self.store.commit(write, now, {**notes, **self.territory.notes()})
         except Exception:
             self.forget_walk()  # it has counted visits that did not happen
+            self.territory.begin(clock_trusted=self.trusted())  # and others must not keep what was not written
             raise
         self.territory.keep()
+        if write.held:
+            self.brake.recount()
         self.observer.committed(time.perf_counter() - began)
 
     def _enforce(self, work: Workset, write: Write) -> bool:

@@ -19,6 +19,8 @@ from edged.store.rows import Known
 from edged.store.store import Store
 from edged.workset import Workset
 
+_MOST_HELD = 100_000
+
 
 class Questions:
     """Reads store and kernel; ``clock`` gives Unix milliseconds. Not safe for several threads."""
@@ -80,13 +82,20 @@ class Questions:
                         "level": effect.level(s, now).word,
                         "since": rfc3339(s.since) if s.since else None,
                         "reasons": list(s.reasons),
+                        "waits": {n: [rfc3339(r.onset), r.why] for n, r in s.reasons.items() if r.pending},
                         "promise_until": rfc3339(s.promise.until) if s.promise else None,
                     }
                     for s in rows
                 ]
             if number == after:
-                return
+                break
             after = number
+        if level is None and (held := self._store.read(partial(rulings.held, limit=_MOST_HELD))):
+            yield [
+                {"sub": h.sub, "level": "held", "since": rfc3339(h.at), "reasons": [h.reason]}
+                for h in held
+                if reason in (None, h.reason)
+            ]
 
     def standing(self, address: str) -> Standing:
         """What the portal may know of whoever has this address."""

@@ -41,6 +41,8 @@ class Replacement:
         for n, write in enumerate(walk.steps(STEP, now)):
             # Now and then one that lasts: all at once at the end, a command would wait for it.
             pipeline.store.commit(write, now, lasting=not n % LASTING)
+            if write.held:
+                pipeline.brake.recount()
             yield
             if pipeline.walk() is not walk:
                 raise StoreError("a commit failed beside the snapshot; it goes on from what is committed")

@@ -17,22 +17,28 @@ Theory of operation:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import msgspec
 
+from edged.brake import Brake
 from edged.domain import command as c
 from edged.domain import decide, digest
 from edged.domain.address import Addressing, check_name, literal
 from edged.domain.audit import Decision as Audited
 from edged.domain.model import DEBT, Policy, Subscriber
+from edged.domain.region import NOWHERE
 from edged.domain.rejection import Rejected
 from edged.gathering import NOBODY
 from edged.numberings import Numberings
+from edged.store import rulings
 from edged.store.rows import Known, Mark, Named, Staged, Write
 from edged.store.store import Store
 from edged.workset import Workset
 
 _Told = c.Bind | c.Block | c.Trust | c.Defer
+_ORDER = {c.Bind: 0, c.Block: 1, c.Trust: 2, c.Defer: 2}
+"""Where somebody lives says when a block may begin, and a promise is about a debt."""
 MOST_RESULTS = 50
 """Refused commands that the answer lists; all are counted."""
 
@@ -81,7 +87,9 @@ class Walk:
         addressing: Addressing,
         policy: Callable[[], Policy],
         source: str,
+        brake: Brake,
     ) -> None:
+        self._brake = brake
         self.staged = staged
         self.tally = _read_tally(staged.tally)
         self._store = store
@@ -143,6 +151,7 @@ class Walk:
 
     def _visit_named(self, work: Workset, found: Sequence[Named], now: int) -> None:
         read = {n.sub: self._read(n) for n in found}
+        self._void(work, [n.sub for n in found])
         work.load(name for name in read if name != NOBODY)
         binds = [cmd for commands, _ in read.values() for _, _, cmd in commands if isinstance(cmd, c.Bind)]
         keys = work.prepare(binds)
@@ -181,7 +190,7 @@ class Walk:
             except Rejected as e:
                 whole = False
                 self._refuse(part, i, c.name_in(raw), e)
-        return sorted(out, key=lambda x: (isinstance(x[2], c.Trust | c.Defer), x[0], x[1])), whole
+        return sorted(out, key=lambda x: (_ORDER[x[2].__class__], x[0], x[1])), whole
 
     def _put(
         self,
@@ -207,15 +216,26 @@ class Walk:
                     status = self._decide(cmd, name, work, now)
                 self.tally.count(status)
             except Rejected as e:
-                whole = False
+                # What lifts debts and is refused leaves them as they are said to be.
+                whole = whole and isinstance(cmd, c.Trust | c.Defer)
                 self._refuse(part, i, name, e)
         known = work.get(name)
         if known is not None and whole:
             if not bound and not literal(name):
                 work.vacate(known)
             self._clear(known, set(DEBT) - kept, work)
-        if known is not None:
-            self._record(name, before, known.sub, work, now)
+        if known is None:
+            return
+        if (policy := self._policy()).regions is not NOWHERE and (before is None or before.area != known.sub.area):
+            after, events = decide.reconsider(known.sub, now, policy)
+            work.set(known, after, events)
+        self._record(name, before, known.sub, work, now)
+
+    def _void(self, work: Workset, names: Sequence[str]) -> None:
+        """What the brake holds of these is older than what the snapshot says of their debts."""
+        for sub, reason in self._store.read(partial(rulings.held_of, subs=names)) if self._brake.held else ():
+            if reason in DEBT:
+                work.write.held[sub, reason] = None
 
     def _record(self, name: str, before: Subscriber | None, after: Subscriber, work: Workset, now: int) -> None:
         if after is not before:
@@ -243,13 +263,15 @@ class Walk:
         work.load_ids(numbers)
         wanted = set(numbers)
         found = [k for k in work.all() if k.id in wanted]
+        self._void(work, [k.sub.sub for k in found])
         marks = self._marks(found)
         for known in found:
             if self._newer(known, marks):
                 self.tally.kept += 1
                 continue
             before = known.sub
-            work.vacate(known)
+            if not literal(before.sub):  # a literal address is bound to itself
+                work.vacate(known)
             self._clear(known, set(DEBT), work)
             sub = known.sub
             self._record(sub.sub, before, sub, work, now)

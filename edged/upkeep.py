@@ -62,7 +62,7 @@ class Upkeep:
             before = known.sub
             after, events = judge(before, now, policy)
             work.set(known, after, events)
-            if events:
+            if after is not before:
                 work.write.audit.append(Audited(now, "timer", before.sub, before=before, after=after))
         return self._pipeline.finish(work, now)
 
@@ -95,7 +95,7 @@ class Upkeep:
         work.named = {h.sub for h in held}
         work.load(work.named)
         self._meet(work, work.named, now)
-        self._pipeline.gathering.release(work.write)
+        self._pipeline.gathering.release(work.write, now)
         self._pipeline.begin_snapshots(work.write.staged)
         work.write.numberings.update(self._pipeline.numberings.moved)
         refused_ = self._pipeline.carrier.release(held, work, now)
@@ -106,7 +106,7 @@ class Upkeep:
         now, work, held = self._begin_held()
         for h in held:
             self._pipeline.brake.release(h.sub, h.reason)
-            work.write.audit.append(Audited(now, "drop-held", h.sub, h.issuer, about=h.reason))
+            work.write.audit.append(Audited(now, "drop-held", h.sub, LOCAL_ISSUER, about=h.reason))
         found = self._pipeline.gathering.refuse_held(work.write, now)
         self._end_held(work, now)
         return len(held) + found
@@ -119,6 +119,7 @@ class Upkeep:
         self._pipeline.gathering.begin()
         self._pipeline.numberings.begin()
         self._pipeline.brake.begin(work.write, {h.sub for h in held}, now)
+        work.write.unbraked = True
         return now, work, held
 
     def _end_held(self, work: Workset, now: int) -> bool:
@@ -147,7 +148,15 @@ class Upkeep:
             return {"sub": name, "status": "requested"}, self._pipeline.finish(work, now)
         before, cmd = known.sub, c.Trust(sub=name, channel=channel)
         view = decide.View(before, work.facts(known))
-        made = decide.decide(cmd, view, now, self._pipeline.territory.policy, LOCAL_ISSUER)
+        try:
+            made = decide.decide(cmd, view, now, self._pipeline.territory.policy, LOCAL_ISSUER)
+        except Rejected as e:
+            refused = Audited(
+                now, "trust", name, LOCAL_ISSUER, status="rejected", code=e.code, before=before, after=before
+            )
+            work.write.audit.append(refused)
+            self._pipeline.finish(work, now)
+            raise
         work.put(name, made)
         until = rfc3339(made.until)
         if made.status != "unchanged":

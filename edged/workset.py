@@ -338,13 +338,12 @@ class Workset:
 
     def forget(self, cmd: c.Forget) -> str:
         """Carry out ``forget``: the subscriber, its addresses and its invoices go."""
+        self._write.forgotten.add(cmd.sub)  # also who is known to kept answers or to the audit trail alone
+        self.forgotten.add(cmd.sub)
         known = self.find(cmd.sub, None)
         self._revised(known, cmd.rev)
-        if known.stored:
-            self._write.forgotten[known.id] = cmd.sub
         self.remove(known)
         self._write.events = [e for e in self._write.events if cmd.sub not in e.document.values()]
-        self.forgotten.add(cmd.sub)
         return "applied"
 
     def remove(self, known: Known) -> None:

@@ -56,6 +56,13 @@ def cut_calendar(value: str) -> str:
     return check_cut(value)
 
 
+def area(value: str) -> str:
+    """An area as ``bind`` names it."""
+    if value == "*" or value != value.strip():
+        raise ValueError('write the area as bind names it; "*" and spaces at the ends stand for none')
+    return value
+
+
 def business_hours(value: str) -> str:
     """Hours within which a debt block may begin."""
     read_hours(value)

@@ -36,7 +36,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 PrefixLength = Annotated[int, Field(ge=32, le=128)]
 CutCalendar = Annotated[str, AfterValidator(checks.cut_calendar)]
 BusinessHours = Annotated[str, AfterValidator(checks.business_hours)]
-AreaName = Annotated[str, Field(min_length=1, max_length=128)]
+AreaName = Annotated[str, Field(min_length=1, max_length=128), AfterValidator(checks.area)]
 Distinct = AfterValidator(checks.distinct)
 
 

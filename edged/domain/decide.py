@@ -104,7 +104,11 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
     named = c.listed(cmd.invoices)
     open_invoices = tuple(i for i in named if not facts.get(i.id, NOTHING).settled) if facts else named
     if cmd.invoices and not open_invoices:
-        return Decision(sub, "unchanged", "every invoice named is settled already")
+        detail = "every invoice named is settled already"
+        if cmd.reason not in sub.reasons or cmd.reason not in DEBT:
+            return Decision(sub, "unchanged", detail)
+        after, events = _without(sub, {cmd.reason}, "released")  # it replaces what was owed, by nothing
+        return Decision(after, detail=detail, events=events)
     had = sub.reasons.get(cmd.reason)
     at, why = onset.asked(cmd, sub.area, now, policy)
     if had is not None and not had.pending:

@@ -80,7 +80,8 @@ def rest(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
     moratorium = policy.regions.releasing(sub.area, now)
     if moratorium is None:
         return _resumed(sub, now, policy)
-    if not any(n in DEBT and not r.pending for n, r in sub.reasons.items()):
+    begun = [r for n, r in sub.reasons.items() if n in DEBT and not r.pending]
+    if not begun or any(r.override for r in begun):  # somebody took it on himself that it counts all the same
         return sub
     until = guarded(moratorium.until, sub.area, policy)
     made = Deferral(moratorium.since, until, ref=moratorium.ref, issuer=moratorium.issuer)

@@ -147,8 +147,8 @@ class Write:
     changed: list[Row] = field(default_factory=list)
     removed: list[int] = field(default_factory=list)
     """Numbers of subscribers to remove."""
-    forgotten: dict[int, str] = field(default_factory=dict)
-    """Number -> name of those removed who must not be found in answers and events either."""
+    forgotten: set[str] = field(default_factory=set)
+    """Names of those who must not be found anywhere any more."""
     owners: dict[bytes, int] = field(default_factory=dict)
     """Address -> who has it from now on, 0 for nobody; only what changes."""
     entries: dict[bytes, tuple[Owned | None, Owned | None]] = field(default_factory=dict)
@@ -177,6 +177,8 @@ class Write:
     """(subscriber, reason) -> what the brake holds of it from now on."""
     restricted: int = 0
     """New restrictions that the brake counts."""
+    unbraked: bool = False
+    """A human has looked: what the brake counted before counts no longer."""
     audit: list[Decision] = field(default_factory=list)
     """What was decided, in order, also what was refused."""
     levels: list[int] = field(default_factory=lambda: [0] * 5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
+from edged.domain.levels import Level
 from edged.store.rows import Held, Write, marks, parts
 
 
@@ -38,8 +39,9 @@ def recent(db: sqlite3.Connection, since: int) -> list[tuple[int, int]]:
 
 
 def unrestricted(db: sqlite3.Connection, subs: Sequence[str]) -> int:
-    """How many of these are not restricted, nor wait for it: known or not."""
-    query = "SELECT count(*) FROM subscriber WHERE (level > 1 OR due > 0) AND sub IN"
+    """How many of these have no reason that takes something away, begun or waiting: known or not."""
+    reasons = " + ".join(f"""instr(record, '"level":{level.value},')""" for level in Level if level >= Level.REDUCED)
+    query = f"SELECT count(*) FROM subscriber WHERE {reasons} AND sub IN"
     found = (db.execute(f"{query} ({marks(part)})", part).fetchone() for part in parts(subs))
     return len(subs) - sum(int(n) for (n,) in found)
 
@@ -60,6 +62,8 @@ def write(db: sqlite3.Connection, w: Write, now: int) -> None:
     db.executemany("DELETE FROM held WHERE sub = ? AND reason = ?", w.held)
     rows = (tuple(h)[1:] for h in w.held.values() if h is not None)
     db.executemany("INSERT INTO held(sub, reason, issuer, at, command) VALUES (?,?,?,?,?)", rows)
+    if w.unbraked:
+        db.execute("DELETE FROM braked")
     if w.restricted:
         db.execute("INSERT INTO braked VALUES (?,?)", (now, w.restricted))
 

@@ -82,6 +82,13 @@ def write(db: sqlite3.Connection, w: Write) -> None:
     db.executemany("INSERT INTO named VALUES (?,?,'',1) ON CONFLICT DO UPDATE SET done = 1", w.visited)
 
 
+def forget(db: sqlite3.Connection, name: str) -> None:
+    """Take out what complete snapshots say of somebody; of one that still comes only the name stays, until it ends."""
+    query = "DELETE FROM named WHERE sub = ? AND snapshot IN (SELECT id FROM snapshot WHERE ready)"
+    db.execute(query, (name,))
+    db.execute("UPDATE named SET commands = '' WHERE sub = ?", (name,))
+
+
 def tidy(db: sqlite3.Connection, limit: int) -> bool:
     """Take out some of what snapshots left behind that are over; False when there is nothing more."""
     query = """SELECT snapshot, sub FROM named WHERE snapshot NOT IN (SELECT id FROM snapshot)

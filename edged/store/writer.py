@@ -19,7 +19,7 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
     """Everything of one commit but the totals, inside a transaction that the caller opened."""
     db.executemany("DELETE FROM subscriber WHERE id = ?", ((i,) for i in w.removed))
     db.executemany("DELETE FROM invoice WHERE owner = ?", ((i,) for i in w.removed))
-    for name in w.forgotten.values():
+    for name in w.forgotten:
         _forget(db, name)
     db.executemany("INSERT INTO subscriber VALUES (?,?,?,?,?,?,?,?,?,?)", (_whole(r) for r in w.fresh))
     # Three statements for one thing: this is what every change pays, and a column that stays costs as much as one that
@@ -47,7 +47,7 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         "INSERT OR REPLACE INTO batch VALUES (?,?,?,?)",
         ((issuer, i, now, _encode(a).decode()) for (issuer, i), a in w.answers.items()),
     )
-    if w.regions or w.held or w.restricted:
+    if w.regions or w.held or w.restricted or w.unbraked:
         rulings.write(db, w, now)
     db.executemany("INSERT OR REPLACE INTO numbering VALUES (?,?,?,?,?)", w.numberings.values())
     if w.staged or w.unstaged or w.visited or w.claimed:
@@ -57,7 +57,7 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         ((json.dumps(e.document), e.topic, e.correlation) for e in w.events),
     )
     if w.audit or w.forgotten:
-        audit.write(db, w.audit, w.forgotten.values(), now)
+        audit.write(db, w.audit, w.forgotten, now)
     db.executemany("INSERT OR REPLACE INTO note VALUES (?,?)", notes.items())
 
 
@@ -73,6 +73,7 @@ def _whole(r: Row) -> tuple[Any, ...]:
 def _forget(db: sqlite3.Connection, name: str) -> None:
     """Take a subscriber out of kept answers and unpublished events. Rare, so a walk over both is fine."""
     text = json.dumps(name)
+    staging.forget(db, name)
     db.execute("DELETE FROM outbox WHERE instr(event, ?) > 0", (text,))
     told = _encode(name).decode()
     query = "SELECT issuer, id, answer FROM batch WHERE instr(answer, ?) > 0"

@@ -129,7 +129,7 @@ def again(model: Model, c: Command, sub: Sub, old: Sub, new: Sub, content: Sub) 
     name = c["reason"]
     sub["reasons"][name] = old
     if new["override"] and sub["deferrals"].get("onset", {}).get("reason") == name:
-        model.deferral_ends(c["sub"], sub, "onset")
+        del sub["deferrals"]["onset"]
         content["override"] = True
     before = model.owes(sub)
     sub["reasons"][name] = new
@@ -148,8 +148,8 @@ def again(model: Model, c: Command, sub: Sub, old: Sub, new: Sub, content: Sub) 
 
 
 def unblock(model: Model, c: Command, sub: Sub) -> Answer:
-    if c["reason"] == "preventive" and c.get("cause") != "documents_ok":
-        raise No("not_authorized", *(() if c["reason"] in sub["reasons"] else UNCHANGED))
+    if c["reason"] == "preventive" in sub["reasons"] and c.get("cause") != "documents_ok":
+        raise No("not_authorized")
     gone = [r for r in sub["reasons"] if r == c["reason"] or (c["reason"] == "debt*" and r in DEBTS)]
     for reason in gone:
         del sub["reasons"][reason]
@@ -287,6 +287,8 @@ def outage(model: Model, c: Command) -> Answer:
     new = c["area"], ms(c["eta"]) if "eta" in c else 0
     old = model.outages.get(c["id"])
     model.outages[c["id"]] = new
+    if old is None:
+        return Answer(APPLIED)  # nothing begins earlier by it, so nobody is looked at
     return said(model, c["area"], old != new)
 
 

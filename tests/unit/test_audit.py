@@ -300,7 +300,7 @@ def test_a_name_longer_than_any_is_cut_off(store: Store) -> None:
 
 def test_a_forgetting_nobody_recorded_is_recorded(store: Store) -> None:
     put(store, block(NAME))
-    store.commit(Write(forgotten={7: NAME}), NOW)
+    store.commit(Write(forgotten={NAME}), NOW)
     forget_all(store)
     assert [row.get("op") for row in everything(store)] == [None, "forget"]
     assert verified(store)[0] is None

@@ -195,7 +195,9 @@ def test_a_snapshot_that_restricts_too_many_is_held(core: Core) -> None:
     assert "new restrictions" in core.chunk([*everybody, *(block(n) for n in range(11))], 1, 1)["held"]
     core.sync([*everybody, *(block(n) for n in range(10))], name="s2")
     assert levels(core) == 10
-    core.sync([*everybody, *(block(n) for n in range(12))], name="s3")
+    assert "new restrictions" in core.chunk([*everybody, *(block(n) for n in range(12))], 1, 1, name="s3")["held"]
+    core.now += MANY.window
+    core.sync([*everybody, *(block(n) for n in range(12))], name="s4")
     assert levels(core) == 12, "ten were restricted already"
 
 
@@ -216,3 +218,97 @@ def test_what_is_commanded_while_a_snapshot_is_held_is_newer(core: Core) -> None
     assert core.pipeline.questions.why("100.64.99.3")["sub"] == "C-3"
     assert sum(core.store.totals.levels) == 4
     assert core.agrees()
+
+
+def test_a_part_more_about_somebody_counts_once(core: Core) -> None:
+    people = [bind(n) for n in range(200)]
+    core.chunk([*people, *(block(n) for n in range(6))], 1, 2)
+    core.chunk([block(n, "debt_partial") for n in range(6)], 2, 2)
+    core.carry_out()
+    assert levels(core) == 6
+
+
+def test_snapshots_count_in_the_window_and_see_it(core: Core) -> None:
+    people = [bind(n) for n in range(200)]
+    core.sync([*people, *(block(n) for n in range(8))])
+    assert core.status(*(block(n) for n in range(8, 12))) == ["applied", "applied", "brake", "brake"]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        [{"op": "defer", "sub": "C-{}", "kind": "hardship", "until": "2027-01-01T00:00:00Z"}],
+        [{"op": "block", "sub": "C-{}", "reason": "notice"}],
+    ],
+)
+def test_who_only_waits_for_something_is_not_taken_for_restricted(core: Core, before: list[dict[str, str]]) -> None:
+    for n in range(20):
+        core.send(*({**c, "sub": f"C-{n}"} for c in before))
+    people = [bind(n) for n in range(200)]
+    told = core.chunk([*people, *(block(n, ref="notice") for n in range(20))], 1, 1)
+    assert "new restrictions" in told["held"]
+
+
+def test_empty_shards_are_held(core: Core) -> None:
+    told = core.chunk([], 1, 1, shards=list(range(8)))
+    assert "names 0 subscribers" in told["held"]
+
+
+def test_while_a_snapshot_is_held_commands_are_too(core: Core) -> None:
+    core.chunk([], 1, 1)
+    assert core.status(block(1)) == ["brake"]
+
+
+def test_a_snapshot_makes_void_what_the_brake_holds(core: Core) -> None:
+    close(core)
+    core.now += MANY.window
+    core.sync([*(bind(n) for n in range(200)), *(block(n) for n in range(10))])
+    assert core.pipeline.held == 0
+    assert core.level("C-12") == "open"
+
+
+def test_a_refused_command_leaves_what_is_held(core: Core) -> None:
+    close(core)
+    assert core.status(block(12, level="blocked")) == ["malformed"]
+    assert core.pipeline.held == 5
+    core.status({**bind(13), "rev": 9}, {"op": "unblock", "sub": "C-13", "reason": "debt", "rev": 1})
+    assert core.pipeline.held == 5
+
+
+def test_a_held_preventive_block_ends_with_documents_alone(core: Core) -> None:
+    core.send(*(block(n, "preventive") for n in range(12)))
+    asked = {"op": "unblock", "sub": "C-11", "reason": "preventive"}
+    assert core.status(asked) == ["unchanged"]
+    assert core.status({**asked, "cause": "documents_ok"}) == ["applied"]
+    assert core.pipeline.held == 1
+
+
+def test_after_a_release_nothing_from_before_counts_over_a_restart_either(core: Core) -> None:
+    close(core)
+    while core.upkeep.release_brake()[0]:
+        pass
+    core.restart()
+    assert core.status(block(20)) == ["applied"]
+
+
+def test_what_is_held_is_listed(core: Core) -> None:
+    close(core)
+    rows = [row for rows in core.pipeline.questions.listing(None, None) for row in rows]
+    assert sorted(r["sub"] for r in rows if r["level"] == "held") == [f"C-{n}" for n in range(10, 15)]
+
+
+def test_who_was_only_held_is_forgotten_in_answers_too(core: Core) -> None:
+    close(core)
+    assert core.status({**block(0), "sub": "FORGET-ME"}) == ["brake"]
+    assert core.status({"op": "forget", "sub": "FORGET-ME"}) == ["applied"]
+    core.tidy_audit()
+    assert b"FORGET-ME" not in b"".join(f.read_bytes() for f in core.directory.iterdir())
+
+
+def test_a_held_snapshot_forgets_too(core: Core) -> None:
+    core.send({**bind(300), "sub": "FORGET-ME"})
+    core.chunk([{**bind(300), "sub": "FORGET-ME"}], 1, 1)
+    core.status({"op": "query", "address": "100.64.1.44"})
+    core.status({"op": "forget", "sub": "FORGET-ME"})
+    core.tidy_audit()
+    assert b"FORGET-ME" not in b"".join(f.read_bytes() for f in core.directory.iterdir())

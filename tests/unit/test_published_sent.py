@@ -330,7 +330,7 @@ def test_the_schemas_are_open_for_what_later_versions_add_and_the_tests_are_not(
 
 def test_the_numbers_in_the_text() -> None:
     assert (gathering.ASK_MS, gathering.GIVE_UP_MS, gathering.MOST_ASKED) == (30_000, HOUR, 100)
-    assert (gathering.FEWEST_SHARE, gathering.FEWEST_JUDGED) == (0.5, 50)
+    assert (gathering.FEWEST_SHARE, gathering.FEWEST_JUDGED) == (0.5, 10)
     assert (answers.FULL_RESULTS, snapshot.MOST_RESULTS) == (50, 50)
     assert pipeline.KEEP_IDS_MS == 30 * 24 * HOUR
     assert (command.MOST_COMMANDS, command.MOST_PARTS, command.WIDEST_GARDEN) == (5000, 100_000, {4: 8, 6: 16})

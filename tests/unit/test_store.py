@@ -240,7 +240,7 @@ def test_forgetting_a_subscriber_clears_its_bits_too(store: Store) -> None:
     owned = Owned(number, entry)
     row = Row(number, Subscriber("A"), 0, (v4(1),), entry)
     store.commit(Write(fresh=[row], owners={v4(1): number}, entries={v4(1): (None, owned)}), 0)
-    store.commit(Write(removed=[number], forgotten={number: "A"}, owners={v4(1): 0}, entries={v4(1): (owned, None)}), 0)
+    store.commit(Write(removed=[number], forgotten={"A"}, owners={v4(1): 0}, entries={v4(1): (owned, None)}), 0)
     assert store.restricted(b"", 10) is None
     assert store.load(["A"]) == {}
 
