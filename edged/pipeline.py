@@ -119,8 +119,7 @@ class Pipeline:
         if self._walk is not None or self.gathering.waiting:
             write.claimed = work.claimed
         if work.forgotten:
-            # Whatever a snapshot says of them was said before. A complete one says nothing of them any more; in one that
-            # still comes their names must stay until it ends.
+            # A complete snapshot says nothing of them any more; in one that still comes their names stay until it ends.
             gone = {name for name in work.forgotten if work.get(name) is None}
             write.visited = [x for x in write.visited if x[1] not in gone]
             write.visited += [(number, name) for number in self.gathering.coming for name in gone]

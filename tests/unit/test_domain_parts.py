@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edged.domain import address, batch, digest, keytext
+from edged.domain import address, audit, batch, digest, keytext
 from edged.domain import command as c
 from edged.domain.address import Addressing
 from edged.domain.entry import OPEN, PLAIN, WALLED, Entry
@@ -401,6 +401,27 @@ def test_small_values() -> None:
     refused = Rejected("stale", "too late", "b1")
     assert (str(refused), refused.code, refused.detail, refused.batch) == ("stale: too late", "stale", "too late", "b1")
     assert Rejected("stale", "too late").batch is None
+
+
+# -- the audit trail's chain -------------------------------------------------------------------------------------------
+
+
+def test_of_rows_outside_of_all_links_the_first_is_named() -> None:
+    found = audit.Verification(audit.Head()).end([5, 7])
+    assert found is not None
+    assert found.id == 5
+
+
+def test_what_only_looks_like_a_forgetting_excuses_no_stub() -> None:
+    text = '"forget"'
+    stub = audit.Row(1, None, b"x" * 16, None, None)
+    row = audit.Row(2, b"salt", audit.digest(b"salt", text.encode(), None), None, text)
+    walk = audit.Verification(audit.Head())
+    link = audit.link(audit.GENESIS, 1, 2, 9, [stub.digest, row.digest])
+    assert walk.take(audit.Link(1, 2, 9, link), [stub, row]) is None
+    found = walk.end([])
+    assert found is not None
+    assert found.id == 1
 
 
 # -- keys as text ----------------------------------------------------------------------------------------------------
