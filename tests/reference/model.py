@@ -265,7 +265,7 @@ class Model:
         """For how long a moratorium lets rest what is in force."""
         ends = [end for where, (end, releases) in self.moratoria.items() if releases and where in {"*", sub["area"]}]
         until = max([self.now, *ends])
-        begun = any(not r["pending"] for r in self.debts(sub).values())
+        begun = any(not r["pending"] and not r["override"] for r in self.debts(sub).values())
         if until > self.now and begun:
             sub["deferrals"]["moratorium"] = {"invoices": [], "up_to": 0, "until": self.guarded(until, sub)}
         elif until <= self.now and "moratorium" in sub["deferrals"]:

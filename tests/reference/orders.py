@@ -97,7 +97,10 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
     left = [i for i in named if i not in sub["settled"]]
     short = name == "debt" and model.rules.require_notice and "notified_at" not in c
     if named and not left:
-        return Answer(UNCHANGED | ({"notice_too_short"} if short else set()))
+        gone = sub["reasons"].pop(name, None)  # in its place comes nothing
+        if gone and not model.debts(sub):
+            model.promise_ends(c["sub"], sub, "released")
+        return Answer((APPLIED if gone else UNCHANGED) | ({"notice_too_short"} if short and not gone else set()))
     if short:
         raise No("notice_too_short")
     old = sub["reasons"].get(name)
@@ -224,7 +227,8 @@ def trust(model: Model, c: Command, sub: Sub) -> Answer:
         codes.add("trust_not_applicable")
     if asked <= now:
         codes.add("malformed")
-    if asked - now > rules.trust_max_hours * HOUR:
+    usual = not c.keys() & {"until", "hours", "days"}
+    if asked - now > rules.trust_max_hours * HOUR and not usual:
         codes.add("trust_too_long")
     if sub["breached"] or any(sub["spent"].get(i, 0) >= rules.trust_per_invoice for i in covered):
         codes.add("trust_spent")

@@ -155,9 +155,9 @@ ROWS = [
         DEBT, (trust(until=moment("2026-12-01 10:01")), "trust_too_long"), (trust(days=7.1), "trust_too_long"),
         (trust(until=moment("2026-12-01 10:00")), "applied"),
     ]),
-    Row("§2", "Longer than `trust_max_hours`", "a usual length may be too long as well", [
+    Row("§2", "Longer than `trust_max_hours`", "a usual length never is", [
         (block("debt", override={"author": "a", "motive": "m"}), "applied"),
-        (trust(method="collection", **CLAIMED), "trust_too_long"), "= walled",
+        (trust(method="collection", **CLAIMED), "applied 2027-02-16 08:00"), "= open",
     ], begin="2027-02-05 10:00"),
     Row("§2", "Granted → fulfilled", "fulfilled", [
         DEBT, (trust(hours=1), "applied"), (paid(), "applied"), "! trust.ended fulfilled", "= open",
