@@ -146,11 +146,13 @@ def _grown(cmd: c.Block, sub: Subscriber, after: Subscriber, now: int, policy: P
     Without that, whoever has a promise would be cut on a Sunday because another invoice joins those it names.
     """
     if cmd.override is not None:
-        after = deferral.overridden(after)
+        after = deferral.overridden(after, cmd.reason)
     if effect.owed(after, now) <= effect.owed(sub, now):
         return after, 0, ""
     at, why = onset.asked(cmd, sub.area, now, policy)
-    return (deferral.grown(sub, after, at, now), at, why) if why else (after, 0, "")
+    if not why:
+        return after, 0, ""
+    return deferral.grown(sub, after, cmd.reason, onset.earliest(cmd, now, policy)[0], at, now), at, why
 
 
 def _deadline(cmd: c.Block, at: int, why: str, had: Reason | None, now: int, policy: Policy) -> int:
@@ -248,7 +250,7 @@ def expire(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, tuple
     if after.notified and after.notified <= now:
         after = replace(after, notified=0)
     if after.deferrals:
-        after, more = deferral.expired(after, now)
+        after, more = deferral.expired(after, now, policy)
         events += more
     reasons = dict(after.reasons)
     for name, reason in after.reasons.items():

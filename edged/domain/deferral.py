@@ -69,8 +69,12 @@ def settled(sub: Subscriber, paid: Collection[str]) -> tuple[Subscriber, tuple[d
     return (_without(sub, found) if found else sub), tuple(ended(sub.sub, k, d, "settled") for k, d in found.items())
 
 
-def expired(sub: Subscriber, now: int) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
-    """Without the deferrals that have ended by ``now``."""
+def expired(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+    """Without what has ended by ``now``; what a debt has grown by is judged once more, as an onset is."""
+    grown = sub.deferrals.get(ONSET)
+    if grown is not None and grown.until <= now:
+        later = judged(sub, now, policy)
+        sub = later if ONSET in later.deferrals else sub
     found = {k: d for k, d in sub.deferrals.items() if d.until <= now}
     return (_without(sub, found) if found else sub), tuple(ended(sub.sub, k, d, "expired") for k, d in found.items())
 
@@ -80,8 +84,8 @@ def rest(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
     moratorium = policy.regions.releasing(sub.area, now)
     if moratorium is None:
         return _resumed(sub, now, policy)
-    begun = [r for n, r in sub.reasons.items() if n in DEBT and not r.pending]
-    if not begun or any(r.override for r in begun):  # somebody took it on himself that it counts all the same
+    # An overridden one counts all the same, see edged.domain.effect.felt: somebody has taken it on himself.
+    if not any(n in DEBT and not r.pending and not r.override for n, r in sub.reasons.items()):
         return sub
     until = guarded(moratorium.until, sub.area, policy)
     made = Deferral(moratorium.since, until, ref=moratorium.ref, issuer=moratorium.issuer)
@@ -90,15 +94,16 @@ def rest(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
     return replace(sub, deferrals={**sub.deferrals, MORATORIUM: made})
 
 
-def grown(before: Subscriber, after: Subscriber, until: int, now: int) -> Subscriber:
+def grown(before: Subscriber, after: Subscriber, reason: str, earliest: int, until: int, now: int) -> Subscriber:
     """A debt in force has grown so that more would be felt, which may begin at ``until``: till then as before."""
-    made = Deferral(now, until, up_to=effect.owed(before, now))
+    made = Deferral(now, until, up_to=effect.owed(before, now), reason=reason, earliest=earliest)
     return replace(after, deferrals={**after.deferrals, ONSET: made})
 
 
-def overridden(sub: Subscriber) -> Subscriber:
-    """What has grown counts at once: somebody has taken it on himself."""
-    return _without(sub, [ONSET]) if ONSET in sub.deferrals else sub
+def overridden(sub: Subscriber, reason: str) -> Subscriber:
+    """What this debt has grown by counts at once: somebody has taken it on himself."""
+    had = sub.deferrals.get(ONSET)
+    return _without(sub, [ONSET]) if had is not None and had.reason == reason else sub
 
 
 def judged(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
@@ -106,7 +111,9 @@ def judged(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
     had = sub.deferrals.get(ONSET)
     if had is None:
         return sub
-    until, _ = onset.allowed(now, "", sub.area, now, policy, override=False)
+    if had.reason not in sub.reasons:  # nothing waits any more
+        return _without(sub, [ONSET])
+    until, _ = onset.allowed(max(had.earliest, now), "", sub.area, now, policy, override=False)
     if until <= now:
         return _without(sub, [ONSET])
     return sub if until == had.until else replace(sub, deferrals={**sub.deferrals, ONSET: replace(had, until=until)})

@@ -32,7 +32,11 @@ def felt(sub: Subscriber, name: str, reason: Reason, now: int, *, promised: bool
     """
     if name not in DEBT:
         return reason.level
-    waivers = [(d.invoices, d.up_to) for d in sub.deferrals.values() if d.until > now] if sub.deferrals else []
+    waivers = [
+        (d.invoices, d.up_to)
+        for kind, d in sub.deferrals.items()
+        if d.until > now and not (reason.override and kind == "moratorium")
+    ]
     if promised and sub.promise is not None and sub.promise.until > now:
         waivers.append((sub.promise.invoices, 0))
     if not waivers:

@@ -76,6 +76,9 @@ class Deferral(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     up_to: int = 0
     ref: str = ""
     issuer: str = ""
+    reason: str = ""
+    """Of a debt that has grown: which; ``earliest``: when that could begin if nothing held it back in its area."""
+    earliest: int = 0
 
 
 class Promise(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -163,12 +163,13 @@ class Model:
             promise = sub["promise"]
             if promise and promise["until"] > self.now and invoice in (promise["invoices"] or [invoice]):
                 caps.append(0)
-            left.append(min(caps + self.deferred(sub, invoice)))
+            left.append(min(caps + self.deferred(sub, invoice, overridden=reason["override"])))
         return max(left)
 
-    def deferred(self, sub: Sub, invoice: str) -> list[int]:
-        """The levels at which the deferrals that cover an invoice stop short."""
-        running = [d for d in sub["deferrals"].values() if d["until"] > self.now]
+    def deferred(self, sub: Sub, invoice: str, *, overridden: bool = False) -> list[int]:
+        """The levels at which what defers an invoice stops short; no moratorium lifts what was overridden."""
+        kinds = {k: d for k, d in sub["deferrals"].items() if not (overridden and k == "moratorium")}
+        running = [d for d in kinds.values() if d["until"] > self.now]
         return [d["up_to"] for d in running if invoice in (d["invoices"] or [invoice])]
 
     def reasons(self, name: str) -> dict[str, bool]:
@@ -265,7 +266,8 @@ class Model:
         """For how long a moratorium lets rest what is in force."""
         ends = [end for where, (end, releases) in self.moratoria.items() if releases and where in {"*", sub["area"]}]
         until = max([self.now, *ends])
-        begun = any(not r["pending"] and not r["override"] for r in self.debts(sub).values())
+        in_force = [r for r in self.debts(sub).values() if not r["pending"]]
+        begun = bool(in_force) and not any(r["override"] for r in in_force)
         if until > self.now and begun:
             sub["deferrals"]["moratorium"] = {"invoices": [], "up_to": 0, "until": self.guarded(until, sub)}
         elif until <= self.now and "moratorium" in sub["deferrals"]:

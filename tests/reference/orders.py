@@ -63,9 +63,8 @@ def bind(model: Model, c: Command, sub: Sub) -> Answer:
         if old is not None and old != c["sub"]:
             model.events.append(("address.moved", old, c["sub"]))
         model.holder[address] = c["sub"]
-    moves = c.get("area", sub["area"]) != sub["area"]
     sub["area"] = c.get("area", sub["area"])
-    if moves:
+    if "area" in c:
         model.judge_again(c["sub"], sub)
     after = {a for a, n in model.holder.items() if n == c["sub"]}, sub["area"]
     return Answer(UNCHANGED if before == after else APPLIED)

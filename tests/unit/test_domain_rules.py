@@ -174,6 +174,8 @@ def test_onset(row: str) -> None:
     assert (reason.onset, reason.pending, reason.why) == (begins, bool(why), why)
     assert reason.override == ("override" in fields)
     assert (reason.since, reason.issuer, reason.level, reason.rate) == (NOW, "erp", 3, 0)
+    assert (reason.earliest > 0, reason.notified_at > 0) == (bool(why), "notified_at" in fields)
+    assert min(reason.earliest, reason.notified_at) >= 0
 
 
 @pytest.mark.parametrize("reason", ["operator", "abuse", "pause", "terminated", "preventive"])
@@ -273,6 +275,17 @@ def test_a_seen_notice_counts_until_its_end() -> None:
     assert d.expire(sub, NOW, FREE)[0].notified == 0
     assert d.expire(sub, NOW - 1, FREE)[0].notified == NOW
     assert d.see_notice(sub, NOW, FREE).notified == NOW + 24 * HOUR
+
+
+@pytest.mark.parametrize(("ms", "code"), [(0, "trust_spent"), (-1, "trust_spent"), (1, "applied")])
+def test_what_is_due_at_this_moment_happens_before_the_command(ms: int, code: str) -> None:
+    """§2: none after a breach; a timer that has not come yet changes nothing of that."""
+    sub = replace(owing("A", "B"), promise=Promise("promise", NOW - HOUR, NOW + ms, ("A",)))
+    if code == "applied":
+        assert does(sub, "trust", hours=1, invoices=["B"]).status == code
+    else:
+        assert refused(sub, "trust", hours=1, invoices=["B"]).startswith(code)
+        assert [e["outcome"] for e in does(sub, "undefer").events] == ["breached"]
 
 
 # -- deferrals (§1, §5) ----------------------------------------------------------------------------------------------
