@@ -559,6 +559,14 @@ ENTRIES: dict[str, tuple[Subscriber, Entry, int]] = {
         Entry(3, 512, 2, NOW + 3), NOW + 3,
     ),
     "a promise on nothing of it": (replace(owing("A"), promise=Promise("", 1, NOW + 3, ("B",))), Entry(3), NOW + 3),
+    "what waits hides nothing": (
+        Subscriber("C-1", reasons={"notice": Reason(1, 1, NOW + 5, pending=True), "operator": Reason(3, 1, 1)}),
+        Entry(3), NOW + 5,
+    ),
+    "a promise on all of it needs no rate": (
+        Subscriber("C-1", reasons={"debt": Reason(3, 1, 1), "debt_partial": PARTIAL}, promise=Promise("", 1, NOW + 3)),
+        Entry(3, 0, 0, NOW + 3), NOW + 3,
+    ),
     "notice seen": (replace(owing(name="notice", level=1), notified=NOW + 4), Entry(1, notified=NOW + 4), NOW + 4),
     "notice seen and over": (replace(owing(name="notice", level=1), notified=NOW), Entry(1), 0),
     "a seen notice does not count when walled": (replace(owing(), notified=NOW + 4), Entry(3), NOW + 4),
