@@ -206,10 +206,12 @@ class World:
         named = list(dict.fromkeys(c.get("invoices", ())))
         owed = [i for i in named if i not in sub.settled]
         if named and not owed:
-            return "unchanged"
+            if c["reason"] not in sub.debts():
+                return "unchanged"
+            return self._unblock(c, sub)  # what was owed is replaced by nothing
         sub.reasons[c["reason"]] = Reason(owed, c.get("ref"))
         if sub.promise and sub.promise[0] > self.now and not sub.promise[1] and c["reason"] in DEBTS:
-            sub.spent.update({i: 1 for i in owed if not sub.spent.get(i)})
+            sub.spent.update({i: 1 for i in owed or [WHOLE] if not sub.spent.get(i)})
         return "applied"
 
     def _unblock(self, c: Command, sub: Subscriber) -> str:
