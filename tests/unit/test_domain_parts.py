@@ -451,7 +451,7 @@ def test_a_secret_is_not_repeated(raw: bytes) -> None:
     assert GOOD not in told
 
 
-@pytest.mark.parametrize("raw", [RAW[:31], RAW + b"1", b"", bytes([200]) * 48])
+@pytest.mark.parametrize("raw", [RAW[:31], RAW + b"1", b"", bytes([200]) * 48, keytext._PKCS8 + RAW[:31]])
 def test_another_length(raw: bytes) -> None:
     assert "43 characters" in refused_key(keytext.encoded(raw).decode())
 

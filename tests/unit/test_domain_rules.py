@@ -7,6 +7,7 @@ import json
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -29,7 +30,7 @@ from edged.domain.model import (
     milliseconds,
     rfc3339,
 )
-from edged.domain.region import LOOK_MS, Moratorium, Outage, Regions, look_again
+from edged.domain.region import LOOK_MS, Holidays, Moratorium, Outage, Regions, look_again
 from edged.domain.rejection import Rejected
 
 SECOND, HOUR, DAY = 1000, 3_600_000, 86_400_000
@@ -182,7 +183,7 @@ def test_onset(row: str) -> None:
 @pytest.mark.parametrize("policy", [MORATORIUM, OUTAGE, CLOCK, BOTH])
 def test_nothing_holds_what_is_no_debt(reason: str, policy: Policy) -> None:
     """§3: the guard never applies to non-debt reasons."""
-    made = does(Subscriber("C-1", area="north"), "block", policy=policy, reason=reason)
+    made = does(Subscriber("C-1", area="north"), "block", policy=policy, reason=reason, notified_at=at(NOW))
     assert (made.status, made.until, made.sub.reasons[reason].onset) == ("applied", 0, NOW)
 
 
@@ -202,7 +203,10 @@ def test_what_waits_is_judged_again_when_its_moment_comes() -> None:
     assert not other.pending
 
 
-@pytest.mark.parametrize(("name", "days"), [("preventive", 30), ("debt", 60), ("debt_partial", 0), ("operator", 0)])
+OWN_DEADLINES = {name: {"preventive": 30, "debt": 60}.get(name, 0) for name in REASONS}
+
+
+@pytest.mark.parametrize(("name", "days"), OWN_DEADLINES.items())
 def test_a_deadline_of_its_own(name: str, days: int) -> None:
     """§4."""
     assert onset.deadline(name, NOW, FREE) == (NOW + days * DAY if days else 0)
@@ -641,11 +645,22 @@ def test_the_defaults() -> None:
 
 def test_moments() -> None:
     assert rfc3339(0) == "1970-01-01T00:00:00Z"
+    assert rfc3339(999) == "1970-01-01T00:00:00.999Z"
     assert rfc3339(1001) == "1970-01-01T00:00:01.001Z"
     assert milliseconds(dt.datetime(1970, 1, 1, 0, 0, 1, 1600, tzinfo=dt.UTC)) == 1002
 
 
-@pytest.mark.parametrize("value", [Reason(1, 2, 3), Deferral(1, 2), Promise("p", 1, 2), Subscriber("C-1"), Fact()])
+VALUES = [Reason(1, 2, 3), Deferral(1, 2), Promise("p", 1, 2), Subscriber("C-1"), Moratorium(1, 2), Outage("a", 1)]
+
+
+@pytest.mark.parametrize("value", [*VALUES, Fact(), Invoice("A"), Holidays((), "1"), Regions(), Policy()])
 def test_values_do_not_change(value: Any) -> None:
+    name = next(iter(getattr(value, "__struct_fields__", ("settled",))))
     with pytest.raises(AttributeError):
-        value.since = 9
+        setattr(value, name, 9)
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_what_is_as_always_takes_no_room_in_the_store(value: msgspec.Struct) -> None:
+    needed = [f.name for f in msgspec.structs.fields(value) if f.required]
+    assert list(msgspec.to_builtins(value)) == needed
