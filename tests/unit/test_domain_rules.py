@@ -510,6 +510,11 @@ def test_the_longest_promise_to_the_millisecond(ms: int, ok: bool) -> None:
     assert (does(owing(), "trust", **until).status == "applied") if ok else refused(owing(), "trust", **until)
 
 
+@pytest.mark.parametrize("ms", [0, -1, -DAY])
+def test_a_promise_into_the_past(ms: int) -> None:
+    assert refused(owing(), "trust", until=at(NOW + ms)) == f"malformed: until: {at(NOW + ms)} has passed"
+
+
 def test_the_same_promise_with_other_invoices_is_another() -> None:
     running = does(owing("A", "B"), "trust", invoices=["A"], hours=2)
     again = does(running.sub, "trust", facts=running.facts, invoices=["A"], hours=2)
