@@ -287,7 +287,7 @@ def test_the_tables_know_every_word_of_the_contract() -> None:
     assert list(words.REASONS) == list(REASONS)
     assert words.WAITS.keys() == WAITS.keys()
     assert set(words.ROLES) == set(plan.ROLES)
-    assert words.KINDS.keys() == {"agreement", "dispute", "hardship", "moratorium"}
+    assert words.KINDS.keys() == {"agreement", "dispute", "hardship", "moratorium", "onset"}
     assert words.STATES.keys() == {"in_force", "pending", "waived", "deferred", "eased"}
     assert words.BASES.keys() == {"promise", "payment_claimed"}
 
