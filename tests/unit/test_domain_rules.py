@@ -656,9 +656,10 @@ def test_moments() -> None:
 
 
 VALUES = [Reason(1, 2, 3), Deferral(1, 2), Promise("p", 1, 2), Subscriber("C-1"), Moratorium(1, 2), Outage("a", 1)]
+MORE = [Fact(), Invoice("A"), Holidays((), "1"), Regions(), Policy(), d.View(None), d.Decision(Subscriber("C-1"))]
 
 
-@pytest.mark.parametrize("value", [*VALUES, Fact(), Invoice("A"), Holidays((), "1"), Regions(), Policy()])
+@pytest.mark.parametrize("value", [*VALUES, *MORE])
 def test_values_do_not_change(value: Any) -> None:
     name = next(iter(getattr(value, "__struct_fields__", ("settled",))))
     with pytest.raises(AttributeError):
