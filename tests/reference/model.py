@@ -166,10 +166,10 @@ class Model:
             left.append(min(caps + self.deferred(sub, invoice, overridden=reason["override"])))
         return max(left)
 
-    def deferred(self, sub: Sub, invoice: str, *, overridden: bool = False) -> list[int]:
-        """The levels at which what defers an invoice stops short; no moratorium lifts what was overridden."""
-        kinds = {k: d for k, d in sub["deferrals"].items() if not (overridden and k == "moratorium")}
-        running = [d for d in kinds.values() if d["until"] > self.now]
+    def deferred(self, sub: Sub, invoice: str, *, overridden: bool) -> list[int]:
+        """The levels at which the deferrals that cover an invoice stop short; an override passes those of its area."""
+        passed = "moratorium" if overridden else ""
+        running = [d for kind, d in sub["deferrals"].items() if d["until"] > self.now and kind != passed]
         return [d["up_to"] for d in running if invoice in (d["invoices"] or [invoice])]
 
     def reasons(self, name: str) -> dict[str, bool]:
@@ -266,8 +266,7 @@ class Model:
         """For how long a moratorium lets rest what is in force."""
         ends = [end for where, (end, releases) in self.moratoria.items() if releases and where in {"*", sub["area"]}]
         until = max([self.now, *ends])
-        in_force = [r for r in self.debts(sub).values() if not r["pending"]]
-        begun = bool(in_force) and not any(r["override"] for r in in_force)
+        begun = any(not r["pending"] and not r["override"] for r in self.debts(sub).values())
         if until > self.now and begun:
             sub["deferrals"]["moratorium"] = {"invoices": [], "up_to": 0, "until": self.guarded(until, sub)}
         elif until <= self.now and "moratorium" in sub["deferrals"]:
@@ -282,9 +281,8 @@ class Model:
     def look_at_growth(self, name: str, sub: Sub) -> None:
         """What joined a debt in force, and waits, is judged again."""
         waiting = sub["deferrals"]["onset"]
-        reason = waiting["reason"]
-        if reason in sub["reasons"]:
-            waiting["until"], _ = self.onset(name, reason, sub["reasons"][reason], sub["area"])
+        if waiting["reason"] in sub["reasons"]:
+            waiting["until"], _ = self.onset(name, waiting["reason"], waiting["terms"], sub["area"])
         if waiting["until"] <= self.now:
             self.deferral_ends(name, sub, "onset")
 

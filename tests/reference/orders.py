@@ -114,7 +114,7 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
     promise = sub["promise"]
     if name in DEBTS and promise and promise["until"] > model.now and not promise["invoices"]:
         for invoice in left or [WHOLE]:  # a promise for all that runs and opens it: so it has had its promise
-            if min([level, *model.deferred(sub, invoice)]):
+            if min([level, *model.deferred(sub, invoice, overridden="override" in c)]):
                 sub["spent"][invoice] = sub["spent"].get(invoice) or 1
     if old and not old["pending"]:
         return again(model, c, sub, old, new, {**content, "dues": new["dues"]})
@@ -141,7 +141,7 @@ def again(model: Model, c: Command, sub: Sub, old: Sub, new: Sub, content: Sub) 
     if name in DEBTS and model.owes(sub) > before:
         onset, why = model.onset(c["sub"], name, new, sub["area"])
         if why:
-            sub["deferrals"]["onset"] = {"until": onset, "invoices": [], "up_to": before, "reason": name}
+            sub["deferrals"]["onset"] = {"until": onset, "invoices": [], "up_to": before, "reason": name, "terms": new}
             return Answer({"deferred"}, 0, why)
     if any(old[k] != v for k, v in content.items()):
         return Answer(APPLIED)
