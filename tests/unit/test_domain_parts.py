@@ -146,8 +146,8 @@ def test_what_a_refusal_says(document: Any, told: str) -> None:
 
 def test_nested_too_deeply() -> None:
     with pytest.raises(Rejected) as caught:
-        c.read_command(b'{"op":"untrust","sub":' + b"[" * 100_000)
-    assert caught.value.code == "malformed"
+        c.read_command(b'{"x":' + b"[" * 100_000)
+    assert str(caught.value) == "malformed: the command is nested too deeply"
 
 
 # -- addresses -------------------------------------------------------------------------------------------------------
@@ -320,6 +320,9 @@ def test_the_size_of_a_payload() -> None:
         (b"{", "payload is not UTF-8 JSON"),
         (b'{"v":1,"id":"b","commands":' + b"[" * 100_000, "payload is not UTF-8 JSON: nested too deeply"),
         (b'{"v":1,"id":"b","commands":{"a":Infinity}}', "payload is not an object"),
+        (b"[Infinity]", "payload is not"),
+        (b'{"v":1,"id":Infinity}', "payload is not"),
+        (b'{"v":1,"id":Infinity,"commands":{}}', "payload is not"),
         (b'{"v":1,"id":"b"}', "batch: "),
         (b'{"v":1,"id":7,"commands":[{}]}', "batch: "),
         (b'{"v":1,"id":"","commands":[{}]}', "batch: "),
