@@ -185,6 +185,7 @@ def test_a_plan_of_its_own() -> None:
 
 ADDRESSES: dict[str, str] = {
     "100.64.0.1": "", "1.0.0.1": "", "126.255.255.255": "", "128.0.0.1": "", "223.255.255.255": "", "100.0.127.224": "",
+    "0.5.0.1": "bad_address", "127.5.0.1": "bad_address",
     "0.0.0.1": "bad_address", "127.0.0.1": "bad_address", "224.0.0.1": "bad_address", "255.255.255.255": "bad_address",
     "192.0.1.255": "", "192.0.2.0": "address_protected", "192.0.2.255": "address_protected", "192.0.3.0": "",
     "192.0.2.7/32": "address_protected", "100.64.0.1/32": "", "100.64.0.1/31": "bad_address",
