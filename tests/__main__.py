@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-HALVES = (["tests/unit"], ["tests", "--ignore=tests/unit"])
+HALVES = (["tests", "--ignore=tests/system"], ["tests/system"])
 
 
 def main() -> int:
