@@ -374,7 +374,7 @@ def _domain(value: str) -> str:
 def _port(value: int | str) -> Port:
     found = re.fullmatch(r"(?:(tcp|udp)/)?([0-9]{1,5})(?:-([0-9]{1,5}))?", str(value))
     first, last = (int(found[2]), int(found[3] or found[2])) if found else (1, 0)
-    if not found or not first <= last <= 65535:
+    if not found or not 1 <= first <= last <= 65535:
         raise ValueError(f"ports: {value!r:.40} is not a port; write 443, tcp/443 or udp/5060-5061")
     return Port({None: (6, 17), "tcp": (6,), "udp": (17,)}[found[1]], first, last)
 

@@ -124,6 +124,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "a garden domain that is too long": (garden(domains=["a" * 64 + ".net"]), "malformed", "domain"),
     "a garden port backwards": (garden(ports=["tcp/90-80"]), "malformed", "port"),
     "a garden port too high": (garden(ports=[65536]), "malformed", "port"),
+    "a garden port that is none": (garden(ports=[0]), "malformed", "port"),
     "a garden port in other digits": (garden(ports=["tcp/²"]), "malformed", "port"),
     "257 addresses": ({"op": "bind", **SUB, "addresses": ["10.0.0.1"] * 257}, "malformed", "addresses"),
 }  # fmt: skip
