@@ -80,8 +80,8 @@ PARTS: dict[tuple[str, str], Schema] = {
 ITEMS: dict[tuple[str, str], Schema] = {
     ("GardenList", "ports"): {
         "anyOf": [
-            {"type": "integer", "minimum": 0, "maximum": 65535},
-            {"type": "string", "pattern": "^((tcp|udp)/)?[0-9]{1,5}(-[0-9]{1,5})?$"},
+            {"type": "integer", "minimum": 1, "maximum": 65535},
+            {"type": "string", "pattern": "^((tcp|udp)/)?(?!0+(-|$))[0-9]{1,5}(-[0-9]{1,5})?$"},
         ]
     },
     ("GardenList", "domains"): {
