@@ -232,7 +232,7 @@ def _paid(cmd: c.Paid, sub: Subscriber, facts: Mapping[str, Fact]) -> Decision:
         changed = {i: Fact(True, fact.spent) for i, fact in known.items() if not fact.settled}
     else:
         changed = dict.fromkeys(settled, _SETTLED)
-    after, events = _without(after, cleared, "fulfilled") if cleared else (after, ())
+    after, events = _without(after, cleared, "fulfilled")
     if facts and facts.get(WHOLE, NOTHING).spent and not _in_debt(after.reasons):
         changed[WHOLE] = NOTHING
     if after.promise is not None or after.deferrals:
