@@ -120,8 +120,8 @@ def _line(text: str, payees: Payees) -> boleto.Line:
         line = boleto.read(text)
     except ValueError as e:
         raise _fault("line", str(e)) from None
-    bank = line.payee.partition("/")[0]
-    if not any(line.payee.startswith(p) if "/" in p else bank == p for p in payees.boleto):
+    # a bank may be listed alone; a utility's "84" is every telephone company, so it needs more
+    if not any(line.payee.startswith(p if "/" in p else f"{p:3}/") for p in payees.boleto):
         raise _fault("line", "it pays somebody whom portal.payees.boleto does not list")
     return line
 
