@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from edged.domain import boleto, brcode
 from edged.domain.payment import Payees, checked
@@ -180,6 +181,10 @@ def _refusal(read: Callable[[str], object], text: str) -> str:
     return ""
 
 
+def _shown(name: str, text: str) -> object:
+    return checked({name: text}, OURS)
+
+
 def judge(text: str) -> str:
     """What became of it, in a word. Raises AssertionError for what must not happen."""
     told = ""
@@ -190,7 +195,7 @@ def judge(text: str) -> str:
             assert not any(piece in said for piece in pieces), f"{name}: {said} quotes what was sent: {text!a}"
             continue
         told = name
-        if _refusal(lambda text, name=name: checked({name: text}, OURS), text):
+        if _refusal(partial(_shown, name), text):
             told = f"{name}, foreign"
             continue
         if name == "pix":

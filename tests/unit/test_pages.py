@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ import pytest
 
 from edged import envelope
 from edged.cashier import MOST_TICKETS, TICKET_MS, TRIES, Cashier
+from edged.client import pay_token
 from edged.domain.payment import LONGEST_MS
 from edged.domain.standing import Standing
 from edged.envelope import Issuer, Keyring, OKPKey
 from edged.errors import StoreError
+from edged.portal.wire import MOST_TOKEN
 from tests import payments as made
 from tests.unit.core import Core
 
@@ -52,6 +55,10 @@ def standing(core: Core, address: str = HERE) -> Standing:
 def everything(core: Core) -> bytes:
     """All bytes that the store has on disk."""
     return b"".join(path.read_bytes() for path in core.directory.glob("edged.db*"))
+
+
+def kept(core: Core) -> bool:
+    return core.pipeline.pages.any
 
 
 # -- texts -------------------------------------------------------------------------------------------------------------
@@ -128,12 +135,12 @@ def test_five_wrong_codes_lock_it_also_over_a_restart_and_a_repetition(core: Cor
 
 def test_no_codes_bytes_and_no_clear_code_are_kept(core: Core) -> None:
     core.send(page(**BILL, code=CODE))
-    kept = everything(core)
-    assert b"K7Q29931" not in kept
-    assert CODE.encode() not in kept
+    disk = everything(core)
+    assert b"K7Q29931" not in disk
+    assert CODE.encode() not in disk
     key = core.directory / "code.key"
     assert key.stat().st_mode & 0o777 == 0o600
-    assert key.read_bytes() not in kept
+    assert key.read_bytes() not in disk
     before = key.read_bytes()
     core.restart()
     core.send(page(**BILL, code="SECOND-77"))
@@ -188,9 +195,9 @@ def test_it_ends_at_its_moment_and_is_swept(core: Core, cashier: Cashier) -> Non
     core.now += 1
     assert not standing(core).pays
     assert cashier.bill(ticket) == {}
-    assert core.pipeline.pages.any
+    assert kept(core)
     cashier.sweep()
-    assert not core.pipeline.pages.any
+    assert not kept(core)
     core.send(page(**BILL))
     core.now += LONGEST_MS
     assert not standing(core).pays
@@ -238,11 +245,11 @@ def test_a_refusal_names_field_and_fault_and_changes_nothing(core: Core, name: s
 
 def test_nothing_of_it_is_in_answers_events_records_or_the_trail(core: Core) -> None:
     answer = core.send(page(**BILL, code=CODE), {"op": "query", "sub": "C-1"}, page(amount="77.77"), page())
-    told = [answer, core.events(), core.store.audit_window(0, core.store.audit_bounds()[1])]
-    text = json.dumps(told, default=str)
+    trail = core.store.audit_window(0, core.store.audit_bounds()[1])
+    text = json.dumps([answer, core.events(), trail], default=str)
     for secret in ("99.90", "77.77", "br.gov", "K7Q2"):
         assert secret not in text
-    assert [r["about"] for r in told[2][-3:]] == ["payment data set", "payment data set", "payment data removed"]
+    assert [r["about"] for r in trail[-3:]] == ["payment data set", "payment data set", "payment data removed"]
 
 
 def test_an_older_database_gets_the_new_tables(tmp_path: Path) -> None:
@@ -323,6 +330,20 @@ def test_a_link_must_be_signed_also_where_commands_need_not(core: Core) -> None:
     assert answer["results"][0]["status"] == "rejected", "nor is a link a batch"
 
 
+def test_the_link_that_the_senders_side_makes(core: Core) -> None:
+    core.now = int(time.time() * 1000)
+    core.pipeline.keyring = keyring()
+    core.send({"op": "page", "sub": "C-1", "fields": BILL})
+    for key in (ERP, envelope.private_text(ERP)):
+        token = pay_token("erp", key, "C-1", ["gw1"])
+        assert len(token) < MOST_TOKEN
+        assert "C-1" not in token
+        assert Cashier(core.pipeline).redeem(token.encode())[0] == "ok"
+    for seconds, audience in ((0, ["gw1"]), (3601, ["gw1"]), (60, []), (60, "gw1")):
+        with pytest.raises(ValueError, match=r"seconds|audience"):
+            pay_token("erp", ERP, "C-1", audience, seconds=seconds)
+
+
 def test_tickets_are_bounded(core: Core, cashier: Cashier, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MOST_TICKETS == 10_000
     monkeypatch.setattr("edged.cashier.MOST_TICKETS", 2)
@@ -336,7 +357,9 @@ def test_tickets_are_bounded(core: Core, cashier: Cashier, monkeypatch: pytest.M
 
 
 def test_what_comes_of_asking(core: Core) -> None:
-    ask = lambda address=HERE, alone=False: core.upkeep.petition(address, "page", alone=alone)[0]  # noqa: E731
+    def ask(address: str = HERE, *, alone: bool = False) -> str:
+        return core.upkeep.petition(address, "page", alone=alone)[0]
+
     assert ask(THERE) == "not_applicable"
     assert standing(core).can_trust
     assert not standing(core).asked
