@@ -98,7 +98,7 @@ class Pipeline:
         self.pages = Pages(store, settings.payees)
         self.petitions = Petitions(settings.frequency)
         self.questions = Questions(
-            store, enforcer, settings.addressing, lambda: self.territory.policy, clock, self.pages, self.petitions
+            store, enforcer, settings.addressing, lambda: self.territory.policy, clock, self.petitions
         )
         self.carrier = Carrier(settings.gateway, store, self.questions, self.territory, self.brake, self.pages)
         self.numberings = Numberings(store.numberings())
