@@ -40,7 +40,7 @@ async def until(condition: Callable[[], object]) -> None:
 async def answered(ask: Callable[[], Awaitable[T | None]]) -> T:
     """The answer to a question that changes nothing: a page waits 0.3 s for one, a test on a busy machine longer."""
     async with asyncio.timeout(20):
-        while (found := await ask()) is None:
+        while (found := await ask()) is None:  # noqa: ASYNC110  each try is a question
             await asyncio.sleep(0.01)
     return found
 
