@@ -21,6 +21,7 @@ from edged.domain.address import Addressing
 from edged.domain.batch import Chunk
 from edged.domain.brake import Limits
 from edged.domain.model import Policy
+from edged.domain.payment import Payees
 from edged.domain.rejection import Rejected
 from edged.envelope import Keyring
 from edged.errors import KernelError, SetFull
@@ -29,12 +30,15 @@ from edged.intake import Incoming, Refusal, Request, read
 from edged.nft.enforcer import Enforcer
 from edged.numberings import Numberings
 from edged.observer import Observer
+from edged.pages import Pages
+from edged.petitions import Frequency, Petitions
 from edged.plan import diff
 from edged.questions import Questions
 from edged.snapshot import Walk
 from edged.store.rows import UNMARKED, Staged, Write
 from edged.store.store import Store
 from edged.territory import Territory
+from edged.watched import Watched
 from edged.workset import Workset
 
 KEEP_IDS_MS = 30 * 86_400_000
@@ -42,6 +46,8 @@ KEEP_IDS_MS = 30 * 86_400_000
 
 
 _UNBRAKED = Limits()
+_NOBODY = Payees()
+_USUAL = Frequency()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,8 @@ class Settings:
     policy: Policy
     limits: Limits = _UNBRAKED
     max_payload: int = 4 << 20
+    payees: Payees = _NOBODY
+    frequency: Frequency = _USUAL
 
 
 @dataclass(slots=True)
@@ -87,12 +95,17 @@ class Pipeline:
         self.trusted = trusted
         self.territory = Territory(store, settings.policy)
         self.brake = Brake(store, settings.limits, clock())
-        self.questions = Questions(store, enforcer, settings.addressing, lambda: self.territory.policy, clock)
-        self.carrier = Carrier(settings.gateway, store, self.questions, self.territory, self.brake)
+        self.pages = Pages(store, settings.payees)
+        self.petitions = Petitions(settings.frequency)
+        self.questions = Questions(
+            store, enforcer, settings.addressing, lambda: self.territory.policy, clock, self.petitions
+        )
+        self.carrier = Carrier(settings.gateway, store, self.questions, self.territory, self.brake, self.pages)
         self.numberings = Numberings(store.numberings())
         self.gathering = Gathering(store, settings.gateway, self.brake)
         self.own_channel = f"gw/{settings.gateway}/cmd"
         """The channel whose numbering a snapshot's ``seq`` belongs to."""
+        self.watched = Watched(settings.addressing)
         self._walk: Walk | None = None
         self.last_error = ""
         self.doubt = "error"
@@ -151,7 +164,7 @@ class Pipeline:
         known = self.store.answers([(i.issuer, i.name) for i in items if isinstance(i, Request) and i.head])
         fresh = [i for i in items if isinstance(i, Request) and (i.issuer, i.name) not in known]
         work.named = set(named := _named(fresh))
-        work.load(named)
+        work.load([*named, *_on_pages(fresh)])
         self.brake.begin(work.write, work.named, now)
         self.brake.snapshots = len(self.gathering.held)
         if (walk := self.walk()) is not None:
@@ -256,11 +269,14 @@ class Pipeline:
             self.territory.begin(clock_trusted=self.trusted())  # and others must not keep what was not written
             raise
         self.territory.keep()
+        self.pages.keep(write)
         if write.held:
             self.brake.recount()
         self.observer.committed(time.perf_counter() - began)
 
     def _enforce(self, work: Workset, write: Write) -> bool:
+        if self.watched:
+            self.watched.touch(work.concerned())
         whole = work.met() if self.enforcer.loose else {}
         try:
             self.enforcer.apply(diff(write.entries), self.clock(), whole)
@@ -278,6 +294,11 @@ class Pipeline:
 def _named(requests: Sequence[Request]) -> list[str]:
     """The subscribers that a group names, for one bulk load."""
     return [cmd.sub for r in requests for cmd in r.commands if isinstance(cmd, c.OnSubscriber)]
+
+
+def _on_pages(requests: Sequence[Request]) -> list[str]:
+    """Whose payment data a group sets: loaded with the others, and yet nothing is said of their debts by it."""
+    return [cmd.sub for r in requests for cmd in r.commands if isinstance(cmd, c.Page) and cmd.sub is not None]
 
 
 def error_name(e: KernelError) -> str:

@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from edged.domain import effect
+from edged.domain import effect, visitor
 from edged.domain.address import Addressing
 from edged.domain.model import Fact, Policy, Reason, rfc3339
 from edged.domain.rejection import Rejected
-from edged.domain.standing import Standing
+from edged.domain.standing import NOBODY, Standing
 from edged.errors import KernelError
 from edged.nft.enforcer import Enforcer
+from edged.petitions import Petitions
 from edged.records import record
-from edged.store import rulings
+from edged.store import payments, rulings
 from edged.store.rows import Known
 from edged.store.store import Store
 from edged.workset import Workset
@@ -40,12 +41,14 @@ class Questions:
         addressing: Addressing,
         policy: Callable[[], Policy],
         clock: Callable[[], int],
+        petitions: Petitions,
     ) -> None:
         self._store = store
         self._enforcer = enforcer
         self._addressing = addressing
         self._policy = policy
         self._clock = clock
+        self._petitions = petitions
 
     def why(self, target: str) -> dict[str, Any]:
         """The record of a subscriber or address. Raises Rejected."""
@@ -112,8 +115,14 @@ class Questions:
 
     def standing(self, address: str) -> Standing:
         """What the portal may know of whoever has this address."""
-        work = Workset(self._store, self._addressing)
         try:
-            return effect.standing(work.find(None, address).sub, self._clock())
+            keys = self._addressing.lookup(address)
         except Rejected:
-            return Standing(0, "", 0)
+            return NOBODY
+        found = self._store.read(partial(payments.visitor, keys=keys)) if keys else None
+        if found is None:
+            return NOBODY
+        owner, sub, facts, expires = found
+        now = self._clock()
+        asked = self._petitions.awaits(owner, now)
+        return visitor.standing(sub, facts, now, self._policy(), asked=asked, pays=expires > now)

@@ -6,7 +6,7 @@ including all of its addresses: a policer must go with its last user.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -39,6 +39,8 @@ class Workset:
         self._claimed_inside: dict[bytes, set[bytes]] = {}
         """IPv6 prefix -> longer prefixes inside it that this group has bound."""
         self._touched: list[Known] = []
+        self.shown: list[Known] = []
+        """Of whom something beside the state changed that they may see on a page."""
         self._write = Write()
         self.mark: Mark = UNMARKED
         """The numbered batch whose commands are being carried out."""
@@ -383,6 +385,11 @@ class Workset:
                 out.setdefault(key, None)
             out.update((k, Owned(known.id, known.entry)) for k in known.keys if not known.gone)
         return out
+
+    def concerned(self) -> Iterator[bytes]:
+        """Every address that those have, or had, whom the group changed or :attr:`shown` names."""
+        for known in (*self._touched, *self.shown):
+            yield from (*known.keys, *(known.stored.keys if known.stored else ()))
 
     def written(self, now: int, policy: Policy) -> Write:
         """Everything to commit, with what each touched subscriber's state means worked out."""

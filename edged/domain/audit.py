@@ -85,7 +85,7 @@ def _level(sub: Subscriber, at: int) -> int:
         return 0
     if sub.promise is None and not sub.deferrals and len(sub.reasons) == 1:  # nearly everybody who owes
         (reason,) = sub.reasons.values()
-        return 0 if reason.pending else reason.level
+        return effect.begun(reason)
     return effect.levels(sub, at)[1]
 
 

@@ -47,6 +47,10 @@ EFFECTS = {
     "garden": (
         "Replaces the named list of what everybody may reach whatever else is set; ports need networks or domains"
     ),
+    "page": (
+        "Without `sub`: replaces the texts that the page of this `reason` shows. With `sub`: replaces the payment data"
+        " of that subscriber (see Pages). `fields` of nothing, `{}`, takes them out"
+    ),
 }
 """op -> what it does."""
 
@@ -86,7 +90,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "deadline": "An event tells that it has come; `pause` then ends. `preventive` and `debt` have one by default.",
         "level": "Of a debt reason a milder one; of `abuse` `walled` or `blocked`; of `operator` any.",
         "rate": "kbit/s each way; without it the gateway's own. With a level other than `reduced` it is refused.",
-        "page": "Kept and shown in the record; no page of its own in this version.",
+        "page": "Kept and shown in the record; it chooses no page of its own.",
         "override": "Who takes it on himself that a debt begins in spite of calendar, moratorium and outage.",
     },
     "Override": {"author": "Who; opaque.", "motive": "Why; opaque. Both are kept in the audit trail."},
@@ -132,6 +136,11 @@ FIELDS: dict[str, dict[str, str]] = {
         "networks": "At widest a /8, IPv6 a /16; no host bits.",
         "domains": "Names, each as it is asked for: `www` counts as another. No wildcards.",
         "ports": 'Only these: `443`, `"tcp/443"`, `"udp/5060-5061"`. None: all.',
+    },
+    "Page": {
+        "reason": "Whose page; with `sub` it may be left out and is not judged.",
+        "sub": "Whose payment data.",
+        "fields": "Texts, or payment data: name to value (see Pages).",
     },
     "InvoiceIn": {"id": "Its number.", "due": "The day it is due, ISO 8601."},
     "Batch": {

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from edged.domain import brake, deferral, effect, onset, promise
+from edged.domain import brake, deferral, effect, onset, promise, visitor
 from edged.domain import command as c
 from edged.domain import decide as d
 from edged.domain.calendar import Calendar
@@ -592,8 +592,8 @@ def test_entry_and_next_moment(row: str) -> None:
     settled = effect.settle(sub, NOW)
     assert effect.judge(sub, NOW, FREE) == (settled, entry, moment)
     assert effect.judge(settled, NOW + 1, FREE)[0].since == settled.since
-    assert effect.standing(sub, NOW).until_ms == (sub.promise.until if sub.promise else 0)
-    assert effect.standing(sub, NOW).level == effect.level(sub, NOW) == settled.level
+    assert visitor.standing(sub, {}, NOW, FREE).until_ms == (sub.promise.until if sub.promise else 0)
+    assert visitor.standing(sub, {}, NOW, FREE).level == effect.level(sub, NOW) == settled.level
 
 
 # -- the brake (§5) --------------------------------------------------------------------------------------------------
@@ -640,7 +640,7 @@ def test_what_counts_as_a_new_restriction(row: str) -> None:
 
 
 def test_a_pause_that_ends_in_the_past_is_over() -> None:
-    fields = {"reason": "pause", "deadline": at(NOW)}
+    fields: dict[str, Any] = {"reason": "pause", "deadline": at(NOW)}
     assert does(Subscriber("C-1"), "block", **fields).status == "unchanged"
     made = does(owing(name="pause", level=3, deadline=NOW + 5), "block", **fields)
     assert (made.status, made.sub.reasons) == ("applied", {})
