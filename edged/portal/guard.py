@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -94,8 +95,11 @@ class SiteServer(uvicorn.Server):
         yield
 
 
-def server(app: Starlette, guard: Guard) -> SiteServer:
-    """A server for ``app``; loads all it needs now, so that it can be made before the privileges are gone."""
+def server(app: Starlette, guard: Guard, context: ssl.SSLContext | None = None) -> SiteServer:
+    """A server for ``app``; loads all it needs now, so that it can be made before the privileges are gone.
+
+    With a ``context`` it speaks TLS.
+    """
     # X-Forwarded-For counts only from loopback: that is a TLS proxy on this gateway, which no subscriber can be
     protocol: Any = type("GuardedProtocol", (_Protocol,), {"guard": guard})
     config = uvicorn.Config(
@@ -114,4 +118,5 @@ def server(app: Starlette, guard: Guard) -> SiteServer:
         h11_max_incomplete_event_size=HEAD_BYTES,
     )
     config.load()
+    config.ssl = context
     return SiteServer(config)

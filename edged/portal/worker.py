@@ -18,6 +18,7 @@ from edged.portal.privileges import raise_file_limit
 from edged.portal.redirector import SWEEP_SECONDS, Limits, Redirector, prepare
 from edged.portal.sockets import Listeners
 from edged.portal.tally import Tally
+from edged.portal.tls import Certificate
 from edged.portal.wire import SOCKET_NAME
 
 REPORT_SECONDS = 1.0
@@ -44,7 +45,21 @@ class Worker:
         self._client = CoreClient(Path(cfg.run_dir) / SOCKET_NAME, workers)
         self._redirector = Redirector(portal.url, self._limits, self._tally)
         self._guard = guard.Guard(self._limits, self._tally)
-        self._server = guard.server(site.build(portal, self._client, self._tally), self._guard)
+        self._certificate = (
+            Certificate(portal.cert_file, portal.key_file) if portal.cert_file and portal.key_file else None
+        )
+        app = site.build(cfg, self._client, self._tally, streams=max(1, room // 4))
+        self._server = guard.server(app, self._guard, self._certificate.context if self._certificate else None)
+
+    def secure(self) -> None:
+        """Read the certificate, as the account that will have to read the next one. Raises ConfigError."""
+        if self._certificate is not None:
+            self._certificate.load()
+
+    def reload(self) -> None:
+        """Read the certificate again; a mistake is said and changes nothing."""
+        if self._certificate is not None:
+            self._certificate.reload()
 
     def run(self, listeners: Listeners, ping: socket.socket) -> int:
         """Serve until SIGTERM. ``ping`` is a listening Unix socket that the parent asks for a redirect."""
@@ -55,6 +70,7 @@ class Worker:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         for listener in (listeners.ipv4, listeners.ipv6):
             if listener is not None:
                 prepare(listener)

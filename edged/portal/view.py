@@ -1,0 +1,164 @@
+"""What one visitor's page holds: a standing, put into words of a language. Pure; equal views are equal pages.
+
+The renderer keeps pages by their view, so a view holds nothing finer than a minute and nothing about a person.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from edged.domain.levels import Level
+from edged.domain.standing import Standing
+from edged.portal import pages
+from edged.portal.languages import Language
+
+Texts = Mapping[str, Mapping[str, str]]
+"""What the provider said of a reason's page with a ``page`` command: fields by reason."""
+
+
+def _(sentence: str) -> str:
+    """Marks a sentence for the catalogues."""
+    return sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A moment on the page: what it is, the moment in words and for machines, and what is left or to be added."""
+
+    label: str
+    text: str
+    iso: str
+    left: str = ""
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Somewhere to go. ``kind`` is its class on the page: ``main`` or ``other``."""
+
+    label: str
+    href: str
+    kind: str = "main"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A page to be drawn. ``state`` is the same for as long as the page need not change; empty: it never does."""
+
+    name: str
+    language: str
+    tone: str
+    title: str
+    paragraphs: tuple[str, ...]
+    facts: tuple[Fact, ...] = ()
+    links: tuple[Link, ...] = ()
+    note: str = ""
+    state: str = ""
+    dismiss: bool = False
+    waits: bool = False
+    refresh: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """What this site can lead to: the provider's customer area ("" for none), its own pay page."""
+
+    customer_area: str
+    pay: bool
+
+
+def state(standing: Standing | None) -> str:
+    """A word that changes exactly when what a page says of ``standing`` does; tells nothing to others."""
+    name = pages.page_name(standing)
+    told = standing and (
+        standing.level, standing.until_ms, standing.asked, standing.outage, standing.eta_ms, standing.deadline_ms,
+        standing.can_trust, standing.pays, standing.next_ms,
+    )  # fmt: skip
+    return f"{name}-{hashlib.blake2b(repr(told).encode(), digest_size=6).hexdigest()}"
+
+
+def view(standing: Standing | None, language: Language, now: int, way: Way, texts: Texts) -> View:
+    """The main page of somebody with ``standing``; ``now`` in Unix milliseconds."""
+    name = pages.page_name(standing)
+    found = _worded(name, language, state(standing))
+    if standing is None:
+        return replace(found, links=_area(found, way, language, name))
+    own = _own(texts.get(standing.reason, {}), language.code) if standing.level != Level.OPEN else {}
+    paragraphs = tuple(p for p in own.get("text", "").splitlines() if p.strip()) or found.paragraphs
+    if standing.outage and name != "outage":
+        paragraphs += (language.say(pages.OUTAGE),)
+    links = _links(found, standing, way, language, name)
+    if own.get("link", "").startswith("https://"):
+        links += (Link(own.get("link_text") or own["link"], own["link"], "other"),)
+    return replace(
+        found,
+        title=own.get("title") or found.title,
+        paragraphs=paragraphs,
+        facts=tuple(_facts(standing, name, language, now)),
+        links=links,
+        note=language.say(pages.ASKED) if standing.asked else "",
+        waits=standing.asked,
+        dismiss=name == "notice",
+    )
+
+
+def fixed(name: str, language: Language, note: str = "") -> View:
+    """A page that depends on nobody's standing."""
+    return replace(_worded(name, language, ""), note=language.say(note))
+
+
+def _worded(name: str, language: Language, told: str) -> View:
+    words = pages.PAGES[name]
+    said = tuple(language.say(sentence) for sentence in words.paragraphs)
+    return View(name, language.code, words.tone, language.say(words.title), said, state=told)
+
+
+def _own(fields: Mapping[str, str], code: str) -> dict[str, str]:
+    """The provider's words for a language: those with its suffix (``.es``, ``.pt-BR``), else those without."""
+    plain = {key: text for key, text in fields.items() if "." not in key}
+    return plain | {key.partition(".")[0]: text for key, text in fields.items() if key.partition(".")[2] == code}
+
+
+def _links(found: View, standing: Standing, way: Way, language: Language, name: str) -> tuple[Link, ...]:
+    links: tuple[Link, ...] = ()
+    if pages.may_pay(name) and standing.pays and way.pay:
+        links += (Link(language.say(_("Pay with PIX or boleto")), "/pay"),)
+    if standing.can_trust and not standing.asked and name != "notice":
+        links += (Link(language.say(_("Promise the payment and go online")), "/promise", "other"),)
+    area = _area(found, way, language, name)
+    return links + tuple(replace(link, kind="other") for link in area) if links else area
+
+
+def _area(_found: View, way: Way, language: Language, name: str) -> tuple[Link, ...]:
+    action = pages.PAGES[name].action
+    return (Link(language.say(action), way.customer_area),) if action and way.customer_area else ()
+
+
+def _facts(standing: Standing, name: str, language: Language, now: int) -> list[Fact]:
+    found = []
+
+    def add(label: str, ms: int, *, counts: bool) -> None:
+        if ms > now:
+            left = language.left(ms - now) if counts else ""
+            found.append(Fact(language.say(label), language.moment(ms), language.iso(ms), left, counts))
+
+    if standing.until_ms:
+        add(_("Open until"), standing.until_ms, counts=True)
+    if name == "documents":
+        add(_("Please send them by"), standing.deadline_ms, counts=False)
+    if name == "paused":
+        add(_("The pause ends"), standing.deadline_ms, counts=False)
+    if name == "notice":
+        add(_("If nothing changes, the access pauses from"), standing.next_ms, counts=False)
+    if standing.outage:
+        add(_("Estimated end of the outage"), standing.eta_ms, counts=False)
+        if found and standing.eta_ms > now:
+            found[-1] = replace(found[-1], left=language.say(pages.EXTENDED))
+    return found
+
+
+def noted(found: View, note: str) -> View:
+    """The same page with a word on top of what somebody has just tried."""
+    return replace(found, note=note)
