@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from edged.config import Config, load
-from edged.domain.standing import Standing
 from edged.observer import Silent
 from edged.portal.link import PortalLink
+from tests.fake_core import FakeCore
 
 from .common import BenchError, Row, cores, inside, median, namespaces, need, pinned, result, say, sh, stop, write_in
 from .surfers import ADDRESSES, FIRST, Crowd
@@ -190,13 +190,7 @@ def _portal(namespace: str, room: Path, core: int) -> Iterator[None]:
 
 
 async def _link(cfg: Config, ready: threading.Event, done: threading.Event) -> None:
-    async def who(_address: str) -> Standing:
-        return Standing(3, "debt", 0)
-
-    async def shown(_address: str) -> None:
-        return None
-
-    link = PortalLink(cfg, who, shown, Silent())
+    link = PortalLink(cfg, FakeCore(), Silent())
     await link.start()
     ready.set()
     await asyncio.to_thread(done.wait)

@@ -40,6 +40,7 @@ from edged.nft.socket import KernelBackend
 from edged.nft.watch import Watch
 from edged.pipeline import Pipeline
 from edged.portal.link import PortalLink
+from edged.reception import Reception
 from edged.reload import Reload, keyring
 from edged.store.store import Store
 from edged.succession import Succession
@@ -154,7 +155,8 @@ class Core:
             handle=desk.handle,
             observer=self.metrics,
         )
-        link = PortalLink(self._cfg, self._who, self.keeper.seen, self.metrics)
+        link = PortalLink(self._cfg, Reception(self.keeper, lambda: desk.alone), self.metrics)
+        self.keeper.told_watchers = link.changed
         desk.portal = link
         control = ControlServer(self._cfg.run_dir / "control.sock", desk.handlers())
         for hindrance in self.steering.hindrances():
@@ -210,9 +212,6 @@ class Core:
             sum(self.store.totals.levels),
             sum(self.store.totals.levels[1:]),
         )
-
-    async def _who(self, address: str) -> Any:
-        return await self.keeper.do(self.keeper.pipeline.questions.standing, address)
 
     async def _stop(self, mode: str) -> list[str]:
         """``open`` removes everything first. Then the daemon ends."""

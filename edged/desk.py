@@ -84,6 +84,13 @@ class Desk:
         """Seconds without a broker after which promises asked for here are granted here."""
         self._reached = time.monotonic()
 
+    @property
+    def alone(self) -> bool:
+        """Whether billing has been out of reach for so long that promises are granted here."""
+        if self.session and self.session.connected:
+            return False
+        return time.monotonic() - self._reached >= self.grants_after
+
     # -- MQTT ------------------------------------------------------------------------------------------------
 
     async def handle(self, messages: Sequence[Inbound]) -> list[Outbound]:
@@ -308,12 +315,9 @@ class Desk:
         self._keeper.told.set()
 
     async def _on_request_trust(self, request: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        alone = time.monotonic() - self._reached >= self.grants_after
-        if self.session and self.session.connected:
-            alone = False
         target, channel = str(request.get("target", "")), str(request.get("channel", "cli"))
         try:
-            yield {"result": await self._keeper.request_trust(target, channel, alone=alone)}
+            yield {"result": await self._keeper.request_trust(target, channel, alone=self.alone)}
         except Rejected as e:
             raise EdgedError(f"{e.code}: {e.detail}") from e
 

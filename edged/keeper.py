@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -92,6 +92,8 @@ class Keeper:
         """Everything was opened for good: nothing is put into the kernel any more."""
         self.alive: Callable[[], None] = lambda: None
         """Called after each proof of progress; the watchdog's keep-alive."""
+        self.told_watchers: Callable[[Iterable[str]], None] = lambda _: None
+        """Called with the watched addresses that something concerns, once the kernel has it."""
         self.last_commit = 0.0
         self.queued = 0
         self.resyncs = 0
@@ -182,6 +184,11 @@ class Keeper:
             await self.in_sync.wait()
         elif await self.do(lambda: self.enforcer.crowded):
             self.want("growth")
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        if touched := self.pipeline.watched.take():
+            self.told_watchers(touched)
 
     def _doubted(self, *, refilling: bool) -> None:
         """Ask for a refill, unless nothing failed and one is due anyway, which brings what was committed before it."""
@@ -261,6 +268,8 @@ class Keeper:
             self.in_sync_again.set()
             self.changed.set()
             self._timer.set()
+            self.pipeline.watched.touch_all()  # a snapshot comes into force with one
+            self._tell_watchers()
             _log.info("resync (%s) took %.3f s", cause, time.monotonic() - began)
 
     async def _turn(self) -> None:

@@ -35,6 +35,7 @@ from edged.snapshot import Walk
 from edged.store.rows import UNMARKED, Staged, Write
 from edged.store.store import Store
 from edged.territory import Territory
+from edged.watched import Watched
 from edged.workset import Workset
 
 KEEP_IDS_MS = 30 * 86_400_000
@@ -93,6 +94,7 @@ class Pipeline:
         self.gathering = Gathering(store, settings.gateway, self.brake)
         self.own_channel = f"gw/{settings.gateway}/cmd"
         """The channel whose numbering a snapshot's ``seq`` belongs to."""
+        self.watched = Watched(settings.addressing)
         self._walk: Walk | None = None
         self.last_error = ""
         self.doubt = "error"
@@ -261,6 +263,8 @@ class Pipeline:
         self.observer.committed(time.perf_counter() - began)
 
     def _enforce(self, work: Workset, write: Write) -> bool:
+        if self.watched:
+            self.watched.touch(work.concerned())
         whole = work.met() if self.enforcer.loose else {}
         try:
             self.enforcer.apply(diff(write.entries), self.clock(), whole)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from edged.domain import effect
+from edged.domain import effect, visitor
 from edged.domain.address import Addressing
 from edged.domain.model import Fact, Policy, rfc3339
 from edged.domain.rejection import Rejected
-from edged.domain.standing import Standing
+from edged.domain.standing import NOBODY, Standing
 from edged.errors import KernelError
 from edged.nft.enforcer import Enforcer
 from edged.records import record
@@ -101,6 +101,7 @@ class Questions:
         """What the portal may know of whoever has this address."""
         work = Workset(self._store, self._addressing)
         try:
-            return effect.standing(work.find(None, address).sub, self._clock())
+            known = work.find(None, address)
         except Rejected:
-            return Standing(0, "", 0)
+            return NOBODY
+        return visitor.standing(known.sub, work.facts(known), self._clock(), self._policy())

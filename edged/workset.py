@@ -6,7 +6,7 @@ including all of its addresses: a policer must go with its last user.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -382,6 +382,13 @@ class Workset:
                 out.setdefault(key, None)
             out.update((k, Owned(known.id, known.entry)) for k in known.keys if not known.gone)
         return out
+
+    def concerned(self) -> Iterator[bytes]:
+        """Every address that those have, or had, whom the group changed."""
+        for known in self._touched:
+            yield from known.keys
+            if known.stored and known.stored.keys is not known.keys:
+                yield from known.stored.keys
 
     def written(self, now: int, policy: Policy) -> Write:
         """Everything to commit, with what each touched subscriber's state means worked out."""

@@ -19,7 +19,6 @@ import msgspec
 from edged.domain.entry import PLAIN, Entry
 from edged.domain.levels import Level
 from edged.domain.model import DEBT, REASONS, WHOLE, Policy, Reason, Subscriber
-from edged.domain.standing import Standing
 
 _PLAIN = {e.level: e for e in PLAIN}
 _LEVELS = tuple(Level)
@@ -131,12 +130,6 @@ def strongest(sub: Subscriber, now: int) -> str:
     """The reason that chooses the page: of those in force the strongest; empty when open."""
     begun = {n for n, r in active(sub).items() if felt(sub, n, r, now, promised=True)}
     return next((n for n in REASONS if n in begun), "")
-
-
-def standing(sub: Subscriber, now: int) -> Standing:
-    """What the portal may know of a subscriber."""
-    running = sub.promise.until if sub.promise and sub.promise.until > now else 0
-    return Standing(int(level(sub, now)), strongest(sub, now), running)
 
 
 def settle(sub: Subscriber, now: int) -> Subscriber:

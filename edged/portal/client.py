@@ -1,7 +1,8 @@
-"""A worker's end of the socket to the core: asks who somebody is, tells what was shown and counted.
+"""A worker's end of the socket to the core: asks who somebody is and what he may do, tells what was shown and counted.
 
-The core may be away for seconds (restart, upgrade) or slow. Nothing here waits longer than :data:`PATIENCE` for it, and
-without it the redirector goes on and the page is a general one.
+The core may be away for seconds (restart, upgrade) or slow. Nothing here waits longer than :data:`PATIENCE` for it
+(:data:`LONG_PATIENCE` where it has to write to its disk), and without it the redirector goes on and the page is a
+general one.
 """
 
 from __future__ import annotations
@@ -11,20 +12,33 @@ import contextlib
 import itertools
 import logging
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from edged.domain.standing import Standing
 from edged.portal import wire
 
 PATIENCE = 0.3
 """Seconds a page waits for the core."""
+LONG_PATIENCE = 5.0
+"""Seconds a promise, a code or a token may take: the core commits what comes of them."""
 QUESTIONS = 256
 """Questions that may be open; one more is answered with None at once."""
+MOST_WATCHED = 4096
+"""Addresses that one worker has watched; who comes later learns of changes by asking again."""
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts to reach the core."""
 
 _log = logging.getLogger(__name__)
+_Answer = wire.Person | wire.Asked | wire.Proof | wire.Payment
+
+
+class Proof(NamedTuple):
+    """What came of a code or token: one of ``wire.PROOFS``; ``ticket`` is for :meth:`CoreClient.bill`, if ``ok``."""
+
+    verdict: str
+    ticket: bytes
 
 
 class CoreClient:
@@ -34,12 +48,19 @@ class CoreClient:
         self._path = path
         self._workers = workers
         self._sock: socket.socket | None = None
-        self._open: dict[int, asyncio.Future[Standing | None]] = {}
+        self._open: dict[int, asyncio.Future[_Answer | None]] = {}
         self._numbers = itertools.count()
+        self._watched: dict[bytes, set[asyncio.Event]] = {}
+        self._texts: dict[str, Mapping[str, str]] = {}
 
     @property
     def connected(self) -> bool:
         return self._sock is not None
+
+    @property
+    def texts(self) -> Mapping[str, Mapping[str, str]]:
+        """Reason -> the fields that billing set for its page; kept while the core is away."""
+        return self._texts
 
     async def run(self) -> None:
         """Connect, read answers, connect again."""
@@ -48,8 +69,10 @@ class CoreClient:
             with contextlib.suppress(OSError), connect(self._path) as sock:
                 sock.send(wire.encode(wire.Hello(self._workers, need=False)))
                 self._sock = sock
+                self._texts = {}  # all of them come now
                 pauses = iter(PAUSES)
                 try:
+                    self._watch_again()
                     await self._read(sock)
                 finally:
                     self._sock = None
@@ -59,20 +82,38 @@ class CoreClient:
     async def _read(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while data := await loop.sock_recv(sock, wire.LARGEST):
-                record = wire.decode(data)
-                if isinstance(record, wire.Person):
-                    waiting = self._open.pop(record.request, None)
-                    if waiting is not None and not waiting.done():
-                        waiting.set_result(record.standing)
+            while data := await loop.sock_recv(sock, wire.ROOM):
+                self._take(wire.decode(data))
         except (OSError, wire.WireError) as error:
             _log.warning("core: %s", error)
+
+    def _take(self, record: wire.Record) -> None:
+        match record:
+            case wire.Person() | wire.Asked() | wire.Proof() | wire.Payment():
+                waiting = self._open.pop(record.request, None)
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(record)
+            case wire.Changed(address):
+                for event in self._watched.get(address, ()):
+                    event.set()
+            case wire.Texts(reason, fields):
+                left = {name: told for name, told in self._texts.items() if name != reason}
+                self._texts = {**left, reason: fields} if fields else left
+            case _:
+                raise wire.WireError("a record that only a portal sends")
 
     def _forget(self) -> None:
         for waiting in self._open.values():
             if not waiting.done():
                 waiting.set_result(None)
         self._open.clear()
+
+    def _watch_again(self) -> None:
+        """A core that was away has forgotten who watches, and much may have happened."""
+        for address, events in self._watched.items():
+            self._send(self._sock, wire.Watch(address, on=True))
+            for event in events:
+                event.set()
 
     def _send(self, sock: socket.socket | None, record: wire.Record) -> bool:
         if sock is None:
@@ -83,34 +124,102 @@ class CoreClient:
             return False
         return True
 
-    async def who(self, address: str) -> Standing | None:
-        """What may be shown to ``address``; None when it is no address or the core does not say within PATIENCE."""
-        try:
-            packed = wire.pack_address(address)
-        except ValueError:
-            return None
+    async def _question(self, question: Callable[[int], wire.Record], patience: float) -> _Answer | None:
+        """The answer to a question made from its number; None when there is none within ``patience`` seconds."""
         if len(self._open) >= QUESTIONS:
             return None
         number = next(self._numbers) & 0xFFFFFFFF
-        answer: asyncio.Future[Standing | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[_Answer | None] = asyncio.get_running_loop().create_future()
         self._open[number] = answer
         try:
-            if not self._send(self._sock, wire.Who(number, packed)):
+            if not self._send(self._sock, question(number)):
                 return None
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 return await answer
         except TimeoutError:
             return None
         finally:
             self._open.pop(number, None)
 
+    async def who(self, address: str) -> Standing | None:
+        """What may be shown to ``address``; None when it is no address or the core does not say within PATIENCE."""
+        packed = _packed(address)
+        if packed is None:
+            return None
+        answer = await self._question(lambda number: wire.Who(number, packed), PATIENCE)
+        return answer.standing if isinstance(answer, wire.Person) else None
+
     def shown(self, address: str) -> bool:
         """Tell that this address was shown its reminder. False when the core could not be told."""
         return self._send(self._sock, wire.Shown(wire.pack_address(address)))
 
+    async def ask(self, address: str) -> str | None:
+        """Ask for a promise: one of ``wire.ANSWERS``, None when the core does not say. Ask once: it may have heard."""
+        packed = _packed(address)
+        if packed is None:
+            return None
+        answer = await self._question(lambda number: wire.Ask(number, packed), LONG_PATIENCE)
+        return answer.answer if isinstance(answer, wire.Asked) else None
+
+    async def prove(self, address: str, code: str) -> Proof | None:
+        """Try a one-time code for whoever has ``address``; None when the core does not say."""
+        packed, typed = _packed(address), code.encode()
+        if packed is None:
+            return None
+        if len(typed) > wire.MOST_CODE:
+            return Proof("wrong", b"")  # nothing that long was ever handed out
+        return _proof(await self._question(lambda number: wire.Prove(number, packed, typed), LONG_PATIENCE))
+
+    async def token(self, token: str) -> Proof | None:
+        """Try the token of a signed link; None when the core does not say."""
+        text = token.encode("ascii", "replace")
+        if len(text) > wire.MOST_TOKEN:
+            return Proof("wrong", b"")
+        return _proof(await self._question(lambda number: wire.Token(number, text), LONG_PATIENCE))
+
+    async def bill(self, ticket: bytes) -> Mapping[str, str] | None:
+        """The payment data behind a ticket: empty when there is none (any more), None when the core does not say."""
+        if len(ticket) != wire.TICKET:
+            return {}
+        answer = await self._question(lambda number: wire.Bill(number, ticket), PATIENCE)
+        return answer.fields if isinstance(answer, wire.Payment) else None
+
+    @contextlib.contextmanager
+    def watch(self, address: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever what holds for ``address`` may have changed; clear it before asking again.
+
+        It is never set where the core is away, or where too many are watched already: ask again now and then.
+        """
+        event, packed = asyncio.Event(), _packed(address)
+        events = self._watched.get(packed) if packed else None
+        if packed and events is None and len(self._watched) < MOST_WATCHED:
+            events = self._watched[packed] = set()
+            self._send(self._sock, wire.Watch(packed, on=True))
+        if events is not None:
+            events.add(event)
+        try:
+            yield event
+        finally:
+            if packed and events is not None:
+                events.discard(event)
+                if not events and self._watched.get(packed) is events:
+                    del self._watched[packed]
+                    self._send(self._sock, wire.Watch(packed, on=False))
+
     def report(self, records: Iterable[wire.Stats]) -> list[wire.Stats]:
         """Send statistics; returns those that could not be sent."""
         return [record for record in records if not self._send(self._sock, record)]
+
+
+def _packed(address: str) -> bytes | None:
+    try:
+        return wire.pack_address(address)
+    except ValueError:
+        return None
+
+
+def _proof(answer: _Answer | None) -> Proof | None:
+    return Proof(answer.verdict, answer.ticket) if isinstance(answer, wire.Proof) else None
 
 
 def connect(path: Path) -> socket.socket:

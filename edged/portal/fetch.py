@@ -21,7 +21,7 @@ def ask(path: Path, workers: int) -> list[Listeners]:
         sock.send(wire.encode(wire.Hello(workers, need=True)))
         try:
             while len(found) < workers:
-                data, fds, _, _ = socket.recv_fds(sock, wire.LARGEST, 3)
+                data, fds, _, _ = socket.recv_fds(sock, wire.ROOM, 3)
                 kept = [socket.socket(fileno=fd) for fd in fds]
                 record = wire.decode(data) if data else None
                 wanted = (record.ipv4, record.ipv6, record.site) if isinstance(record, wire.Sockets) else ()

@@ -1,7 +1,7 @@
-"""The core's end of the socket to the portal: hands out listening sockets, answers who somebody is, takes statistics.
+"""The core's end of the socket to the portal: hands out listening sockets, talks with each worker, tells what changed.
 
-The portal faces hostile subscribers, so what it says is held to fixed records, a bounded number of open questions and
-bounded labels. All it can learn is a level and a reason for an address; all it can do is say that a reminder was shown.
+The portal faces hostile subscribers, so what it says is held to fixed records, a bounded number of open questions
+(:mod:`edged.portal.talk`) and bounded labels.
 """
 
 from __future__ import annotations
@@ -13,46 +13,39 @@ import logging
 import os
 import pwd
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Iterable, Mapping
 
 from edged.config import Config
-from edged.domain.standing import Standing
 from edged.errors import EdgedError
 from edged.observer import Observer
 from edged.portal import sockets, wire
+from edged.portal.talk import Core, Talk
 
 ACCOUNT = "edged-portal"
 """The user, and the group of the same name, that the portal runs as; ``nobody`` where it does not exist."""
-QUESTIONS = 64
-"""Questions of one worker that may be open; more wait in the socket, where they cost the portal, not us."""
 MOST_WORKERS = 256
 
 _log = logging.getLogger(__name__)
 
 
 class PortalLink:
-    """Serves any number of portals. ``who`` and ``shown`` take a literal address; both may raise EdgedError."""
+    """Serves any number of portals."""
 
-    def __init__(
-        self,
-        cfg: Config,
-        who: Callable[[str], Awaitable[Standing]],
-        shown: Callable[[str], Awaitable[None]],
-        observer: Observer,
-    ) -> None:
+    def __init__(self, cfg: Config, core: Core, observer: Observer) -> None:
         self._cfg = cfg
-        self._who = who
-        self._shown = shown
+        self._core = core
         self._observer = observer
         self._path = cfg.run_dir / wire.SOCKET_NAME
         self._listener: socket.socket | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._serving = 0
+        self._talks: set[Talk] = set()
+        self._watchers: dict[bytes, int] = {}
+        """Address -> how many workers watch it."""
 
     @property
     def up(self) -> bool:
         """Whether a worker of the portal is connected."""
-        return self._serving > 0
+        return bool(self._talks)
 
     async def start(self) -> None:
         """Listen. Raises EdgedError when the socket cannot be made."""
@@ -102,21 +95,45 @@ class PortalLink:
     async def _serve(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         sock.setblocking(False)
-        room = asyncio.Semaphore(QUESTIONS)
-        worker = False
+        talk = Talk(sock, self._core, self._observer, self._spawn, self._watch)
         with sock:
             try:
-                hello = wire.decode(await loop.sock_recv(sock, wire.LARGEST))
-                worker = self._greet(sock, hello)
-                self._serving += worker
-                while data := await loop.sock_recv(sock, wire.LARGEST):
-                    await self._take(sock, wire.decode(data), room)
+                hello = wire.decode(await loop.sock_recv(sock, wire.ROOM))
+                if self._greet(sock, hello):
+                    self._talks.add(talk)
+                    for reason, fields in self._core.texts().items():
+                        talk.send(wire.Texts(reason, dict(fields)))
+                await talk.read()
             except EdgedError as error:
                 _log.error("portal: %s", error)
             except OSError as error:
                 _log.debug("portal connection: %s", error)
             finally:
-                self._serving -= worker
+                self._talks.discard(talk)
+                for address in talk.watched:
+                    self._watch(address, False)
+
+    def _watch(self, address: bytes, on: bool) -> None:
+        count = self._watchers.get(address, 0) + (1 if on else -1)
+        if count > 0:
+            self._watchers[address] = count
+        else:
+            self._watchers.pop(address, None)
+        if count == int(on):  # the first has come, or the last has gone
+            self._core.watch(wire.address_text(address), on=on)
+
+    def changed(self, addresses: Iterable[str]) -> None:
+        """What holds for these addresses may have changed, and the kernel has it."""
+        packed = {wire.pack_address(a) for a in addresses}
+        for talk in self._talks:
+            for address in talk.watched & packed:
+                talk.send(wire.Changed(address))  # a worker that does not read asks again by itself
+
+    def texts(self, reason: str, fields: Mapping[str, str]) -> None:
+        """The texts of a reason's page were set anew."""
+        for talk in list(self._talks):
+            if not talk.send(wire.Texts(reason, dict(fields))):
+                talk.hang_up()  # it must not go on with old texts
 
     def _greet(self, sock: socket.socket, hello: wire.Record) -> bool:
         """True when a worker speaks; False when it is a portal that wants its sockets."""
@@ -133,41 +150,6 @@ class PortalLink:
             for one in made:
                 one.close()  # the portal holds them now; ours would go on collecting connections that nobody takes
         return False
-
-    async def _take(self, sock: socket.socket, record: wire.Record, room: asyncio.Semaphore) -> None:
-        match record:
-            case wire.Who(request, address):
-                await room.acquire()
-                self._spawn(self._answer(sock, request, address, room), "portal-who")
-            case wire.Shown(address):
-                await room.acquire()
-                self._spawn(self._note(address, room), "portal-shown")
-            case wire.Stats(kind, code, count, seconds, timed):
-                self._observer.portal_requests(kind, str(code) if code else "closed", count)
-                if timed:
-                    self._observer.portal_seconds(seconds, timed)
-            case _:
-                raise wire.WireError("a record that only the core sends")
-
-    async def _answer(self, sock: socket.socket, request: int, address: bytes, room: asyncio.Semaphore) -> None:
-        try:
-            standing = await self._who(wire.address_text(address))
-        except EdgedError as error:
-            _log.debug("portal question: %s", error)
-            return  # the portal shows its general page
-        finally:
-            room.release()
-        # the connection may be gone, or its worker may not read: that costs one page its text, no more
-        with contextlib.suppress(OSError):
-            sock.send(wire.encode(wire.Person(request, standing)), socket.MSG_DONTWAIT)
-
-    async def _note(self, address: bytes, room: asyncio.Semaphore) -> None:
-        try:
-            await self._shown(wire.address_text(address))
-        except EdgedError as error:
-            _log.debug("portal note: %s", error)
-        finally:
-            room.release()
 
 
 def give_away(path: os.PathLike[str]) -> None:

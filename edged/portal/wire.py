@@ -1,8 +1,9 @@
 """The records that core and portal exchange over ``<run_dir>/portal.sock`` (Unix, SOCK_SEQPACKET: one record a packet).
 
-Fixed form on purpose: the portal faces hostile subscribers, so the core reads nothing from it whose size or structure
-the portal could choose. Big-endian; the first byte says which record it is. Addresses travel as 16 bytes, IPv4 mapped
-into IPv6. File descriptors ride beside :class:`Sockets` (SCM_RIGHTS), in the order IPv4, IPv6, site.
+The portal faces hostile subscribers, so what it sends is of fixed form, but for a token, whose length is bounded: the
+core reads nothing from it whose structure the portal could choose. Towards the portal, payment data and texts are JSON
+behind their head, at most :data:`MOST_JSON` bytes. Big-endian; the first byte says which record it is. File descriptors
+ride beside :class:`Sockets` (SCM_RIGHTS), in the order IPv4, IPv6, site.
 
 Pure: bytes to values and back.
 """
@@ -11,21 +12,79 @@ from __future__ import annotations
 
 import ipaddress
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from edged.domain.standing import Standing
 from edged.errors import EdgedError
+from edged.portal.records import (
+    ANSWERS,
+    CLOSED,
+    KINDS,
+    MOST_CODE,
+    MOST_JSON,
+    MOST_TOKEN,
+    PROOFS,
+    REASONS,
+    SOCKET_NAME,
+    TICKET,
+    VERSION,
+    Ask,
+    Asked,
+    Bill,
+    Changed,
+    Hello,
+    Payment,
+    Person,
+    Proof,
+    Prove,
+    Record,
+    Shown,
+    Sockets,
+    Stats,
+    Texts,
+    Token,
+    Watch,
+    Who,
+)
 
-VERSION = 1
-SOCKET_NAME = "portal.sock"
-LARGEST = 64
-"""Bytes that hold any record."""
-CLOSED = 0
-"""The code of a connection that ended without an answer; others are HTTP status codes."""
-
-REASONS = ("notice debt_partial debt pause operator preventive abuse fraud terminated court").split()
-"""Weakest first (domain.md §1). Append only: the place is the code on the wire."""
-KINDS = ("redirect", "refused", "page")
+__all__ = [
+    "ANSWERS",
+    "CLOSED",
+    "KINDS",
+    "LARGEST",
+    "MOST_CODE",
+    "MOST_JSON",
+    "MOST_TOKEN",
+    "PROOFS",
+    "REASONS",
+    "ROOM",
+    "SOCKET_NAME",
+    "TICKET",
+    "VERSION",
+    "Ask",
+    "Asked",
+    "Bill",
+    "Changed",
+    "Hello",
+    "Payment",
+    "Person",
+    "Proof",
+    "Prove",
+    "Record",
+    "Shown",
+    "Sockets",
+    "Stats",
+    "Texts",
+    "Token",
+    "Watch",
+    "Who",
+    "WireError",
+    "address_text",
+    "decode",
+    "encode",
+    "pack_address",
+]
 
 _FORMS = {
     1: struct.Struct("!BBHB"),  # Hello: version, workers, wants sockets
@@ -33,73 +92,35 @@ _FORMS = {
     3: struct.Struct("!B16s"),  # Shown: address
     4: struct.Struct("!BBHIdI"),  # Stats: kind, code, count, seconds, answers they are the sum of
     5: struct.Struct("!BHHB"),  # Sockets: worker, workers, which of the three
-    6: struct.Struct("!BIBBQ"),  # Person: request, level, reason, end of a promise
+    6: struct.Struct("!BIBBBQQQQQ"),  # Person: request, level, reason, which holds, times
+    7: struct.Struct("!B16s?"),  # Watch: address, on
+    8: struct.Struct("!B16s"),  # Changed: address
+    9: struct.Struct("!BI16s"),  # Ask: request, address
+    10: struct.Struct("!BIB"),  # Asked: request, answer
+    11: struct.Struct(f"!BI16sB{MOST_CODE}s"),  # Prove: request, address, length, code
+    12: struct.Struct("!BI"),  # Token: request; the token behind
+    13: struct.Struct(f"!BIB{TICKET}s"),  # Proof: request, verdict, ticket
+    14: struct.Struct(f"!BI{TICKET}s"),  # Bill: request, ticket
+    15: struct.Struct("!BI"),  # Payment: request; JSON behind
+    16: struct.Struct("!BB"),  # Texts: reason; JSON behind
 }
+_BEHIND = {12: MOST_TOKEN, 15: MOST_JSON, 16: MOST_JSON}
+"""Record -> how many bytes may come behind its form."""
+_FLAGS = ("broken", "can_trust", "asked", "outage", "pays")
+LARGEST = max(form.size + _BEHIND.get(tag, 0) for tag, form in _FORMS.items())
+"""Bytes that hold any record."""
+ROOM = LARGEST + 1
+"""Bytes to ask the socket for: what fills them is too long to be a record."""
+
+_texts = msgspec.json.Decoder(dict[str, str]).decode
 
 
 class WireError(EdgedError):
     """The other side sent something that is not a record of this version."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
-    """Portal to core: first on each connection. ``need``: send me sockets for ``workers`` workers."""
-
-    workers: int
-    need: bool
-    version: int = VERSION
-
-
-@dataclass(frozen=True, slots=True)
-class Who:
-    """Portal to core: what may be shown to whoever has ``address`` (16 bytes)?"""
-
-    request: int
-    address: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """Portal to core: ``address`` was shown its reminder."""
-
-    address: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """Portal to core: ``count`` more answers of ``kind`` with ``code``; ``timed`` of them took ``seconds`` in all."""
-
-    kind: str
-    code: int
-    count: int
-    seconds: float = 0.0
-    timed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Sockets:
-    """Core to portal, with descriptors: the listening sockets of one worker; the three say which of them came."""
-
-    worker: int
-    workers: int
-    ipv4: bool
-    ipv6: bool
-    site: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """Core to portal: the answer to a :class:`Who`."""
-
-    request: int
-    standing: Standing
-
-
-Record = Hello | Who | Shown | Stats | Sockets | Person
-
-
-def encode(record: Record) -> bytes:
-    """The bytes of a record. Numbers out of range raise struct.error: they are our own mistake."""
+def encode(record: Record) -> bytes:  # noqa: C901, PLR0912  one line a record
+    """The bytes of a record. Values out of range raise struct.error or ValueError: they are our own mistake."""
     match record:
         case Hello(workers, need, version):
             return _FORMS[1].pack(1, version, workers, need)
@@ -112,16 +133,36 @@ def encode(record: Record) -> bytes:
         case Sockets(worker, workers, ipv4, ipv6, site):
             return _FORMS[5].pack(5, worker, workers, ipv4 | ipv6 << 1 | site << 2)
         case Person(request, standing):
-            reason = _reason_code(standing.reason)
-            return _FORMS[6].pack(6, request, standing.level, reason, max(0, standing.until_ms))
+            return _FORMS[6].pack(6, request, *_standing(standing))
+        case Watch(address, on):
+            return _FORMS[7].pack(7, address, on)
+        case Changed(address):
+            return _FORMS[8].pack(8, address)
+        case Ask(request, address):
+            return _FORMS[9].pack(9, request, address)
+        case Asked(request, answer):
+            return _FORMS[10].pack(10, request, ANSWERS.index(answer))
+        case Prove(request, address, code):
+            return _FORMS[11].pack(11, request, address, len(_bounded(code, MOST_CODE)), code)
+        case Token(request, token):
+            return _FORMS[12].pack(12, request) + _bounded(token, MOST_TOKEN)
+        case Proof(request, verdict, ticket):
+            return _FORMS[13].pack(13, request, PROOFS.index(verdict), ticket)
+        case Bill(request, ticket):
+            return _FORMS[14].pack(14, request, ticket)
+        case Payment(request, fields):
+            return _FORMS[15].pack(15, request) + _bounded(msgspec.json.encode(fields), MOST_JSON)
+        case Texts(reason, fields):
+            return _FORMS[16].pack(16, _reason_code(reason)) + _bounded(msgspec.json.encode(fields), MOST_JSON)
 
 
-def decode(data: bytes) -> Record:
+def decode(data: bytes) -> Record:  # noqa: C901, PLR0912  one line a record
     """The record in ``data``. Raises WireError."""
     form = _FORMS.get(data[0]) if data else None
-    if form is None or len(data) != form.size:
+    if form is None or not form.size <= len(data) <= form.size + _BEHIND.get(data[0], 0):
         raise WireError(f"not a record: {len(data)} bytes of kind {data[:1].hex() or '(none)'}")
-    tag, *fields = form.unpack(data)
+    tag, *fields = form.unpack_from(data)
+    behind = data[form.size :]
     match tag:
         case 1:
             return Hello(fields[1], bool(fields[2]), fields[0])
@@ -133,15 +174,71 @@ def decode(data: bytes) -> Record:
             return _stats(*fields)
         case 5:
             return Sockets(fields[0], fields[1], *(bool(fields[2] >> bit & 1) for bit in range(3)))
+        case 6:
+            return Person(fields[0], _stood(*fields[1:]))
+        case 7:
+            return Watch(*fields)
+        case 8:
+            return Changed(*fields)
+        case 9:
+            return Ask(*fields)
+        case 10:
+            return Asked(fields[0], _word(ANSWERS, fields[1]))
+        case 11:
+            request, address, length, code = fields
+            if length > MOST_CODE or any(code[length:]):
+                raise WireError("a code that is longer than it says")
+            return Prove(request, address, code[:length])
+        case 12:
+            return Token(fields[0], behind)
+        case 13:
+            return Proof(fields[0], _word(PROOFS, fields[1]), fields[2])
+        case 14:
+            return Bill(*fields)
+        case 15:
+            return Payment(fields[0], _json(behind))
         case _:
-            return Person(fields[0], Standing(fields[1], _reason_name(fields[2]), fields[3]))
+            return Texts(_reason_name(fields[0]), _json(behind))
 
 
 def _stats(kind: int, code: int, count: int, seconds: float, timed: int) -> Stats:
     # what becomes a metric's label is held to a known list, or a subverted portal could make labels without end
-    if kind >= len(KINDS) or not (code == CLOSED or 200 <= code < 600) or not 0.0 <= seconds < 1e6:
+    if not (code == CLOSED or 200 <= code < 600) or not 0.0 <= seconds < 1e6:
         raise WireError("statistics that no portal sends")
-    return Stats(KINDS[kind], code, count, seconds, timed)
+    return Stats(_word(KINDS, kind), code, count, seconds, timed)
+
+
+def _standing(s: Standing) -> tuple[int, ...]:
+    held = sum(getattr(s, name) << bit for bit, name in enumerate(_FLAGS))
+    times = (s.until_ms, s.since_ms, s.deadline_ms, s.next_ms, s.eta_ms)
+    return (s.level, _reason_code(s.reason), held, *(max(0, t) for t in times))
+
+
+def _stood(level: int, reason: int, held: int, *times: int) -> Standing:
+    if held >> len(_FLAGS):
+        raise WireError("a standing of another version")
+    flags = {name: bool(held >> bit & 1) for bit, name in enumerate(_FLAGS)}
+    until, since, deadline, following, eta = times
+    return Standing(level, _reason_name(reason), until, since, deadline, following, eta, **flags)
+
+
+def _word(words: tuple[str, ...], place: int) -> str:
+    if place >= len(words):
+        raise WireError(f"number {place} stands for none of {', '.join(words)}")
+    return words[place]
+
+
+def _json(data: bytes) -> dict[str, str]:
+    try:
+        return _texts(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError(f"not a JSON object of texts: {type(error).__name__}") from None
+
+
+def _bounded(data: bytes, most: int) -> bytes:
+    if len(data) > most:
+        raise ValueError(f"{len(data)} bytes where {most} fit")
+    return data
 
 
 def _reason_code(name: str) -> int:

@@ -28,6 +28,7 @@ from edged.config import Config, load
 from edged.domain.standing import Standing
 from edged.observer import Silent
 from edged.portal.link import PortalLink
+from tests.fake_core import FakeCore
 from tests.lab.netns import Namespace, alive, end_processes, unique_tag
 
 T = TypeVar("T")
@@ -71,14 +72,12 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> No
         time.sleep(0.02)
 
 
-class Core(Silent):
+class Core(FakeCore, Silent):
     """The core as the portal sees it. ``people`` says who is who."""
 
     def __init__(self, cfg: Config) -> None:
-        self.people: dict[str, Standing] = {}
-        self.seen: list[str] = []
+        super().__init__()
         self.requests: dict[tuple[str, str], int] = {}
-        self.mute = False
         self._cfg = cfg
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="core")
@@ -105,7 +104,7 @@ class Core(Silent):
         self._thread.join()
 
     def start(self) -> None:
-        self._link = PortalLink(self._cfg, self._who, self._shown, self)
+        self._link = PortalLink(self._cfg, self, self)
         self._do(self._link.start())
 
     def stop(self) -> None:
@@ -116,14 +115,6 @@ class Core(Silent):
     @property
     def up(self) -> bool:
         return self._link is not None and self._link.up
-
-    async def _who(self, address: str) -> Standing:
-        if self.mute:
-            await asyncio.sleep(5)
-        return self.people.get(address, Standing(0, "", 0))
-
-    async def _shown(self, address: str) -> None:
-        self.seen.append(address)
 
     def portal_requests(self, kind: str, code: str, n: int) -> None:
         self.requests[kind, code] = self.requests.get((kind, code), 0) + n
@@ -264,7 +255,7 @@ def stage() -> Iterator[Stage]:
 @pytest.fixture(autouse=True)
 def _everybody_owes(stage: Stage) -> None:
     stage.core.people.update({a: Standing(3, "debt", 0) for a in (SUBSCRIBER4, SUBSCRIBER6)})
-    stage.core.seen.clear()
+    stage.core.shown.clear()
     stage.core.mute = False
 
 
@@ -306,9 +297,9 @@ def test_the_page_is_that_of_the_visitors_standing(stage: Stage, standing: Stand
     stage.core.people[SUBSCRIBER4] = standing
     assert words in stage.curl(PAGE, "-H", "Accept-Language: en")
     if standing.level == 1:
-        until(lambda: stage.core.seen == [SUBSCRIBER4], "the reminder was not told as shown")
+        until(lambda: stage.core.shown == [SUBSCRIBER4], "the reminder was not told as shown")
     else:
-        assert stage.core.seen == []
+        assert stage.core.shown == []
 
 
 def test_a_silent_core_makes_a_general_page_not_an_error(stage: Stage) -> None:

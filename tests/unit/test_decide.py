@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from edged.domain import command as c
 from edged.domain import decide as d
-from edged.domain import effect
+from edged.domain import effect, visitor
 from edged.domain.calendar import Calendar
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
@@ -108,7 +108,7 @@ def test_levels(p: Person, row: str) -> None:
     assert p.level() == level
     assert p.sub is not None
     assert effect.strongest(p.sub, p.now) == page
-    assert effect.standing(p.sub, p.now).reason == page
+    assert visitor.standing(p.sub, {}, p.now, POLICY).reason == page
     assert p.entry.level == level
 
 
@@ -528,7 +528,7 @@ def test_a_promise_waives_up_to_its_end_that_millisecond_excluded() -> None:
     assert [effect.level(sub, NOW + n) for n in (-1, 0, 4, 5, 6)] == [0, 0, 0, 3, 3]
     assert effect.entry(sub, NOW + 4, POLICY).until == NOW + 5
     assert effect.entry(sub, NOW + 5, POLICY) == Entry(Level.WALLED)
-    assert effect.standing(sub, NOW + 5).until_ms == 0
+    assert visitor.standing(sub, {}, NOW + 5, POLICY).until_ms == 0
 
 
 def test_expiring_twice_does_nothing_more(p: Person) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from edged.domain import brake, deferral, effect, onset, promise
+from edged.domain import brake, deferral, effect, onset, promise, visitor
 from edged.domain import command as c
 from edged.domain import decide as d
 from edged.domain.calendar import Calendar
@@ -593,8 +593,8 @@ def test_entry_and_next_moment(row: str) -> None:
     settled = effect.settle(sub, NOW)
     assert effect.judge(sub, NOW, FREE) == (settled, entry, moment)
     assert effect.judge(settled, NOW + 1, FREE)[0].since == settled.since
-    assert effect.standing(sub, NOW).until_ms == (sub.promise.until if sub.promise else 0)
-    assert effect.standing(sub, NOW).level == effect.level(sub, NOW) == settled.level
+    assert visitor.standing(sub, {}, NOW, FREE).until_ms == (sub.promise.until if sub.promise else 0)
+    assert visitor.standing(sub, {}, NOW, FREE).level == effect.level(sub, NOW) == settled.level
 
 
 # -- the brake (§5) --------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from edged.observer import Silent
 from edged.portal import wire
 from edged.portal.client import PATIENCE, CoreClient, connect
 from edged.portal.link import PortalLink
+from tests.fake_core import TICKET, FakeCore
 
 
 def config(run_dir: Path) -> Config:
@@ -43,29 +44,26 @@ class Counting(Silent):
         self.seconds.append((seconds, n))
 
 
-class Desk:
+class Desk(FakeCore):
     """The core behind the link."""
 
     def __init__(self, run_dir: Path) -> None:
+        super().__init__()
         self.cfg = config(run_dir)
         self.observer = Counting()
-        self.people: dict[str, Standing] = {"100.64.0.10": Standing(3, "debt", 7)}
-        self.slow = asyncio.Event()
-        self.slow.set()
-        self.seen: list[str] = []
+        self.people = {"100.64.0.10": Standing(3, "debt", 7)}
+        self.codes = {"100.64.0.10": b"123456"}
+        self.tokens = {b"a.b.c"}
+        self.payment = {"amount": "123.45"}
+        self.before = self.fail
         self.link = self.fresh()
 
     def fresh(self) -> PortalLink:
-        return PortalLink(self.cfg, self.who, self.shown, self.observer)
+        return PortalLink(self.cfg, self, self.observer)
 
-    async def who(self, address: str) -> Standing:
-        await self.slow.wait()
+    def fail(self, address: str) -> None:
         if address == "192.0.2.66":
             raise EdgedError("the database is away")
-        return self.people.get(address, Standing(0, "", 0))
-
-    async def shown(self, address: str) -> None:
-        self.seen.append(address)
 
     @property
     def path(self) -> Path:
@@ -83,7 +81,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     one = Desk(tmp_path)
     await one.link.start()
     yield one
-    one.slow.set()
+    one.awake.set()
     await one.link.close()
 
 
@@ -107,24 +105,97 @@ async def test_who_and_shown_and_sums(desk: Desk, client: CoreClient) -> None:
     await until(lambda: len(desk.observer.requests) == 2)
     assert desk.observer.requests == [("redirect", "302", 5), ("refused", "closed", 2)]
     assert desk.observer.seconds == [(0.25, 5)]
-    await until(lambda: desk.seen == ["2001:db8::5"])
+    await until(lambda: desk.shown == ["2001:db8::5"])
+
+
+async def test_promise_code_token_and_bill(desk: Desk, client: CoreClient) -> None:
+    assert await client.ask("100.64.0.10") == "requested"
+    assert await client.ask("2001:db8::5") == "not_applicable"
+    assert await client.ask("nonsense") is None
+    assert await client.prove("100.64.0.10", "123456") == ("ok", TICKET)
+    assert (await client.prove("100.64.0.10", "123457") or ("",))[0] == "wrong"
+    assert (await client.prove("100.64.0.11", "123456") or ("",))[0] == "none"
+    assert (await client.prove("100.64.0.10", "é" * 17) or ("",))[0] == "wrong"
+    assert await client.token("a.b.c") == ("ok", TICKET)
+    assert (await client.token("a.b.ç") or ("",))[0] == "wrong"
+    assert (await client.token("x" * 2049) or ("",))[0] == "wrong"
+    assert await client.bill(TICKET) == {"amount": "123.45"}
+    assert await client.bill(bytes(16)) == await client.bill(b"short") == {}
+    await desk.link.close()
+    await until(lambda: not client.connected)
+    assert await client.ask("100.64.0.10") is None
+    assert await client.prove("100.64.0.10", "123456") is await client.token("a.b.c") is None
+    assert await client.bill(TICKET) is None
+
+
+async def test_who_watches_is_told_once_for_each_address_and_worker(desk: Desk, client: CoreClient) -> None:
+    with client.watch("100.64.0.10") as one, client.watch("100.64.0.10") as two, client.watch("2001:db8::5") as other:
+        await until(lambda: desk.watched == {"100.64.0.10", "2001:db8::5"})
+        desk.link.changed(["100.64.0.10", "100.64.0.99"])
+        async with asyncio.timeout(10):
+            await one.wait()
+            await two.wait()
+        assert not other.is_set()
+    await until(lambda: not desk.watched)
+    with client.watch("not an address") as never:
+        assert not never.is_set()
+
+
+async def test_who_watches_learns_that_the_core_was_away(desk: Desk, client: CoreClient) -> None:
+    with client.watch("100.64.0.10") as event:
+        await until(lambda: bool(desk.watched))
+        await desk.link.close()
+        assert not desk.watched
+        desk.link = desk.fresh()
+        await desk.link.start()
+        async with asyncio.timeout(10):
+            await event.wait()
+        await until(lambda: bool(desk.watched))
+        event.clear()
+        desk.link.changed(["100.64.0.10"])
+        async with asyncio.timeout(10):
+            await event.wait()
+
+
+async def test_a_worker_that_goes_is_watched_for_no_longer(desk: Desk) -> None:
+    with connect(desk.path) as sock:
+        sock.send(wire.encode(wire.Hello(1, need=False)))
+        for _ in range(2):
+            sock.send(wire.encode(wire.Watch(wire.pack_address("100.64.0.10"), on=True)))
+        sock.send(wire.encode(wire.Watch(wire.pack_address("100.64.0.11"), on=False)))
+        await until(lambda: desk.watched == {"100.64.0.10"})
+    await until(lambda: not desk.watched)
+
+
+async def test_texts_come_at_the_start_and_at_each_change(desk: Desk) -> None:
+    desk.set_texts["debt"] = {"title": "Fale conosco"}
+    client = CoreClient(desk.path, 2)
+    task = asyncio.create_task(client.run())
+    await until(lambda: client.texts == {"debt": {"title": "Fale conosco"}})
+    desk.set_texts["notice"] = {"title.en": "A reminder"}
+    desk.link.texts("notice", desk.set_texts["notice"])
+    await until(lambda: client.texts == desk.set_texts)
+    desk.link.texts("debt", {})
+    await until(lambda: list(client.texts) == ["notice"])
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_core_that_fails_or_is_slow_costs_a_page_its_text_only(desk: Desk, client: CoreClient) -> None:
     assert await client.who("192.0.2.66") is None
-    desk.slow.clear()
+    desk.awake.clear()
     began = asyncio.get_running_loop().time()
     assert await asyncio.gather(*(client.who("100.64.0.10") for _ in range(300))) == [None] * 300
     assert asyncio.get_running_loop().time() - began < PATIENCE + 2
-    desk.slow.set()
+    desk.awake.set()
     await until(lambda: desk.link.up)
     assert await client.who("100.64.0.10") == Standing(3, "debt", 7)
 
 
 async def test_a_late_answer_is_not_taken_for_another_question(desk: Desk, client: CoreClient) -> None:
-    desk.slow.clear()
+    desk.awake.clear()
     assert await client.who("100.64.0.10") is None
-    desk.slow.set()
+    desk.awake.set()
     assert await client.who("2001:db8::5") == Standing(0, "", 0)
 
 
@@ -148,7 +219,7 @@ async def test_only_the_portals_account_may_connect(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "first",
-    [b"\xff" * 30, wire.encode(wire.Who(1, b"\0" * 16)), wire.encode(wire.Hello(1, need=False, version=2))],
+    [b"\xff" * 30, wire.encode(wire.Who(1, b"\0" * 16)), wire.encode(wire.Hello(1, need=False, version=1))],
     ids=["noise", "no hello", "another version"],
 )
 async def test_a_stranger_is_shown_out_and_the_others_stay(

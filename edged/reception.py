@@ -1,0 +1,59 @@
+"""What the portal asks on behalf of whoever looks at a page: from its socket to the keeper's thread and back.
+
+One direction, as :mod:`edged.desk`: it asks the keeper, and what changes goes the path of a command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from edged.domain.rejection import Rejected
+from edged.domain.standing import Standing
+from edged.keeper import Keeper
+
+CHANNEL = "page"
+"""What the event ``trust.requested`` says of where it was asked."""
+
+
+class Reception:
+    """``alone``: whether billing is out of reach, and promises are granted here."""
+
+    def __init__(self, keeper: Keeper, alone: Callable[[], bool]) -> None:
+        self._keeper = keeper
+        self._alone = alone
+
+    async def standing(self, address: str) -> Standing:
+        """What may be shown to whoever has this address."""
+        return await self._keeper.do(self._keeper.pipeline.questions.standing, address)
+
+    async def seen(self, address: str) -> None:
+        """Somebody at this address was shown a reminder."""
+        await self._keeper.seen(address)
+
+    async def ask(self, address: str) -> str:
+        """Somebody asks for a promise: ``requested``, ``granted``, ``not_applicable``, ``spent`` or ``failed``."""
+        try:
+            told = await self._keeper.request_trust(address, CHANNEL, alone=self._alone())
+        except Rejected as e:
+            return {"trust_spent": "spent", "trust_not_applicable": "not_applicable"}.get(e.code, "failed")
+        return str(told["status"])
+
+    async def prove(self, _address: str, _code: bytes) -> tuple[str, bytes]:
+        """Somebody typed a one-time code."""
+        return "none", b""
+
+    async def redeem(self, _token: bytes) -> tuple[str, bytes]:
+        """Somebody came over a signed link."""
+        return "none", b""
+
+    async def bill(self, _ticket: bytes) -> Mapping[str, str]:
+        """The payment data behind a ticket."""
+        return {}
+
+    def watch(self, address: str, *, on: bool) -> None:
+        """Whether changes that concern this address are to be told."""
+        self._keeper.pipeline.watched.watch(address, on=on)
+
+    def texts(self) -> Mapping[str, Mapping[str, str]]:
+        """Reason -> the texts that commands set for its page."""
+        return {}
