@@ -119,7 +119,7 @@ class Pay:
                 return self._parts.html(self._parts.renderer.render("pay", shown, bill=found), language.code)
         said = (
             _("Type the code that we sent you, or open the link in the customer area."),
-            _("It shows us that the invoice is yours; nobody else at this connection can see it."),
+            _("It shows us that the invoice is yours."),
         )
         shown = view.View(
             "code", language.code, "info", language.say(_("Pay your invoice")), tuple(map(language.say, said)),

@@ -21,9 +21,9 @@ def _(sentence: str) -> str:
 
 _TITLE = _("Promise the payment")
 _SAID = (
-    _("We open your access now, and you pay within the time that the next page tells."),
+    _("Your access opens as soon as the promise is accepted, and you pay within the time shown then."),
     _("If no payment is recognised by then, the access goes back to what it is now."),
-    _("An invoice can be promised once."),
+    _("As a rule, an invoice can be promised once."),
 )
 
 
