@@ -11,17 +11,13 @@ from msgspec import Meta, Struct
 
 from edged.domain.command import (
     MOST_COMMANDS,
-    MOST_ID,
     MOST_PARTS,
     UNREADABLE,
     UNREADABLE_COMMAND,
-    Count,
-    Id,
-    Moment,
-    Opaque,
     explain,
 )
 from edged.domain.digest import SHARDS
+from edged.domain.fields import MOST_ID, Count, Id, Moment, Opaque
 from edged.domain.model import milliseconds
 from edged.domain.rejection import Rejected
 

@@ -21,7 +21,7 @@ from edged.client import lanes
 from edged.config.models import BrakeSection, MqttSection, PolicySection
 from edged.config.security import SecuritySection
 from edged.desk import Desk
-from edged.domain import brake, command, digest, onset, promise, region
+from edged.domain import brake, command, digest, garden_list, onset, promise, region
 from edged.domain.brake import Limits
 from edged.domain.model import Policy
 from edged.intake import Incoming
@@ -333,7 +333,7 @@ def test_the_numbers_in_the_text() -> None:
     assert (gathering.FEWEST_SHARE, gathering.FEWEST_JUDGED) == (0.5, 10)
     assert (answers.FULL_RESULTS, snapshot.MOST_RESULTS) == (50, 50)
     assert pipeline.KEEP_IDS_MS == 30 * 24 * HOUR
-    assert (command.MOST_COMMANDS, command.MOST_PARTS, command.WIDEST_GARDEN) == (5000, 100_000, {4: 8, 6: 16})
+    assert (command.MOST_COMMANDS, command.MOST_PARTS, garden_list.WIDEST_GARDEN) == (5000, 100_000, {4: 8, 6: 16})
     mqtt, security = MqttSection(), SecuritySection()
     assert (mqtt.max_payload, mqtt.receive_maximum) == (4 << 20, 64)
     assert (inbox.HELD_BYTES, keeper.LARGEST_GROUP) == (64 << 20, 1 << 20)
