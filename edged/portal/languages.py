@@ -70,8 +70,9 @@ class Language:
     def moment(self, ms: int) -> str:
         """A day and an hour: ``sexta-feira, 27 de novembro, 18:00``. ``ms``: Unix milliseconds."""
         at = self._at(ms)
-        day = dates.format_skeleton("MMMMEEEEd", at, locale=self._locale)
-        return f"{day}, {dates.format_time(at, 'HH:mm', locale=self._locale)}"
+        weekday = dates.format_date(at, "EEEE", locale=self._locale)
+        day = dates.format_skeleton("MMMMd", at, locale=self._locale)
+        return f"{weekday}, {day}, {dates.format_time(at, 'HH:mm', locale=self._locale)}"
 
     def iso(self, ms: int) -> str:
         """The same for ``<time datetime>``."""

@@ -21,6 +21,8 @@ from edged.portal.parts import Parts, address, now_ms, see_other
 
 EVERY = 15.0
 """Seconds without news until the core is asked; also what a browser without JavaScript waits."""
+SOON = 2.0
+"""Seconds until it is asked again when it did not answer."""
 LIFE = 600.0
 """Seconds of one stream: the browser opens another one by itself. So a vanished client does not keep its place."""
 RETRY_MS = 2000
@@ -74,7 +76,7 @@ class Live:
                     yield f"data: {word}\n\n".encode() if word and word != told else b":\n\n"  # a comment: still there
                     told = word
                     try:
-                        async with asyncio.timeout(min(EVERY, max(0.0, end - loop.time()))):
+                        async with asyncio.timeout(EVERY if standing else SOON):
                             await changed.wait()
                     except TimeoutError:
                         continue

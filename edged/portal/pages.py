@@ -144,7 +144,7 @@ PAGES = {
 
 ASKED = _("Your request was sent. This page changes by itself as soon as the answer is here.")
 OUTAGE = _("There is also an outage in your area: the connection may fail for that reason, too.")
-EXTENDED = _("The estimate may be extended.")
+EXTENDED = _("it may be extended")
 
 ANSWERS = {
     "limited": _("You have asked a moment ago. Please wait for the answer before you ask again."),

@@ -84,12 +84,12 @@ def view(standing: Standing | None, language: Language, now: int, way: Way, text
     name = pages.page_name(standing)
     found = _worded(name, language, state(standing))
     if standing is None:
-        return replace(found, links=_area(found, way, language, name))
+        return replace(found, links=_links(None, way, language, name))
     own = _own(texts.get(standing.reason, {}), language.code) if standing.level != Level.OPEN else {}
     paragraphs = tuple(p for p in own.get("text", "").splitlines() if p.strip()) or found.paragraphs
     if standing.outage and name != "outage":
         paragraphs += (language.say(pages.OUTAGE),)
-    links = _links(found, standing, way, language, name)
+    links = _links(standing, way, language, name)
     if own.get("link", "").startswith("https://"):
         links += (Link(own.get("link_text") or own["link"], own["link"], "other"),)
     return replace(
@@ -121,19 +121,17 @@ def _own(fields: Mapping[str, str], code: str) -> dict[str, str]:
     return plain | {key.partition(".")[0]: text for key, text in fields.items() if key.partition(".")[2] == code}
 
 
-def _links(found: View, standing: Standing, way: Way, language: Language, name: str) -> tuple[Link, ...]:
-    links: tuple[Link, ...] = ()
-    if pages.may_pay(name) and standing.pays and way.pay:
-        links += (Link(language.say(_("Pay with PIX or boleto")), "/pay"),)
-    if standing.can_trust and not standing.asked and name != "notice":
-        links += (Link(language.say(_("Promise the payment and go online")), "/promise", "other"),)
-    area = _area(found, way, language, name)
-    return links + tuple(replace(link, kind="other") for link in area) if links else area
-
-
-def _area(_found: View, way: Way, language: Language, name: str) -> tuple[Link, ...]:
-    action = pages.PAGES[name].action
-    return (Link(language.say(action), way.customer_area),) if action and way.customer_area else ()
+def _links(standing: Standing | None, way: Way, language: Language, name: str) -> tuple[Link, ...]:
+    """Where to go from here, the best first."""
+    found = []
+    if standing is not None and pages.may_pay(name) and standing.pays and way.pay:
+        found.append((_("Pay with PIX or boleto"), "/pay"))
+    if way.customer_area and (action := pages.PAGES[name].action):
+        found.append((action, way.customer_area))
+    if standing is not None and standing.can_trust and not standing.asked and name != "notice":
+        found.append((_("Promise the payment and go online"), "/promise"))
+    first = "other" if name == "notice" else "main"  # there the button that sends the reminder away comes first
+    return tuple(Link(language.say(label), href, "other" if n else first) for n, (label, href) in enumerate(found))
 
 
 def _facts(standing: Standing, name: str, language: Language, now: int) -> list[Fact]:

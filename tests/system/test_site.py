@@ -45,7 +45,7 @@ def test_from_a_blocked_address_to_the_site_that_was_wanted(lab: Lab, chromium: 
         mark = lab.manager.mark
         page.get_by_role("button", name="Sim, prometo pagar").click()
         #ASKED page.get_by_role("status").filter(has_text="O seu pedido foi enviado").wait_for()
-        lab.wait_until(lambda: any(e.document["type"] == "trust.requested" for e in lab.manager.since(mark, "event")), "no event")
+        lab.manager.wait_event(lambda event: event["event"] == "trust.requested" and event["sub"] == sub, mark)
         until, _ = from_now(3600)
         ack = lab.publish({"op": "trust", "sub": sub, "until": until, "basis": "promise"})
         page.get_by_role("heading", name="Você está conectado").wait_for()
