@@ -54,7 +54,7 @@ screens: install ## make docs/screens anew, by the browser tests
 	SITE_SCREENS=1 $(BIN)/python -m pytest -q tests/system/test_site_pages.py
 
 messages: install ## put sentences that are new or gone into the catalogues of the portal (edged/portal/locale)
-	$(BIN)/pybabel -q extract -F edged/portal/locale/babel.cfg --omit-header -o .stamp/portal.pot edged/portal
+	$(BIN)/pybabel -q extract -F edged/portal/locale/babel.cfg --omit-header --no-location --sort-output -o .stamp/portal.pot edged/portal
 	$(BIN)/pybabel -q update -D portal -d edged/portal/locale -i .stamp/portal.pot \
 	  --omit-header --no-wrap --no-fuzzy-matching --ignore-obsolete
 
