@@ -13,6 +13,7 @@ from edged.domain.calendar import Area, Calendar, read_hours
 from edged.domain.model import Policy
 from edged.nft import schema
 from edged.nft.routing import Steering
+from edged.petitions import Frequency
 from edged.pipeline import Settings
 from edged.store.store import Store
 
@@ -38,6 +39,8 @@ def pipeline_settings(cfg: Config) -> Settings:
         policy=policy(cfg),
         limits=Limits(brake.enabled, brake.max_new_restrictions, brake.window_seconds * 1000, brake.max_share),
         max_payload=cfg.mqtt.max_payload,
+        payees=cfg.portal.payees.checked(),
+        frequency=Frequency(cfg.portal.ask_pause_seconds * 1000, cfg.portal.asks_per_day),
     )
 
 

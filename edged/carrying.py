@@ -19,6 +19,7 @@ from edged.domain.model import Subscriber, rfc3339
 from edged.domain.region import NOWHERE
 from edged.domain.rejection import Rejected
 from edged.intake import Refused, Request
+from edged.pages import Pages
 from edged.questions import Questions
 from edged.store.rows import Held, Known
 from edged.store.store import Store
@@ -44,12 +45,15 @@ class Origin(NamedTuple):
 class Carrier:
     """Carries out commands. Changes nothing but the workset, territory and brake of the group."""
 
-    def __init__(self, gateway: str, store: Store, questions: Questions, territory: Territory, brake_: Brake) -> None:
+    def __init__(
+        self, gateway: str, store: Store, questions: Questions, territory: Territory, brake_: Brake, pages: Pages
+    ) -> None:
         self._gateway = gateway
         self._store = store
         self._questions = questions
         self._territory = territory
         self._brake = brake_
+        self._pages = pages
 
     def run(self, request: Request, work: Workset, now: int, *, fresh: bool) -> Answer:
         """All commands of a batch, in order."""
@@ -113,7 +117,7 @@ class Carrier:
                 raise Rejected("not_authorized", f"forget: {name} would go with it, and {told}")
 
     def _aside(
-        self, cmd: c.OnArea | c.Query | c.Digest | c.GardenList, work: Workset, now: int, issuer: str
+        self, cmd: c.OnArea | c.Query | c.Digest | c.GardenList | c.Page, work: Workset, now: int, issuer: str
     ) -> tuple[str, dict[str, Any] | None]:
         """What changes no subscriber."""
         match cmd:
@@ -126,6 +130,8 @@ class Carrier:
                 return "applied", {"record": {"hash": totals.hash, "shards": totals.digests()}}
             case c.GardenList():
                 return work.garden(cmd), None
+            case c.Page():
+                return self._pages.carry_out(cmd, work, now), None
             case _:
                 return self._territory.carry_out(cmd, now, issuer, work.write), None
 
@@ -147,6 +153,8 @@ class Carrier:
         if block and self._brake.limits.enabled and (why := self._stopped(block, known, made, work, now, issuer)):
             return "held", {"code": "brake", "detail": f"{why}; look at it, then edged release-brake or drop-held"}
         work.put(cmd.sub, made, claim=block is not None)
+        if isinstance(cmd, c.Paid):
+            self._pages.paid(cmd.sub, work)
         return made.status, _told(made)
 
     def _stopped(
@@ -239,6 +247,8 @@ def _about(cmd: c.Command | None) -> str:
             return cmd.id
         case c.GardenList():
             return cmd.name
+        case c.Page():
+            return ("payment data set" if cmd.fields else "payment data removed") if cmd.sub else cmd.reason or ""
     return ""
 
 

@@ -157,6 +157,7 @@ class Core:
         )
         link = PortalLink(self._cfg, Reception(self.keeper, lambda: desk.alone), self.metrics)
         self.keeper.told_watchers = link.changed
+        self.keeper.told_texts = lambda reason: link.texts(reason, pipeline.pages.texts.get(reason, {}))
         desk.portal = link
         control = ControlServer(self._cfg.run_dir / "control.sock", desk.handlers())
         for hindrance in self.steering.hindrances():

@@ -89,6 +89,10 @@ class Keyring:
         """The issuers' names."""
         return list(self._issuers)
 
+    def is_for(self, audience: Collection[str]) -> bool:
+        """Whether one of these names is this gateway's, or a group's of it."""
+        return not self._audience.isdisjoint(audience)
+
     def open(self, payload: bytes, *, local: bool = False) -> Opened:
         """Whose message this is. ``local``: it came over the control socket and need not be signed.
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
+from edged.cashier import Cashier
 from edged.domain.model import rfc3339
 from edged.errors import EdgedError, KernelError, StoreError
 from edged.gardens import Gardens
@@ -76,6 +77,7 @@ class Keeper:
     ) -> None:
         self.pipeline = pipeline
         self.upkeep = Upkeep(pipeline)
+        self.cashier = Cashier(pipeline)
         self.store = store
         self.enforcer = enforcer
         self.steering = steering
@@ -94,6 +96,8 @@ class Keeper:
         """Called after each proof of progress; the watchdog's keep-alive."""
         self.told_watchers: Callable[[Iterable[str]], None] = lambda _: None
         """Called with the watched addresses that something concerns, once the kernel has it."""
+        self.told_texts: Callable[[str], None] = lambda _: None
+        """Called with each reason whose page has new texts."""
         self.last_commit = 0.0
         self.queued = 0
         self.resyncs = 0
@@ -184,11 +188,13 @@ class Keeper:
             await self.in_sync.wait()
         elif await self.do(lambda: self.enforcer.crowded):
             self.want("growth")
-        self._tell_watchers()
+        self._tell_pages()
 
-    def _tell_watchers(self) -> None:
+    def _tell_pages(self) -> None:
         if touched := self.pipeline.watched.take():
             self.told_watchers(touched)
+        while self.pipeline.pages.news:
+            self.told_texts(self.pipeline.pages.news.popleft())
 
     def _doubted(self, *, refilling: bool) -> None:
         """Ask for a refill, unless nothing failed and one is due anyway, which brings what was committed before it."""
@@ -269,7 +275,7 @@ class Keeper:
             self.changed.set()
             self._timer.set()
             self.pipeline.watched.touch_all()  # a snapshot comes into force with one
-            self._tell_watchers()
+            self._tell_pages()
             _log.info("resync (%s) took %.3f s", cause, time.monotonic() - began)
 
     async def _turn(self) -> None:
@@ -371,6 +377,12 @@ class Keeper:
     async def request_trust(self, target: str, channel: str, *, alone: bool) -> dict[str, Any]:
         """Somebody asks for a promise; what came of it. Raises Rejected."""
         told, enforced = await self.persist(self.upkeep.request_trust, target, channel, alone=alone)
+        await self._settled(enforced)
+        return told
+
+    async def petition(self, address: str, channel: str, *, alone: bool) -> str:
+        """Whoever has this address asks on the page for a promise; see :meth:`Upkeep.petition`."""
+        told, enforced = await self.persist(self.upkeep.petition, address, channel, alone=alone)
         await self._settled(enforced)
         return told
 

@@ -21,6 +21,7 @@ from edged.domain.address import Addressing
 from edged.domain.batch import Chunk
 from edged.domain.brake import Limits
 from edged.domain.model import Policy
+from edged.domain.payment import Payees
 from edged.domain.rejection import Rejected
 from edged.envelope import Keyring
 from edged.errors import KernelError, SetFull
@@ -29,6 +30,8 @@ from edged.intake import Incoming, Refusal, Request, read
 from edged.nft.enforcer import Enforcer
 from edged.numberings import Numberings
 from edged.observer import Observer
+from edged.pages import Pages
+from edged.petitions import Frequency, Petitions
 from edged.plan import diff
 from edged.questions import Questions
 from edged.snapshot import Walk
@@ -43,6 +46,8 @@ KEEP_IDS_MS = 30 * 86_400_000
 
 
 _UNBRAKED = Limits()
+_NOBODY = Payees()
+_USUAL = Frequency()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Settings:
     policy: Policy
     limits: Limits = _UNBRAKED
     max_payload: int = 4 << 20
+    payees: Payees = _NOBODY
+    frequency: Frequency = _USUAL
 
 
 @dataclass(slots=True)
@@ -88,8 +95,12 @@ class Pipeline:
         self.trusted = trusted
         self.territory = Territory(store, settings.policy)
         self.brake = Brake(store, settings.limits, clock())
-        self.questions = Questions(store, enforcer, settings.addressing, lambda: self.territory.policy, clock)
-        self.carrier = Carrier(settings.gateway, store, self.questions, self.territory, self.brake)
+        self.pages = Pages(store, settings.payees)
+        self.petitions = Petitions(settings.frequency)
+        self.questions = Questions(
+            store, enforcer, settings.addressing, lambda: self.territory.policy, clock, self.pages, self.petitions
+        )
+        self.carrier = Carrier(settings.gateway, store, self.questions, self.territory, self.brake, self.pages)
         self.numberings = Numberings(store.numberings())
         self.gathering = Gathering(store, settings.gateway, self.brake)
         self.own_channel = f"gw/{settings.gateway}/cmd"
@@ -258,6 +269,7 @@ class Pipeline:
             self.territory.begin(clock_trusted=self.trusted())  # and others must not keep what was not written
             raise
         self.territory.keep()
+        self.pages.keep(write)
         if write.held:
             self.brake.recount()
         self.observer.committed(time.perf_counter() - began)

@@ -13,6 +13,8 @@ from edged.domain.rejection import Rejected
 from edged.domain.standing import NOBODY, Standing
 from edged.errors import KernelError
 from edged.nft.enforcer import Enforcer
+from edged.pages import Pages
+from edged.petitions import Petitions
 from edged.records import record
 from edged.store import rulings
 from edged.store.rows import Known
@@ -32,12 +34,16 @@ class Questions:
         addressing: Addressing,
         policy: Callable[[], Policy],
         clock: Callable[[], int],
+        pages: Pages,
+        petitions: Petitions,
     ) -> None:
         self._store = store
         self._enforcer = enforcer
         self._addressing = addressing
         self._policy = policy
         self._clock = clock
+        self._pages = pages
+        self._petitions = petitions
 
     def why(self, target: str) -> dict[str, Any]:
         """The record of a subscriber or address. Raises Rejected."""
@@ -104,4 +110,12 @@ class Questions:
             known = work.find(None, address)
         except Rejected:
             return NOBODY
-        return visitor.standing(known.sub, work.facts(known), self._clock(), self._policy())
+        now = self._clock()
+        return visitor.standing(
+            known.sub,
+            work.facts(known),
+            now,
+            self._policy(),
+            asked=self._petitions.awaits(known.id, now),
+            pays=self._pages.bill(known, work.write, now) is not None,
+        )

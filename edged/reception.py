@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from edged.domain.rejection import Rejected
 from edged.domain.standing import Standing
 from edged.keeper import Keeper
 
@@ -31,24 +30,20 @@ class Reception:
         await self._keeper.seen(address)
 
     async def ask(self, address: str) -> str:
-        """Somebody asks for a promise: ``requested``, ``granted``, ``not_applicable``, ``spent`` or ``failed``."""
-        try:
-            told = await self._keeper.request_trust(address, CHANNEL, alone=self._alone())
-        except Rejected as e:
-            return {"trust_spent": "spent", "trust_not_applicable": "not_applicable"}.get(e.code, "failed")
-        return str(told["status"])
+        """Somebody asks for a promise: requested, granted, not_applicable, spent, limited or failed."""
+        return await self._keeper.petition(address, CHANNEL, alone=self._alone())
 
-    async def prove(self, _address: str, _code: bytes) -> tuple[str, bytes]:
-        """Somebody typed a one-time code."""
-        return "none", b""
+    async def prove(self, address: str, code: bytes) -> tuple[str, bytes]:
+        """Somebody typed a one-time code: (ok, wrong, locked or none; a ticket with ok)."""
+        return await self._keeper.do(self._keeper.cashier.prove, address, code)
 
-    async def redeem(self, _token: bytes) -> tuple[str, bytes]:
-        """Somebody came over a signed link."""
-        return "none", b""
+    async def redeem(self, token: bytes) -> tuple[str, bytes]:
+        """Somebody came over a signed link: the same."""
+        return await self._keeper.do(self._keeper.cashier.redeem, token)
 
-    async def bill(self, _ticket: bytes) -> Mapping[str, str]:
-        """The payment data behind a ticket."""
-        return {}
+    async def bill(self, ticket: bytes) -> Mapping[str, str]:
+        """The payment data behind a ticket; empty where there is none (any more)."""
+        return await self._keeper.do(self._keeper.cashier.bill, ticket)
 
     def watch(self, address: str, *, on: bool) -> None:
         """Whether changes that concern this address are to be told."""
@@ -56,4 +51,4 @@ class Reception:
 
     def texts(self) -> Mapping[str, Mapping[str, str]]:
         """Reason -> the texts that commands set for its page."""
-        return {}
+        return self._keeper.pipeline.pages.texts

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from edged.domain import command as c
-from edged.domain import decide
+from edged.domain import decide, visitor
 from edged.domain.audit import Decision as Audited
 from edged.domain.model import Policy, Subscriber, rfc3339
 from edged.domain.rejection import Rejected
@@ -21,6 +21,7 @@ from edged.workset import Workset
 
 LOCAL_ISSUER = "local"
 """Who grants a promise when billing cannot be reached."""
+_REFUSALS = {"trust_not_applicable": "not_applicable", "trust_spent": "spent"}
 SWEEP = 500
 """Subscribers looked at in one step of a sweep, or of a release."""
 Judge = Callable[[Subscriber, int, Policy], tuple[Subscriber, tuple[dict[str, Any], ...]]]
@@ -145,6 +146,7 @@ class Upkeep:
         told: dict[str, Any] = {"sub": name, "channel": channel}
         if not alone:
             work.tell({"event": "trust.requested", **told})
+            work.shown.append(known)
             return {"sub": name, "status": "requested"}, self._pipeline.finish(work, now)
         before, cmd = known.sub, c.Trust(sub=name, channel=channel)
         view = decide.View(before, work.facts(known))
@@ -163,6 +165,33 @@ class Upkeep:
             work.tell({"event": "trust.granted", **told, "until": until, "local": True})
             work.write.audit.append(Audited(now, "trust", name, LOCAL_ISSUER, before=before, after=made.sub))
         return {"sub": name, "status": "granted", "until": until}, self._pipeline.finish(work, now)
+
+    def petition(self, address: str, channel: str, *, alone: bool) -> tuple[str, bool]:
+        """Whoever has this address asks on the page for a promise: (what came of it, whether the kernel has it).
+
+        ``requested`` or ``granted``; ``not_applicable`` or ``spent`` where the edge knows that none can be given;
+        ``limited`` where this subscriber has asked too often; ``failed``. Only a request that could be granted is told
+        to billing, and counts.
+        """
+        now = self._pipeline.clock()
+        work = Workset(self._pipeline.store, self._pipeline.settings.addressing)
+        try:
+            known = work.find(None, address)
+        except Rejected:
+            return "not_applicable", True
+        if known.sub.promise and known.sub.promise.until > now:
+            return "granted", True
+        code = visitor.why_not(known.sub, work.facts(known), now, self._pipeline.territory.policy)
+        if code is not None:
+            return _REFUSALS.get(code, "failed"), True
+        if not self._pipeline.petitions.may(known.id, now):
+            return "limited", True
+        try:
+            told, enforced = self.request_trust(known.sub.sub, channel, alone=alone)
+        except Rejected as e:
+            return _REFUSALS.get(e.code, "failed"), True
+        self._pipeline.petitions.note(known.id, now)
+        return str(told["status"]), enforced
 
     def ask(self) -> bool:
         """Ask for missing parts of snapshots, drop those whose rest stays away; returns whether there is an event."""

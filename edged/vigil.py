@@ -86,6 +86,7 @@ class Vigil:
                     await self._purge_audit()
                     last_purge = time.monotonic()
                 await self._forget_in_audit()
+                await self._keeper.do(self._keeper.cashier.sweep)
                 if await self._keeper.do(self._keeper.upkeep.ask):
                     self._keeper.told.set()
                 await self._keeper.do(self._keeper.store.tidy, TIDIED)  # what was displaced or given up

@@ -39,6 +39,8 @@ class Workset:
         self._claimed_inside: dict[bytes, set[bytes]] = {}
         """IPv6 prefix -> longer prefixes inside it that this group has bound."""
         self._touched: list[Known] = []
+        self.shown: list[Known] = []
+        """Of whom something beside the state changed that they may see on a page."""
         self._write = Write()
         self.mark: Mark = UNMARKED
         """The numbered batch whose commands are being carried out."""
@@ -284,7 +286,7 @@ class Workset:
                 self.claimed |= keys
             self._holder.update(dict.fromkeys(keys))
 
-    def _revised(self, known: Known, rev: int | None) -> None:
+    def revise(self, known: Known, rev: int | None) -> None:
         """Take a revision; raises Rejected when it falls."""
         revised = check_rev(known.sub, rev)
         if revised is not known.sub:
@@ -304,7 +306,7 @@ class Workset:
                 raise Rejected("bad_address", f"a command gave away an address inside {words(key)} since")
         self._refuse_inside(known, keys)
         if known:
-            self._revised(known, cmd.rev)
+            self.revise(known, cmd.rev)
         fresh = known is None
         known = known or self._make(check_rev(Subscriber(cmd.sub, since=now), cmd.rev))
         moved = cmd.area is not None and cmd.area != known.sub.area
@@ -328,7 +330,7 @@ class Workset:
         """Carry out ``unbind``; returns the status."""
         known = self.find(cmd.sub, None)
         wanted = {k for a in cmd.addresses for k in self._addressing.keys(a)} if cmd.addresses is not None else None
-        self._revised(known, cmd.rev)
+        self.revise(known, cmd.rev)
         lost = set(known.keys) if wanted is None else wanted & set(known.keys)
         self._release(known, lost)
         if not lost:
@@ -341,7 +343,7 @@ class Workset:
         self._write.forgotten.add(cmd.sub)  # also who is known to kept answers or to the audit trail alone
         self.forgotten.add(cmd.sub)
         known = self.find(cmd.sub, None)
-        self._revised(known, cmd.rev)
+        self.revise(known, cmd.rev)
         self.remove(known)
         self._write.events = [e for e in self._write.events if cmd.sub not in e.document.values()]
         return "applied"
@@ -384,11 +386,9 @@ class Workset:
         return out
 
     def concerned(self) -> Iterator[bytes]:
-        """Every address that those have, or had, whom the group changed."""
-        for known in self._touched:
-            yield from known.keys
-            if known.stored and known.stored.keys is not known.keys:
-                yield from known.stored.keys
+        """Every address that those have, or had, whom the group changed or :attr:`shown` names."""
+        for known in (*self._touched, *self.shown):
+            yield from (*known.keys, *(known.stored.keys if known.stored else ()))
 
     def written(self, now: int, policy: Policy) -> Write:
         """Everything to commit, with what each touched subscriber's state means worked out."""

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from edged.config import checks
+from edged.config.payees import PayeesSection
 from edged.config.section import Section, wrong
 from edged.config.security import SecuritySection
 from edged.errors import ConfigError
@@ -180,6 +181,13 @@ class PortalSection(Section):
     max_connections_per_address: int = Field(64, ge=1, le=1_000_000, description="Open connections of one address.")
     provider: Provider = Field(Provider(), description="Whom the page tells a subscriber to talk to.")
     look: Look = Field(Look(), description="The provider's colour and logo on the page.")
+    payees: PayeesSection = Field(PayeesSection(), description="Who may be paid by what the page shows.")
+    ask_pause_seconds: int = Field(
+        60, ge=1, le=86_400, description="Seconds before a subscriber may ask on the page for a promise again."
+    )
+    asks_per_day: int = Field(
+        3, ge=1, le=1000, description="How often a subscriber may ask on the page for a promise in 24 hours."
+    )
 
     @field_validator("key_file")
     @classmethod

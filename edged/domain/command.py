@@ -1,8 +1,8 @@
 """The commands of contract §1, all together, and how a payload becomes one.
 
-Only what this version carries out is here; everything else in the contract is answered ``unknown_op`` or ``malformed``
-with a sentence that says so. A batch is read without looking into its commands, and each command by itself, so that
-each stands or falls alone. Their shapes are by family: :mod:`.on_subscriber`, :mod:`.on_area`, :mod:`.garden_list`.
+What is none of them is answered ``unknown_op`` or ``malformed`` with a sentence that says so. A batch is read without
+looking into its commands, and each command by itself, so that each stands or falls alone. Their shapes are by family:
+:mod:`.on_subscriber`, :mod:`.on_area`, :mod:`.garden_list`, :mod:`.page`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from edged.domain.on_subscriber import (
     Undefer,
     Untrust,
 )
+from edged.domain.page import Page
 from edged.domain.rejection import Rejected
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "OnState",
     "OnSubscriber",
     "Override",
+    "Page",
     "Paid",
     "Port",
     "Query",
@@ -74,7 +76,6 @@ __all__ = [
 
 MOST_COMMANDS = 5000
 MOST_PARTS = 100_000
-_LATER_OPS = {"page"}
 
 
 class Query(Shape, tag="query", frozen=True):
@@ -103,7 +104,7 @@ UNREADABLE_COMMAND = "the command is no JSON"
 OnState = Block | Unblock | Paid | Trust | Untrust | Defer | Undefer
 OnSubscriber = OnState | Bind | Unbind | Forget
 OnArea = StartMoratorium | EndMoratorium | StartOutage | EndOutage | SetHolidays
-Command = OnSubscriber | OnArea | Query | Digest | GardenList
+Command = OnSubscriber | OnArea | Query | Digest | GardenList | Page
 _read: Callable[[bytes | msgspec.Raw], Command] = msgspec.json.Decoder(Command).decode
 
 
@@ -149,8 +150,7 @@ def _fault(raw: bytes | msgspec.Raw, error: msgspec.ValidationError) -> Rejected
         return Rejected("malformed", str(document)[:200] if told else "a command must be a JSON object")
     op = document.get("op")
     if not isinstance(op, str) or op not in OPS:
-        later = " is not in this version" if isinstance(op, str) and op in _LATER_OPS else " is unknown"
-        return Rejected("unknown_op", f"op {op!r:.40}{later}; known are {', '.join(OPS)}")
+        return Rejected("unknown_op", f"op {op!r:.40} is unknown; known are {', '.join(OPS)}")
     return Rejected("malformed", explain(error))
 
 

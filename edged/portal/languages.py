@@ -92,7 +92,7 @@ class Language:
 
     def money(self, text: str) -> str:
         """``123.45`` in reais. Raises decimal.InvalidOperation."""
-        return numbers.format_currency(Decimal(text), "BRL", locale=self._locale)
+        return f"R$ {numbers.format_decimal(Decimal(text), '#,##0.00', locale=self._locale)}"
 
     def _at(self, ms: int) -> datetime:
         return datetime.fromtimestamp(ms / 1000, self._zone)

@@ -7,8 +7,8 @@ core has judged what it sends; codes are judged here once more, because they are
 
 from __future__ import annotations
 
-import decimal
 import io
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from edged.config import PortalSection
+from edged.domain.payment import SHOWN, Payees, checked
+from edged.domain.rejection import Rejected
 from edged.portal import pages, parts, view
 from edged.portal.client import Proof
 from edged.portal.languages import Language
@@ -30,6 +32,8 @@ COOKIE = "__Host-edged"
 COOKIE_SECONDS = 900
 _TICKET = re.compile(r"[0-9a-f]{32}")
 _GROUPS = {47: (5, 5, 5, 6, 5, 6, 1, 14), 48: (11, 1, 11, 1, 11, 1, 11, 1)}
+
+_log = logging.getLogger(__name__)
 
 
 def _(sentence: str) -> str:
@@ -47,24 +51,24 @@ class Bill:
     qr: Markup
 
 
-def bill(fields: Mapping[str, str], language: Language) -> Bill | None:
-    """Payment data as it is shown; None where nothing is left that may be. Codes that are broken are left out."""
-    said = {name: text for name, text in fields.items() if isinstance(text, str)}
-    pix, line = said.get("pix", ""), re.sub(r"\D", "", said.get("line", ""))
-    rows: list[tuple[str, str]] = []
-    for name, label, put in (
-        ("amount", _("Amount"), language.money),
-        ("month", _("Month"), language.month),
-        ("due", _("Due date"), language.day),
-    ):
-        if said.get(name):
-            try:
-                rows.append((language.say(label), put(said[name])))
-            except (ValueError, decimal.InvalidOperation):
-                return None  # the core has checked it: something is very wrong
-    if not rows or not (pix or line):
+def bill(fields: Mapping[str, str], language: Language, payees: Payees) -> Bill | None:
+    """Payment data as it is shown; None where any of it must not be."""
+    try:
+        found = checked({name: fields[name] for name in SHOWN if name in fields}, payees)
+    except Rejected as error:
+        _log.error("payment data that the core let through is not shown: %s", error)  # it names fields, no values
         return None
-    return Bill(tuple(rows), pix, _grouped(line), qr(pix) if pix else Markup())
+    rows = tuple(
+        (language.say(label), put(found[name]))
+        for name, label, put in (
+            ("amount", _("Amount"), language.money),
+            ("month", _("Month"), language.month),
+            ("due", _("Due date"), language.day),
+        )
+        if name in found
+    )
+    pix = found.get("pix", "")
+    return Bill(rows, pix, _grouped(found.get("line", "")), qr(pix) if pix else Markup()) if found else None
 
 
 def qr(text: str) -> Markup:
@@ -91,7 +95,7 @@ class Pay:
 
     def __init__(self, shared: Parts, portal: PortalSection) -> None:
         self._parts = shared
-        self._portal = portal
+        self._payees = portal.payees.checked()
 
     @property
     def routes(self) -> list[Route]:
@@ -114,7 +118,7 @@ class Pay:
             fields = await self._parts.core.bill(bytes.fromhex(ticket))
             if fields is None:
                 answer = "busy"
-            elif found := bill(fields, language):
+            elif found := bill(fields, language, self._payees):
                 shown = view.View("pay", language.code, "info", language.say(_("Your invoice")), ())
                 return self._parts.html(self._parts.renderer.render("pay", shown, bill=found), language.code)
         said = (

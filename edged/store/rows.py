@@ -139,6 +139,19 @@ class Held(NamedTuple):
     command: str
 
 
+class Bill(NamedTuple):
+    """A subscriber's payment data. ``fields``: what is shown; ``code``: hash of the one-time code, None: there is none;
+    ``wrong``: how many others were tried; ``expires``: Unix ms.
+    """
+
+    fields: Mapping[str, str]
+    salt: bytes
+    code: bytes | None
+    wrong: int
+    used: bool
+    expires: int
+
+
 @dataclass(slots=True)
 class Write:
     """What one commit writes."""
@@ -175,6 +188,12 @@ class Write:
     """(moratorium, outage or calendar; its name) -> its value as JSON, None: gone."""
     held: dict[tuple[str, str], Held | None] = field(default_factory=dict)
     """(subscriber, reason) -> what the brake holds of it from now on."""
+    pages: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    """Reason -> all texts of its page from now on."""
+    bills: dict[int, Bill | None] = field(default_factory=dict)
+    """Subscriber number -> payment data from now on, None: gone."""
+    redeemed: dict[bytes, int] = field(default_factory=dict)
+    """Signed link -> until when it is remembered that it was used, Unix ms."""
     restricted: int = 0
     """New restrictions that the brake counts."""
     unbraked: bool = False

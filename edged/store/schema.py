@@ -142,4 +142,24 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              rest BLOB NOT NULL                -- the sum of the other reasons
            ) STRICT""",
     ),
+    (
+        """CREATE TABLE page (
+             reason TEXT PRIMARY KEY,          -- whose page ...
+             fields TEXT NOT NULL              -- ... and the texts that a command set for it, JSON
+           ) STRICT, WITHOUT ROWID""",
+        """CREATE TABLE payment (
+             owner INTEGER PRIMARY KEY,        -- subscriber.id
+             fields TEXT NOT NULL,             -- what is shown to whoever proves to be the subscriber, JSON
+             salt BLOB NOT NULL,
+             code BLOB,                        -- hash of the one-time code, NULL: none
+             wrong INTEGER NOT NULL,           -- how many others were tried
+             used INTEGER NOT NULL,            -- 1: it has opened the payment data once, and does so no more
+             expires INTEGER NOT NULL          -- Unix ms
+           ) STRICT""",
+        "CREATE INDEX payment_expires ON payment(expires)",
+        """CREATE TABLE redeemed (
+             token BLOB PRIMARY KEY,           -- issuer and id of a signed link that was used, hashed ...
+             expires INTEGER NOT NULL          -- ... and when it is too old anyway, Unix ms
+           ) STRICT, WITHOUT ROWID""",
+    ),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edged.store import audit, refill, rulings, staging
+from edged.store import audit, payments, refill, rulings, staging
 from edged.store.rows import UNMARKED, Row, Write, entry_text, facts_text, pack
 
 _encode = msgspec.json.Encoder().encode
@@ -19,6 +19,7 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
     """Everything of one commit but the totals, inside a transaction that the caller opened."""
     db.executemany("DELETE FROM subscriber WHERE id = ?", ((i,) for i in w.removed))
     db.executemany("DELETE FROM invoice WHERE owner = ?", ((i,) for i in w.removed))
+    db.executemany("DELETE FROM payment WHERE owner = ?", ((i,) for i in w.removed))
     for name in w.forgotten:
         _forget(db, name)
     db.executemany("INSERT INTO subscriber VALUES (?,?,?,?,?,?,?,?,?,?)", (_whole(r) for r in w.fresh))
@@ -47,6 +48,8 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         "INSERT OR REPLACE INTO batch VALUES (?,?,?,?)",
         ((issuer, i, now, _encode(a).decode()) for (issuer, i), a in w.answers.items()),
     )
+    if w.pages or w.bills or w.redeemed:
+        payments.write(db, w, now)
     if w.regions or w.held or w.restricted or w.unbraked:
         rulings.write(db, w, now)
     db.executemany("INSERT OR REPLACE INTO numbering VALUES (?,?,?,?,?)", w.numberings.values())

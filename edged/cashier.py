@@ -1,0 +1,118 @@
+"""Where a visitor of the page proves who they are, and sees what is to be paid. For the keeper's thread.
+
+Two proofs: the one-time code that billing gave with ``page``, typed by whoever sits behind the subscriber's address,
+and a link that the provider's customer area signed. Either gives a ticket: 16 random bytes that live a quarter of an
+hour in this process's memory. What is used, or was tried in vain, is committed before it is answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from functools import partial
+
+from edged.domain import paytoken, roles, visitor
+from edged.domain.payment import typed
+from edged.domain.rejection import Rejected
+from edged.pipeline import Pipeline
+from edged.store import payments
+from edged.store.rows import Bill, Known, Write
+from edged.workset import Workset
+
+TRIES = 5
+"""Wrong codes after which the code is worth nothing any more."""
+TICKET_MS = 900_000
+TICKET = 16
+MOST_TICKETS = 10_000
+"""Tickets at a time; one more pushes out the oldest."""
+SWEPT = 1000
+"""Overdue payment data taken out in one step."""
+
+
+class Cashier:
+    """Methods that commit raise StoreError with nothing changed."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._tickets: dict[bytes, tuple[str, int]] = {}
+        """Ticket -> whose, and until when (Unix ms)."""
+
+    def prove(self, address: str, code: bytes) -> tuple[str, bytes]:
+        """Somebody at ``address`` typed ``code``: (ok, wrong, locked or none; a ticket with ok)."""
+        now = self._pipeline.clock()
+        work = self._work()
+        try:
+            known = work.find(None, address)
+        except Rejected:
+            return "none", b""
+        bill = self._shown(known, work, now)
+        if bill is None or bill.code is None or bill.used:
+            return "none", b""
+        if bill.wrong >= TRIES:
+            return "locked", b""
+        right = self._pipeline.pages.matches(bill, typed(code.decode("ascii", "replace")))
+        tried = bill._replace(used=True) if right else bill._replace(wrong=bill.wrong + 1)
+        self._pipeline.commit(Write(bills={known.id: tried}), now, {})
+        if right:
+            return "ok", self._ticket(known, now)
+        return ("locked" if tried.wrong >= TRIES else "wrong"), b""
+
+    def redeem(self, token: bytes) -> tuple[str, bytes]:
+        """Somebody came over a signed link: (ok, wrong or none; a ticket with ok)."""
+        now = self._pipeline.clock()
+        keyring = self._pipeline.keyring
+        try:
+            opened = keyring.open(token)
+            if opened.issuer is None or roles.BILLING not in opened.roles:
+                return "wrong", b""
+            found = paytoken.read(opened.body, now)
+            if not keyring.is_for(found.audience) or found.iss not in {None, opened.issuer}:
+                return "wrong", b""
+            work = self._work()
+            known = work.find(found.sub, None)
+        except Rejected:
+            return "wrong", b""
+        if self._shown(known, work, now) is None:
+            return "none", b""
+        name = hashlib.blake2b(f"{opened.issuer}\0{found.jti}".encode(), digest_size=16).digest()
+        if self._pipeline.store.read(partial(payments.redeemed, token=name)):
+            return "wrong", b""
+        self._pipeline.commit(Write(redeemed={name: found.expires}), now, {})
+        return "ok", self._ticket(known, now)
+
+    def bill(self, ticket: bytes) -> Mapping[str, str]:
+        """The payment data behind a ticket; empty where there is none (any more)."""
+        now = self._pipeline.clock()
+        name, until = self._tickets.get(ticket, ("", 0))
+        if until <= now:
+            self._tickets.pop(ticket, None)
+            return {}
+        work = self._work()
+        known = work.get(name)
+        found = self._shown(known, work, now) if known is not None else None
+        return found.fields if found is not None else {}
+
+    def sweep(self) -> None:
+        """Take out some payment data that is too old."""
+        if not self._pipeline.pages.any:
+            return
+        now = self._pipeline.clock()
+        if gone := self._pipeline.store.read(partial(payments.overdue, now=now, limit=SWEPT)):
+            self._pipeline.commit(Write(bills=dict.fromkeys(gone)), now, {})
+
+    def _work(self) -> Workset:
+        return Workset(self._pipeline.store, self._pipeline.settings.addressing)
+
+    def _shown(self, known: Known, work: Workset, now: int) -> Bill | None:
+        """What there is to pay, where that may be spoken of."""
+        if not visitor.pays_here(known.sub, now):
+            return None
+        return self._pipeline.pages.bill(known, work.write, now)
+
+    def _ticket(self, known: Known, now: int) -> bytes:
+        ticket = secrets.token_bytes(TICKET)
+        self._tickets[ticket] = (known.sub.sub, now + TICKET_MS)
+        if len(self._tickets) > MOST_TICKETS:
+            del self._tickets[next(iter(self._tickets))]
+        return ticket

@@ -1,0 +1,54 @@
+"""What commands add to pages: texts by reason, payment data by subscriber, and which proofs of identity were used."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+
+from edged.store.rows import Bill, Write
+
+
+def texts(db: sqlite3.Connection) -> dict[str, Mapping[str, str]]:
+    """Reason -> the texts of its page."""
+    return {reason: json.loads(fields) for reason, fields in db.execute("SELECT reason, fields FROM page")}
+
+
+def any_bill(db: sqlite3.Connection) -> bool:
+    """Whether there is payment data of anybody."""
+    return bool(db.execute("SELECT EXISTS (SELECT 1 FROM payment)").fetchone()[0])
+
+
+def bill(db: sqlite3.Connection, owner: int) -> Bill | None:
+    """A subscriber's payment data, expired or not."""
+    row = db.execute(
+        "SELECT fields, salt, code, wrong, used, expires FROM payment WHERE owner = ?", (owner,)
+    ).fetchone()
+    if row is None:
+        return None
+    fields, salt, code, wrong, used, expires = row
+    return Bill(json.loads(fields), salt, code, wrong, bool(used), expires)
+
+
+def overdue(db: sqlite3.Connection, now: int, limit: int) -> list[int]:
+    """Subscribers whose payment data is too old by ``now`` (Unix ms)."""
+    query = "SELECT owner FROM payment WHERE expires <= ? LIMIT ?"
+    return [owner for (owner,) in db.execute(query, (now, limit))]
+
+
+def redeemed(db: sqlite3.Connection, token: bytes) -> bool:
+    """Whether a signed link was used."""
+    return db.execute("SELECT 1 FROM redeemed WHERE token = ?", (token,)).fetchone() is not None
+
+
+def write(db: sqlite3.Connection, w: Write, now: int) -> None:
+    """What a commit says of them, inside a transaction that the caller opened."""
+    db.executemany("DELETE FROM page WHERE reason = ?", ((r,) for r, fields in w.pages.items() if not fields))
+    found = ((r, json.dumps(fields)) for r, fields in w.pages.items() if fields)
+    db.executemany("INSERT OR REPLACE INTO page VALUES (?,?)", found)
+    db.executemany("DELETE FROM payment WHERE owner = ?", ((o,) for o, b in w.bills.items() if b is None))
+    rows = ((o, json.dumps(b.fields), *b[1:]) for o, b in w.bills.items() if b is not None)
+    db.executemany("INSERT OR REPLACE INTO payment VALUES (?,?,?,?,?,?,?)", rows)
+    if w.redeemed:
+        db.execute("DELETE FROM redeemed WHERE expires <= ?", (now,))
+        db.executemany("INSERT OR REPLACE INTO redeemed VALUES (?,?)", w.redeemed.items())
