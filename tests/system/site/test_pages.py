@@ -1,66 +1,25 @@
 """Every page, as a subscriber's browser shows it: brought about by commands, judged by axe, without a script, enlarged.
 
-The screenshots in docs/screens are made here, and each page must have one; how its pixels fall is nobody's business.
+The screenshots in docs/screens are made here (`make screens`), and each page must have one; how its pixels fall is
+nobody's business.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import signal
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-from PIL import Image
 from playwright.sync_api import Page
 
 from edged.portal.pages import PAGES
-from tests.browser.chromium import NARROW, Chromium, overflow, violations
-from tests.lab.lab import Lab, bind
-from tests.lab.manager import from_now, invoices
+from tests.browser.chromium import NARROW
+from tests.browser.stage import DAY, MOST_PIXELS, SCREENS, Stage, check
+from tests.lab.manager import from_now
 from tests.lab.topology import SITE_URL, WWW4
 
-SCREENS = Path(__file__).parents[2] / "docs" / "screens"
-DAY = 86_400
 MOST_BYTES = 30_000
-MOST_PIXELS = 40_000
-"""Bytes of a screenshot."""
-DARK = {"notice", "debt", "promise", "pay"}
-"""Pages that are looked at in the dark, too: they have all the colours there are."""
-
-
-class Stage:
-    """A lab whose one browser belongs to another subscriber for each page: an address that moves takes nothing along."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.sub = ""
-
-    def become(self, name: str) -> None:
-        self.sub = f"P-{name}"
-        ack = self.lab.publish({**bind(self.lab.debtor.person), "sub": self.sub, "area": name})
-        assert ack.statuses == ["applied"], ack.document
-
-    def say(self, op: str, **more: Any) -> None:
-        on = {} if op in {"outage", "end_outage"} else {"sub": self.sub}
-        ack = self.lab.publish({"op": op, **on, **more})
-        assert ack.statuses == ["applied"], ack.document
-
-    def owe(self, reason: str = "debt") -> None:
-        self.say("block", reason=reason, invoices=invoices(f"F-{self.sub}"))
-
-    def promise(self, seconds: float) -> None:
-        self.owe()
-        self.say("trust", until=from_now(seconds)[0], basis="promise")
-
-    def break_promise(self) -> None:
-        self.promise(1.0)
-        self.lab.wait_until(lambda: self.record()["level"] == "walled", "the promise does not end")
-
-    def record(self) -> Any:
-        return self.lab.edged_json("why", self.sub)
 
 
 CASES: dict[str, tuple[str, Callable[[Stage], object]]] = {
@@ -81,55 +40,6 @@ CASES: dict[str, tuple[str, Callable[[Stage], object]]] = {
     "outage": ("Há uma falha na rede da sua região", lambda s: s.say("outage", id="O-1", area="outage", eta=from_now(DAY)[0])),
 }
 """Page -> its heading, and what brings it about."""
-
-
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    with Lab() as lab:
-        lab.start_daemon()
-        yield Stage(lab)
-
-
-@pytest.fixture(scope="module")
-def chromium(stage: Stage) -> Iterator[Chromium]:
-    with Chromium(stage.lab.network.subscriber, stage.lab.directory) as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def page(chromium: Chromium) -> Iterator[Page]:
-    """A phone."""
-    with chromium.page() as one:
-        yield one
-
-
-@pytest.fixture(scope="module")
-def plain(chromium: Chromium) -> Iterator[Page]:
-    """A browser without JavaScript, whose window is as wide as 640 pixels are at 200 %."""
-    with chromium.page(viewport=NARROW, java_script_enabled=False) as one:
-        yield one
-
-
-def picture(page: Page, name: str) -> None:
-    """Made anew when SITE_SCREENS is set (`make screens`)."""
-    if os.environ.get("SITE_SCREENS"):
-        SCREENS.mkdir(exist_ok=True)
-        shot = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB").quantize(48)
-        shot.save(SCREENS / f"{name}.png", optimize=True)
-
-
-def check(page: Page, name: str) -> None:
-    """A picture; nothing for axe, in the dark neither; nothing to scroll sideways with letters twice as large."""
-    picture(page, name)
-    assert violations(page) == []
-    if name in DARK:
-        page.emulate_media(color_scheme="dark")
-        assert violations(page) == []
-        page.emulate_media(color_scheme="light")
-    page.evaluate("document.documentElement.style.fontSize = '200%'")
-    assert overflow(page) <= 0
 
 
 def said(page: Page) -> str:
