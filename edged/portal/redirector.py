@@ -42,7 +42,8 @@ BATCH = 64
 """Connections taken in one wake-up before others have their turn."""
 DRAIN_BYTES = 65536
 """What a client may go on sending after its answer."""
-_FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""What accept(2) says when it is not the connection's fault: trying again at once would spin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class Redirector:
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno in _FULL:
+                if error.errno in FULL:
                     self._pause()
                     break
                 continue  # that one connection died in the queue (accept(2) hands its errors on)
@@ -181,14 +182,21 @@ class Redirector:
             sock.close()
             tally.add("refused", CLOSED)
             return
-        one = _Waiting(sock, _key(peer), self._clock() + seconds, tally, data)
+        one = _Waiting(sock, holder(peer), self._clock() + seconds, tally, data)
         if self._judge(one):
             return
-        if len(self._waiting) >= self._limits.connections or self._of[one.who] >= self._limits.per_address:
+        if self._of[one.who] >= self._limits.per_address:
             sock.close()
             if one.drained < 0:
                 tally.add("refused", CLOSED)
             return
+        if len(self._waiting) >= self._limits.connections:
+            # Who has waited for longest makes room: an honest client in two segments needs its place for milliseconds,
+            # and those who hold places to keep it out are the oldest by far.
+            oldest = next(iter(self._waiting))
+            if oldest.drained < 0:
+                oldest.tally.add("refused", CLOSED)
+            self._drop(oldest)
         self._waiting[one] = None
         self._of[one.who] += 1
         asyncio.get_running_loop().add_reader(sock, self._more, one)
@@ -250,6 +258,7 @@ class Redirector:
         one.sock.close()
 
 
-def _key(peer: object) -> str | bytes:
+def holder(peer: object) -> str | bytes:
+    """Whose share of the places a connection takes: see :class:`Limits`."""
     host = peer[0] if isinstance(peer, tuple) else ""
     return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8] if ":" in host else host

@@ -14,6 +14,7 @@ import uvloop
 from edged.config import Config
 from edged.portal import guard, site
 from edged.portal.client import CoreClient
+from edged.portal.places import Places
 from edged.portal.privileges import raise_file_limit
 from edged.portal.redirector import SWEEP_SECONDS, Limits, Redirector, prepare
 from edged.portal.sockets import Listeners
@@ -43,8 +44,10 @@ class Worker:
         self._pings = Tally()  # the parent's questions are nobody's requests
         self._client = CoreClient(Path(cfg.run_dir) / SOCKET_NAME, workers)
         self._redirector = Redirector(portal.url, self._limits, self._tally)
-        self._guard = guard.Guard(self._limits, self._tally)
-        self._server = guard.server(site.build(portal, self._client, self._tally), self._guard)
+        self._places = Places(self._limits, self._tally)
+        self._server = guard.server(
+            site.build(portal, self._client, self._tally), self._places, self._tally, self._limits.seconds
+        )
 
     def run(self, listeners: Listeners, ping: socket.socket) -> int:
         """Serve until SIGTERM. ``ping`` is a listening Unix socket that the parent asks for a redirect."""
@@ -86,7 +89,8 @@ class Worker:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             self._redirector.sweep()
-            self._guard.sweep()
+            self._places.sweep()
+            self._server.resume()
 
     async def _report(self) -> None:
         while True:
