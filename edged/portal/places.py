@@ -31,7 +31,7 @@ KEEP_ALIVE = 5.0
 STALL_SECONDS = 10.0
 """Seconds in which a client must have read something of what waits for it."""
 PER_SECOND = 30
-"""Requests of one address a second in one worker. A page with all that belongs to it is a handful."""
+"""Requests, and new connections, of one address a second in one worker. A whole page is a handful."""
 
 
 class Connection(Protocol):
@@ -63,6 +63,7 @@ class Places:
         self._answering: dict[Connection, None] = {}
         self._of: Counter[str | bytes] = Counter()
         self._asked: Counter[str | bytes] = Counter()
+        self._came: Counter[str | bytes] = Counter()
         self._late: deque[Connection] = deque()
         self._second = 0.0
 
@@ -72,8 +73,8 @@ class Places:
         return len(self._reading) + len(self._answering)
 
     def enter(self, one: Connection) -> bool:
-        """A connection was made; False when its address has its share already: then it has no place to leave."""
-        if self._of[one.who] >= self._limits.per_address:
+        """A connection was made; False when its address has had its share: then it has no place to leave."""
+        if self._of[one.who] >= self._limits.per_address or self._came[one.who] >= PER_SECOND:
             self._tally.add("refused", CLOSED)
             return False
         if self.taken >= self._limits.connections:
@@ -82,6 +83,7 @@ class Places:
             self.leave(oldest)
             oldest.cut()
         self._of[one.who] += 1
+        self._came[one.who] += 1
         one.due = self._clock() + self._limits.seconds
         self._reading[one] = None
         return True
@@ -97,6 +99,13 @@ class Places:
         self._of[one.who] -= 1
         if not self._of[one.who]:
             del self._of[one.who]
+
+    def replace(self, one: Connection, by: Connection) -> None:
+        """``by`` is the same client, and goes on in its place."""
+        if one in self._reading:
+            del self._reading[one]
+            by.due = one.due
+            self._reading[by] = None
 
     def begins(self, one: Connection) -> None:
         """The first byte of a request came, on a connection that has had an answer before."""
@@ -141,6 +150,7 @@ class Places:
         if now >= self._second:
             self._second = now + 1.0
             self._asked.clear()
+            self._came.clear()
             late, self._late = self._late, deque()
             for one in late:
                 if one in self._answering:

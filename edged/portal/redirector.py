@@ -197,6 +197,11 @@ class Redirector:
             if oldest.drained < 0:
                 oldest.tally.add("refused", CLOSED)
             self._drop(oldest)
+        if one.drained < 0 and one.data:
+            with contextlib.suppress(
+                OSError
+            ):  # its stack may hold the next segment back until this one is acknowledged
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self._waiting[one] = None
         self._of[one.who] += 1
         asyncio.get_running_loop().add_reader(sock, self._more, one)

@@ -17,7 +17,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from edged.portal import guard, places
-from edged.portal.guard import BODY_BYTES, HEAD_BYTES
+from edged.portal.exchange import BODY_BYTES, HEAD_BYTES
 from edged.portal.places import Places
 from edged.portal.redirector import Limits
 from edged.portal.tally import Tally
