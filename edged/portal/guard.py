@@ -1,7 +1,7 @@
 """uvicorn for the notice page, put together with what keeps hostile subscribers from it.
 
-:mod:`edged.portal.lobby` accepts and waits for a whole request head, :mod:`edged.portal.exchange` holds a request to its
-limits, and :mod:`edged.portal.places` says when a connection loses its place.
+:mod:`edged.portal.lobby` accepts and waits for a whole request head, :mod:`edged.portal.exchange` holds a request to
+its limits, and :mod:`edged.portal.places` says when a connection loses its place.
 """
 
 from __future__ import annotations

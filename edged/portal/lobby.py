@@ -7,6 +7,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import uvicorn
 
@@ -15,6 +16,7 @@ from edged.portal.head import Verdict, judge
 from edged.portal.places import Places
 from edged.portal.redirector import BATCH, DEFER_SECONDS, FULL, holder
 from edged.portal.tally import Tally
+from edged.portal.waiters import Waiters
 from edged.portal.wire import CLOSED
 
 
@@ -56,6 +58,7 @@ class SiteServer(uvicorn.Server):
         self._tls = tls
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._slow = Waiters()
         self._visitors: set[_Visitor] = set()
         self._paused = False
 
@@ -78,6 +81,7 @@ class SiteServer(uvicorn.Server):
         for one in list(self._visitors):
             self._places.leave(one)
             one.cut()
+        self._slow.close()
         for task in self._tasks:
             task.cancel()
         await super().shutdown(sockets)
@@ -117,7 +121,7 @@ class SiteServer(uvicorn.Server):
             data = one.sock.recv(1, socket.MSG_PEEK) if self._tls else one.sock.recv(65536)
         except BlockingIOError:
             if first:
-                asyncio.get_running_loop().add_reader(one.sock, self._hear, one)
+                self._slow.add(one.sock, partial(self._hear, one))
             return
         except OSError:
             data = b""
@@ -125,7 +129,7 @@ class SiteServer(uvicorn.Server):
         verdict = judge(one.data, HEAD_BYTES) if data and not self._tls else Verdict.FOUND
         if verdict is Verdict.MORE:
             if first:
-                asyncio.get_running_loop().add_reader(one.sock, self._hear, one)
+                self._slow.add(one.sock, partial(self._hear, one))
             return
         if data and verdict.status == Verdict.FOUND.status:
             self._admit(one)
@@ -140,13 +144,13 @@ class SiteServer(uvicorn.Server):
 
     def _drop(self, one: _Visitor) -> None:
         self._visitors.discard(one)
-        asyncio.get_running_loop().remove_reader(one.sock)
+        self._slow.remove(one.sock)
         one.sock.close()
 
     def _admit(self, visitor: _Visitor) -> None:
         """Make it a connection of uvicorn's, in the same place."""
         loop = asyncio.get_running_loop()
-        loop.remove_reader(visitor.sock)
+        self._slow.remove(visitor.sock)
         self._visitors.discard(visitor)
         one: Exchange = self.config.http_protocol_class(  # type: ignore[assignment, call-arg]
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop

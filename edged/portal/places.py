@@ -10,9 +10,9 @@ Everybody who connects has a place, and each place has a moment at which it is l
 
 When all places are taken, a newcomer gets that of whoever has been without a request for longest, or else of the
 oldest one that is being answered: who holds places to keep others out loses them first, and an honest client needs
-one for milliseconds. An address has a share of the places and of the requests in a second; what is above the latter
-waits. Nothing here grows with the number of addresses in the world: all is counted by who is connected, or within a
-second.
+one for milliseconds. An address has a share of the places; those who ask often wait for one another, and nobody else
+for them. Nothing here grows with the number of addresses in the world: all is counted by who is connected, or within
+a second.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from itertools import chain, islice
 from typing import Protocol
 
-from edged.portal.redirector import Limits
+from edged.portal.redirector import SWEEP_BATCH, Limits
 from edged.portal.tally import Tally
 from edged.portal.wire import CLOSED
 
@@ -30,8 +31,12 @@ KEEP_ALIVE = 5.0
 """Seconds between an answer and the next request."""
 STALL_SECONDS = 10.0
 """Seconds in which a client must have read something of what waits for it."""
-PER_SECOND = 30
-"""Requests, and new connections, of one address a second in one worker. A whole page is a handful."""
+COMERS = 30
+"""New connections of one address a second in one worker. A whole page is a handful."""
+FREELY = 10
+"""Requests of one address a second that are carried out when they come; more wait for one another."""
+TOGETHER = 8
+"""Requests above that which are carried out at a time. Each may be a question to the core, beside its commands."""
 
 
 class Connection(Protocol):
@@ -65,6 +70,7 @@ class Places:
         self._asked: Counter[str | bytes] = Counter()
         self._came: Counter[str | bytes] = Counter()
         self._late: deque[Connection] = deque()
+        self._extra: set[Connection] = set()
         self._second = 0.0
 
     @property
@@ -74,7 +80,7 @@ class Places:
 
     def enter(self, one: Connection) -> bool:
         """A connection was made; False when its address has had its share: then it has no place to leave."""
-        if self._of[one.who] >= self._limits.per_address or self._came[one.who] >= PER_SECOND:
+        if self._of[one.who] >= self._limits.per_address or self._came[one.who] >= COMERS:
             self._tally.add("refused", CLOSED)
             return False
         if self.taken >= self._limits.connections:
@@ -94,6 +100,7 @@ class Places:
             del self._reading[one]
         elif one in self._answering:
             del self._answering[one]
+            self._done(one)
         else:
             return
         self._of[one.who] -= 1
@@ -122,23 +129,41 @@ class Places:
         self._go(one)
 
     def _go(self, one: Connection) -> None:
-        if self._asked[one.who] >= PER_SECOND:
-            self._late.append(one)
-            return
         self._asked[one.who] += 1
-        one.go()
+        if self._asked[one.who] > FREELY:
+            self._late.append(one)
+            self._go_late()
+        else:
+            one.go()
+
+    def _go_late(self) -> None:
+        while self._late and len(self._extra) < TOGETHER:
+            one = self._late.popleft()
+            if one in self._answering:
+                self._extra.add(one)
+                one.go()
 
     def answered(self, one: Connection) -> None:
         """A whole answer was written; the client may ask again, once it has read it."""
         if one in self._answering:
             del self._answering[one]
             self._reading[one] = None
+            self._done(one)
             one.due = self._clock() + KEEP_ALIVE + 1.0  # uvicorn closes idle ones itself; this is for those who fool it
 
-    def sweep(self) -> None:
-        """Cut those whose time is over, and let those go on who had asked too often."""
+    def _done(self, one: Connection) -> None:
+        if one in self._extra:
+            self._extra.discard(one)
+            self._go_late()
+
+    def sweep(self) -> bool:
+        """Cut those whose time is over, and let those go on who had asked too often.
+
+        True when there are more to cut than are cut in one turn: to be called again when others have had theirs.
+        """
         now = self._clock()
-        for one in [one for one in (*self._reading, *self._answering) if one.due <= now]:
+        over = list(islice((one for one in chain(self._reading, self._answering) if one.due <= now), SWEEP_BATCH))
+        for one in over:
             unread, one.unread = one.unread, one.waiting()
             reads = 0 < one.unread < unread or (one.unread and not unread)
             if reads or (one in self._answering and not one.unread):
@@ -151,7 +176,6 @@ class Places:
             self._second = now + 1.0
             self._asked.clear()
             self._came.clear()
-            late, self._late = self._late, deque()
-            for one in late:
-                if one in self._answering:
-                    self._go(one)
+            self._extra.clear()  # among them may be streams, which have no end to wait for
+            self._go_late()
+        return len(over) == SWEEP_BATCH

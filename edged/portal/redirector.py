@@ -30,13 +30,18 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
 from edged.portal.head import HEAD_END, Verdict, answers, ends_clean, is_plain_get, judge
 from edged.portal.tally import Tally
+from edged.portal.waiters import Waiters
 from edged.portal.wire import CLOSED
 
 SWEEP_SECONDS = 0.25
 """How often deadlines are looked at. One sweep over all who wait, instead of a timer for each."""
+SWEEP_BATCH = 256
+"""Connections cut in one turn."""
 DEFER_SECONDS = 1
 BATCH = 64
 """Connections taken in one wake-up before others have their turn."""
@@ -87,6 +92,7 @@ class Redirector:
         self._limits = limits
         self._tally = tally
         self._clock = clock
+        self._slow = Waiters()
         self._waiting: dict[_Waiting, None] = {}
         self._of: Counter[str | bytes] = Counter()
         self._listeners: dict[socket.socket, Callable[[], None]] = {}
@@ -113,11 +119,16 @@ class Redirector:
         self._listeners.clear()
         for one in list(self._waiting):
             self._drop(one)
+        self._slow.close()
 
-    def sweep(self) -> None:
-        """Cut those whose time is over; accept again after a pause for want of descriptors."""
+    def sweep(self) -> bool:
+        """Cut those whose time is over; accept again after a pause for want of descriptors.
+
+        True when there are more to cut than are cut in one turn: to be called again when others have had theirs.
+        """
         now = self._clock()
-        for one in [one for one in self._waiting if one.deadline <= now]:
+        over = list(islice((one for one in self._waiting if one.deadline <= now), SWEEP_BATCH))
+        for one in over:
             if one.drained < 0 and one.data:
                 self._send(one.sock, Verdict.SLOW)
                 one.tally.add("refused", Verdict.SLOW.status)
@@ -129,6 +140,7 @@ class Redirector:
             loop = asyncio.get_running_loop()
             for listener, ready in self._listeners.items():
                 loop.add_reader(listener, ready)
+        return len(over) == SWEEP_BATCH
 
     # -- the hot path -------------------------------------------------------------------------------------------------
 
@@ -204,7 +216,7 @@ class Redirector:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self._waiting[one] = None
         self._of[one.who] += 1
-        asyncio.get_running_loop().add_reader(sock, self._more, one)
+        self._slow.add(sock, partial(self._more, one))
 
     def _judge(self, one: _Waiting) -> bool:
         """Answer if it can be answered. True when the connection is done with."""
@@ -256,7 +268,7 @@ class Redirector:
     def _drop(self, one: _Waiting) -> None:
         if one in self._waiting:
             del self._waiting[one]
-            asyncio.get_running_loop().remove_reader(one.sock)
+            self._slow.remove(one.sock)
             self._of[one.who] -= 1
             if not self._of[one.who]:
                 del self._of[one.who]

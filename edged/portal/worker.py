@@ -88,8 +88,8 @@ class Worker:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self._redirector.sweep()
-            self._places.sweep()
+            while self._redirector.sweep() | self._places.sweep():  # noqa: ASYNC110
+                await asyncio.sleep(0)  # more to cut, but others have their turn first
             self._server.resume()
 
     async def _report(self) -> None:

@@ -36,6 +36,8 @@ class Bench:
     def __init__(self, limits: Limits, tls: ssl.SSLContext | None = None) -> None:
         self.tally = Tally()
         self.calls: list[str] = []
+        self.hold = asyncio.Event()
+        self.hold.set()
         self.places = Places(limits, self.tally)
         routes = [
             Route("/", self._page),
@@ -51,6 +53,7 @@ class Bench:
 
     async def _page(self, _request: Request) -> Response:
         self.calls.append("page")
+        await self.hold.wait()
         return PlainTextResponse("page")
 
     async def _length(self, request: Request) -> Response:
@@ -69,9 +72,9 @@ class Bench:
         return StreamingResponse(events(), media_type="text/event-stream")
 
     async def connect(
-        self, *pieces: bytes, tls: ssl.SSLContext | None = None
+        self, *pieces: bytes, tls: ssl.SSLContext | None = None, who: str = "127.0.0.1"
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(*self.where, ssl=tls)
+        reader, writer = await asyncio.open_connection(*self.where, ssl=tls, local_addr=(who, 0))
         self.clients.append(writer)
         for piece in pieces:
             writer.write(piece)
@@ -282,17 +285,28 @@ async def test_an_address_has_its_share(bench: Bench) -> None:
     assert bench.tally.count("refused", 0) == 1
 
 
-async def test_who_asks_too_often_waits_and_is_answered_all_the_same(
+async def test_who_asks_often_waits_for_his_like_and_nobody_else_does(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "PER_SECOND", 3)
-    reader, writer = await bench.connect()
-    began = time.monotonic()
-    for _ in range(7):
-        writer.write(GET)
+    monkeypatch.setattr(places, "FREELY", 2)
+    monkeypatch.setattr(places, "TOGETHER", 1)
+    bench.hold.clear()
+    eager = [await bench.connect(GET) for _ in range(6)]
+    await bench.until(lambda: len(bench.calls) == 3)
+    other, _ = await bench.connect(GET, who="127.0.0.2")
+    await bench.until(lambda: len(bench.calls) == 4)
+    bench.hold.set()
+    for reader, _ in [*eager, (other, None)]:
         await asyncio.wait_for(reader.readuntil(b"page"), 20)
-    assert time.monotonic() - began >= 0.9  # three of each second
     assert bench.calls == ["page"] * 7
+
+
+@pytest.mark.parametrize("bench", [Limits(2048, 30.0, 100, 100)], indirect=True)
+async def test_who_comes_too_often_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "COMERS", 0)
+    assert await bench.ask(GET) == b""
+    monkeypatch.setattr(places, "COMERS", 30)
+    assert status(await bench.ask(LAST)) == 200
 
 
 @pytest.mark.parametrize("bench", ["tls"], indirect=True)
