@@ -10,17 +10,19 @@ Everybody who connects has a place, and each place has a moment at which it is l
 
 When all places are taken, a newcomer gets that of whoever has been without a request for longest, or else of the
 oldest one that is being answered: who holds places to keep others out loses them first, and an honest client needs
-one for milliseconds. An address has a share of the places; those who ask often wait for one another, and nobody else
-for them. Nothing here grows with the number of addresses in the world: all is counted by who is connected, or within
-a second.
+one for milliseconds. An address has a share of the places. Of the requests that wait, that of the address which has
+asked least in this second comes first: those who ask often wait for one another, and nobody else for them.
+
+Nothing here grows with the number of addresses in the world: all is counted by who is connected, or within a second.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
-from itertools import chain, islice
 from typing import Protocol
 
 from edged.portal.redirector import SWEEP_BATCH, Limits
@@ -33,10 +35,8 @@ STALL_SECONDS = 10.0
 """Seconds in which a client must have read something of what waits for it."""
 COMERS = 30
 """New connections of one address a second in one worker. A whole page is a handful."""
-FREELY = 10
-"""Requests of one address a second that are carried out when they come; more wait for one another."""
-TOGETHER = 8
-"""Requests above that which are carried out at a time. Each may be a question to the core, beside its commands."""
+TOGETHER = 32
+"""Requests that are carried out at a time in one worker. Each may be a question to the core, beside its commands."""
 
 
 class Connection(Protocol):
@@ -69,8 +69,9 @@ class Places:
         self._of: Counter[str | bytes] = Counter()
         self._asked: Counter[str | bytes] = Counter()
         self._came: Counter[str | bytes] = Counter()
-        self._late: deque[Connection] = deque()
-        self._extra: set[Connection] = set()
+        self._late: list[tuple[int, int, Connection]] = []
+        self._serial = itertools.count()
+        self._busy: set[Connection] = set()
         self._second = 0.0
 
     @property
@@ -119,7 +120,7 @@ class Places:
         one.due = self._clock() + self._limits.seconds
 
     def asks(self, one: Connection) -> None:
-        """A request is whole: it is carried out now, or in one of the next seconds."""
+        """A request is whole: it is carried out now, or when its turn comes."""
         if one not in self._reading:
             return  # cut meanwhile
         del self._reading[one]
@@ -130,17 +131,14 @@ class Places:
 
     def _go(self, one: Connection) -> None:
         self._asked[one.who] += 1
-        if self._asked[one.who] > FREELY:
-            self._late.append(one)
-            self._go_late()
-        else:
-            one.go()
+        heapq.heappush(self._late, (self._asked[one.who], next(self._serial), one))
+        self._go_on()
 
-    def _go_late(self) -> None:
-        while self._late and len(self._extra) < TOGETHER:
-            one = self._late.popleft()
+    def _go_on(self) -> None:
+        while self._late and len(self._busy) < TOGETHER:
+            one = heapq.heappop(self._late)[-1]
             if one in self._answering:
-                self._extra.add(one)
+                self._busy.add(one)
                 one.go()
 
     def answered(self, one: Connection) -> None:
@@ -152,9 +150,9 @@ class Places:
             one.due = self._clock() + KEEP_ALIVE + 1.0  # uvicorn closes idle ones itself; this is for those who fool it
 
     def _done(self, one: Connection) -> None:
-        if one in self._extra:
-            self._extra.discard(one)
-            self._go_late()
+        if one in self._busy:
+            self._busy.discard(one)
+            self._go_on()
 
     def sweep(self) -> bool:
         """Cut those whose time is over, and let those go on who had asked too often.
@@ -162,7 +160,11 @@ class Places:
         True when there are more to cut than are cut in one turn: to be called again when others have had theirs.
         """
         now = self._clock()
-        over = list(islice((one for one in chain(self._reading, self._answering) if one.due <= now), SWEEP_BATCH))
+        over = list(
+            itertools.islice(
+                (one for one in itertools.chain(self._reading, self._answering) if one.due <= now), SWEEP_BATCH
+            )
+        )
         for one in over:
             unread, one.unread = one.unread, one.waiting()
             reads = 0 < one.unread < unread or (one.unread and not unread)
@@ -176,6 +178,6 @@ class Places:
             self._second = now + 1.0
             self._asked.clear()
             self._came.clear()
-            self._extra.clear()  # among them may be streams, which have no end to wait for
-            self._go_late()
+            self._busy.clear()  # among them may be streams, which have no end to wait for
+            self._go_on()
         return len(over) == SWEEP_BATCH

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Coroutine
@@ -22,6 +23,8 @@ from edged.portal.tally import Tally
 from edged.portal.wire import SOCKET_NAME
 
 REPORT_SECONDS = 1.0
+BEHIND = 5
+"""What a flood of requests may take from commands: less. The unit of systemd says the same with CPUWeight=."""
 _RESERVE = 64
 """Descriptors for everything that is not a connection."""
 
@@ -50,7 +53,11 @@ class Worker:
         )
 
     def run(self, listeners: Listeners, ping: socket.socket) -> int:
-        """Serve until SIGTERM. ``ping`` is a listening Unix socket that the parent asks for a redirect."""
+        """Serve until SIGTERM, behind the core where both want the same processor.
+
+        ``ping`` is a listening Unix socket that the parent asks for a redirect.
+        """
+        os.nice(BEHIND)
         uvloop.run(self._main(listeners, ping))
         return 0
 
