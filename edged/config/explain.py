@@ -113,8 +113,8 @@ def _portal(config: Config) -> Iterator[str]:
         yield "portal.site_listen has the port of portal.listen_port: the redirector may shadow the page on loopback"
     if portal.url.startswith("https://") and portal.site_listen and portal.cert_file is None:
         yield (
-            "portal.url is https, but portal.site_listen speaks plain HTTP: set portal.cert_file and portal.key_file, or "
-            "put a TLS proxy in front of it; without them the site has no pay page"
+            "portal.url is https, but portal.site_listen speaks plain HTTP: set portal.cert_file and portal.key_file; "
+            "a proxy in front would be everybody's address"
         )
     if portal.url.startswith("http://") and portal.cert_file is not None:
         yield "portal.url is http, but portal.cert_file makes portal.site_listen speak TLS: write https"

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import resources
 
 import babel
@@ -32,8 +32,13 @@ def choose_language(accepted: str, default: str) -> str:
 
     Regions are not told apart: whoever reads pt-PT is better served with pt-BR than with English.
     """
+    return _chosen(accepted[:512], default)
+
+
+@lru_cache(256)
+def _chosen(accepted: str, default: str) -> str:
     best, weight = default, 0.0
-    for part in accepted[:512].split(","):
+    for part in accepted.split(","):
         found = _RANGE.fullmatch(part)
         if found is None:
             continue

@@ -23,7 +23,7 @@ from edged.portal.api import Api
 from edged.portal.languages import languages
 from edged.portal.live import Live
 from edged.portal.nonce import Nonces
-from edged.portal.parts import Core, Parts, address, now_ms, see_other
+from edged.portal.parts import Core, Parts, address, now_ms, page_headers, see_other
 from edged.portal.pay import Pay
 from edged.portal.promise import Promise
 from edged.portal.render import Renderer
@@ -44,19 +44,22 @@ def build(cfg: Config, core: Core, tally: Tally, streams: int) -> Starlette:
     portal = cfg.portal
     spoken = languages(ZoneInfo(cfg.policy.timezone))
     tls = portal.cert_file is not None
+    renderer = Renderer(portal, spoken)
     parts = Parts(
         core=core,
         tally=tally,
-        renderer=Renderer(portal, spoken),
+        renderer=renderer,
         languages=spoken,
         default=portal.language,
         nonces=Nonces(),
         way=Way(portal.provider.customer_area, pay=tls),
         tls=tls,
+        headers={code: page_headers(renderer.policy, code) for code in spoken},
     )
     main = _Main(parts)
     return Starlette(
         routes=[
+            Route("/", main.page, methods=["GET"]),  # first, because a redirect leads here
             Route("/healthz", _health, methods=["GET"]),
             *Live(parts, streams, STREAMS_OF_ONE).routes,
             *Promise(parts).routes,
@@ -84,10 +87,11 @@ class _Main:
             *([Route("/logo", self._logo, methods=["GET"])] if self._parts.renderer.logo else []),
             Route("/dismiss", self._dismiss, methods=["POST"]),
             Route("/dismissed", self._dismissed, methods=["GET"]),
-            Route("/{path:path}", self._page, methods=["GET"]),  # Starlette adds HEAD
+            Route("/{path:path}", self.page, methods=["GET"]),  # Starlette adds HEAD
         ]
 
-    async def _page(self, request: Request) -> Response:
+    async def page(self, request: Request) -> Response:
+        """What is in force for this visitor, and the way out."""
         began = time.monotonic()
         parts, who = self._parts, address(request)
         standing = await parts.core.who(who)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import Coroutine
@@ -14,6 +15,7 @@ import uvloop
 from edged.config import Config
 from edged.portal import guard, site
 from edged.portal.client import CoreClient
+from edged.portal.places import Places
 from edged.portal.privileges import raise_file_limit
 from edged.portal.redirector import SWEEP_SECONDS, Limits, Redirector, prepare
 from edged.portal.sockets import Listeners
@@ -22,6 +24,8 @@ from edged.portal.tls import Certificate
 from edged.portal.wire import SOCKET_NAME
 
 REPORT_SECONDS = 1.0
+BEHIND = 5
+"""What a flood of requests may take from commands: less. The unit of systemd says the same with CPUWeight=."""
 _RESERVE = 64
 """Descriptors for everything that is not a connection."""
 
@@ -44,12 +48,15 @@ class Worker:
         self._pings = Tally()  # the parent's questions are nobody's requests
         self._client = CoreClient(Path(cfg.run_dir) / SOCKET_NAME, workers)
         self._redirector = Redirector(portal.url, self._limits, self._tally)
-        self._guard = guard.Guard(self._limits, self._tally)
         self._certificate = (
             Certificate(portal.cert_file, portal.key_file) if portal.cert_file and portal.key_file else None
         )
-        app = site.build(cfg, self._client, self._tally, streams=max(1, room // 4))
-        self._server = guard.server(app, self._guard, self._certificate.context if self._certificate else None)
+        self._places = Places(self._limits, self._tally)
+        self._server = guard.server(
+            site.build(cfg, self._client, self._tally, streams=max(1, room // 4)),
+            self._places, self._tally, self._limits.seconds,
+            self._certificate.context if self._certificate else None,
+        )  # fmt: skip
 
     def secure(self) -> None:
         """Read the certificate, as the account that will have to read the next one. Raises ConfigError."""
@@ -62,7 +69,11 @@ class Worker:
             self._certificate.reload()
 
     def run(self, listeners: Listeners, ping: socket.socket) -> int:
-        """Serve until SIGTERM. ``ping`` is a listening Unix socket that the parent asks for a redirect."""
+        """Serve until SIGTERM, behind the core where both want the same processor.
+
+        ``ping`` is a listening Unix socket that the parent asks for a redirect.
+        """
+        os.nice(BEHIND)
         uvloop.run(self._main(listeners, ping))
         return 0
 
@@ -101,8 +112,9 @@ class Worker:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self._redirector.sweep()
-            self._guard.sweep()
+            while self._redirector.sweep() | self._places.sweep():  # noqa: ASYNC110
+                await asyncio.sleep(0)  # more to cut, but others have their turn first
+            self._server.resume()
 
     async def _report(self) -> None:
         while True:
