@@ -87,7 +87,7 @@ class Live:
 
     async def _poll(self, request: Request) -> Response:
         parts = self._parts
-        standing = await parts.core.who(address(request))
+        standing = await parts.who(request)
         found = view.view(standing, parts.language(request), now_ms(), parts.way, parts.core.texts)
         parts.tally.add("live", 303 if found.tone == "good" else 200)
         return see_other("/") if found.tone == "good" else parts.draw(replace(found, refresh=int(EVERY)))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
+TRIES = 5
 FORM_BYTES = 4096
 """Of the body of a form; ours have a nonce or a code in them."""
 
@@ -81,6 +82,13 @@ class Parts:
     tls: bool
     headers: Mapping[str, Headers]
     """What goes with every page, by language: ready-made, for there are thousands a second."""
+
+    async def who(self, request: Request) -> Standing | None:
+        """Of whoever clicked something: the core is given more time than for a page, which comes right by itself."""
+        for _ in range(TRIES):
+            if (standing := await self.core.who(address(request))) is not None:
+                return standing
+        return None
 
     def language(self, request: Request) -> Language:
         """What this visitor reads."""

@@ -43,7 +43,7 @@ class Promise:
 
     async def _confirm(self, request: Request, note: str = "") -> Response:
         who = parts.address(request)
-        standing = await self._parts.core.who(who)
+        standing = await self._parts.who(request)
         self._parts.tally.add("promise", 200)
         if standing is None or not standing.can_trust or standing.asked:
             return see_other("/")  # the main page says what there is to do
@@ -75,7 +75,7 @@ class Promise:
             return see_other("/")
         self._parts.tally.add("promise", 200)
         language = self._parts.language(request)
-        standing = await self._parts.core.who(parts.address(request))
+        standing = await self._parts.who(request)
         found = view.view(standing, language, parts.now_ms(), self._parts.way, self._parts.core.texts)
         if found.tone == "good":
             return see_other("/")

@@ -113,7 +113,7 @@ class _Main:
 
     async def _dismiss(self, request: Request) -> Response:
         who = address(request)
-        standing = await self._parts.core.who(who)
+        standing = await self._parts.who(request)
         self._parts.tally.add("page", 303)
         if standing is None or standing.level != Level.NOTICE or not self._parts.core.shown(who):
             return see_other("/")
@@ -122,7 +122,7 @@ class _Main:
 
     async def _dismissed(self, request: Request) -> Response:
         parts = self._parts
-        standing = await parts.core.who(address(request))
+        standing = await parts.who(request)
         if standing is None or standing.level != Level.NOTICE:
             return see_other("/")
         parts.tally.add("page", 200)
