@@ -106,9 +106,8 @@ class Site:
         self.core, self.tally = Core(standing), Tally()
         files = {"cert_file": Path("/nowhere/pem"), "key_file": Path("/nowhere/key")} if tls else {}
         url = "https://aviso.example.net/" if tls else "http://aviso.example.net/"
-        section = PortalSection(
-            **{"url": url, "provider": PROVIDER, "payees": PayeesSection(pix=[PIX_KEY], boleto=["001"]), **files, **portal}
-        )
+        payees = PayeesSection(pix=[PIX_KEY], boleto=["001"])
+        section = PortalSection(**{"url": url, "provider": PROVIDER, "payees": payees, **files, **portal})
         cfg = Config(gateway="t", network=NetworkSection(subscriber_interfaces=["eth1"]), portal=section)
         self.app: Starlette = site.build(cfg, self.core, self.tally, streams)
 
@@ -130,7 +129,9 @@ class Site:
             "server": ("100.64.0.1", 80),
         }
 
-    async def get(self, path: str = "/", *, method: str = "GET", body: bytes = b"", address: str = ADDRESS, **headers: str) -> Answer:
+    async def get(
+        self, path: str = "/", *, method: str = "GET", body: bytes = b"", address: str = ADDRESS, **headers: str
+    ) -> Answer:
         answer = Answer()
         over = asyncio.Event()
 

@@ -85,7 +85,7 @@ class Language:
 
     def left(self, ms: int) -> str:
         """How long it is until then: ``em 23 horas``. ``ms``: milliseconds from now."""
-        return dates.format_timedelta(max(ms, 0) / 1000, granularity="minute", add_direction=True, locale=self._locale)
+        return dates.format_timedelta(max(ms, 0) // 1000, granularity="minute", add_direction=True, locale=self._locale)
 
     def day(self, text: str) -> str:
         """``2026-11-30`` as people write it. Raises ValueError."""

@@ -8,6 +8,7 @@ page shows comes from a command. The number of streams is bounded; whoever gets 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from edged.portal import view
 from edged.portal.parts import Parts, address, now_ms, see_other
@@ -27,6 +29,23 @@ LIFE = 600.0
 """Seconds of one stream: the browser opens another one by itself. So a vanished client does not keep its place."""
 RETRY_MS = 2000
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Accel-Buffering": "no"}
+
+
+class _Stream(StreamingResponse):
+    """Counted while it is sent, however that ends; there is no wait between the look at the count and the counting."""
+
+    def __init__(self, words: AsyncIterator[bytes], count: Counter[str], who: str) -> None:
+        super().__init__(words, 200, _HEADERS, "text/event-stream; charset=utf-8")
+        self._count, self._who = count, who
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._count[self._who] += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._count[self._who] -= 1
+            if not self._count[self._who]:
+                del self._count[self._who]
 
 
 class Live:
@@ -59,31 +78,23 @@ class Live:
             self._parts.tally.add("live", 503)
             return PlainTextResponse("too many\n", 503, _HEADERS)
         self._parts.tally.add("live", 200)
-        return StreamingResponse(self._stream(who), 200, _HEADERS, "text/event-stream; charset=utf-8")
+        return _Stream(self._stream(who), self._open, who)
 
     async def _stream(self, who: str) -> AsyncIterator[bytes]:
-        self._open[who] += 1
-        try:
-            loop = asyncio.get_running_loop()
-            end = loop.time() + LIFE
-            told = None
-            yield b"retry: %d\n\n" % RETRY_MS
-            with self._parts.core.watch(who) as changed:
-                while loop.time() < end:
-                    changed.clear()
-                    standing = await self._parts.core.who(who)
-                    word = view.state(standing) if standing else told
-                    yield f"data: {word}\n\n".encode() if word and word != told else b":\n\n"  # a comment: still there
-                    told = word
-                    try:
-                        async with asyncio.timeout(EVERY if standing else SOON):
-                            await changed.wait()
-                    except TimeoutError:
-                        continue
-        finally:
-            self._open[who] -= 1
-            if not self._open[who]:
-                del self._open[who]
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LIFE
+        told = None
+        yield b"retry: %d\n\n" % RETRY_MS
+        with self._parts.core.watch(who) as changed:
+            while loop.time() < end:
+                changed.clear()
+                standing = await self._parts.core.who(who)
+                word = view.state(standing) if standing else told
+                yield f"data: {word}\n\n".encode() if word and word != told else b":\n\n"  # a comment: still there
+                told = word
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(EVERY if standing else SOON):
+                        await changed.wait()
 
     async def _poll(self, request: Request) -> Response:
         parts = self._parts

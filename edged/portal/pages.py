@@ -158,7 +158,9 @@ ANSWERS = {
 CODES = {
     "wrong": _("This code is not right. Please look at it again."),
     "locked": _("There were too many wrong codes. Please ask us for a new one."),
-    "none": _("There is nothing to pay here by code or link at the moment. Please get in touch or use the customer area."),
+    "none": _(
+        "There is nothing to pay here by code or link at the moment. Please get in touch or use the customer area."
+    ),
     "busy": _("The payment data could not be looked up just now. Please try again in a moment."),
 }
 """What is said when a code or link opened nothing, by the core's verdict."""

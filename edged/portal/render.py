@@ -32,13 +32,14 @@ NAMES = ("page.html", "confirm.html", "code.html", "pay.html", "page.css", "page
 MOST_BYTES, MOST_FILES = 64 * 1024, 64
 KEPT = 1024
 """Pages kept drawn: about ten megabytes."""
-_SPECIAL = {"confirm": {"nonce": "0"}, "code": {}, "pay": {"bill": {"rows": [("-", "-")], "pix": "", "line": "", "qr": ""}}}
+_BILL = {"rows": [("-", "-")], "pix": "-", "line": "-", "qr": ""}
+_SPECIAL: dict[str, dict[str, Any]] = {"confirm": {"nonce": "0"}, "code": {}, "pay": {"bill": _BILL}}
 
 _log = logging.getLogger(__name__)
 
 
 class Renderer:
-    """``render`` draws. ``faults`` says what is wrong with the provider's templates. Raises ConfigError for the logo."""
+    """``render`` draws. ``faults`` says what is wrong with the provider's templates. Raises ConfigError (logo)."""
 
     def __init__(self, portal: PortalSection, languages: Mapping[str, Language]) -> None:
         self._languages = languages
@@ -51,8 +52,9 @@ class Renderer:
         self._shared = {
             "provider": portal.provider,
             "logo": self.logo is not None,
-            "style": Markup(self.style),  # noqa: S704  a style sheet would not survive escaping, and the policy has its hash
-            "script": Markup(self.script),  # noqa: S704  the same
+            # a style sheet and a script would not survive escaping, and the policy has their hashes
+            "style": Markup(self.style),  # noqa: S704
+            "script": Markup(self.script),  # noqa: S704
         }
         prefixed = {f"edged/{name}": text for name, text in ours.items()}
         self._ours = self._environment(ours | prefixed)
@@ -93,7 +95,9 @@ class Renderer:
         return environment.get_template(name).render(view=view, _=say, **self._shared, **more).encode()
 
     def _fault(self, name: str, view: View, error: Exception) -> None:
-        where = f"line {error.lineno} of {error.name or name}" if isinstance(error, jinja2.TemplateSyntaxError) else name
+        where = (
+            f"line {error.lineno} of {error.name or name}" if isinstance(error, jinja2.TemplateSyntaxError) else name
+        )
         self.faults.append(f"portal.templates_dir: {where}: page {view.name}: {error}; ours stands in for it")
         _log.error("%s", self.faults[-1])
 
@@ -114,7 +118,9 @@ class Renderer:
                     raise ValueError(f"is larger than {MOST_BYTES} bytes")
                 found[file.name] = file.read_text("utf-8")
             except (OSError, ValueError) as error:
-                self.faults.append(f"portal.templates_dir: {file}: {getattr(error, 'strerror', None) or error}; left out")
+                self.faults.append(
+                    f"portal.templates_dir: {file}: {getattr(error, 'strerror', None) or error}; left out"
+                )
         for fault in self.faults:
             _log.error("%s", fault)
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ from edged.portal import view
 from edged.portal.api import Api
 from edged.portal.languages import languages
 from edged.portal.live import Live
+from edged.portal.look import Logo
 from edged.portal.nonce import Nonces
 from edged.portal.parts import Core, Parts, address, now_ms, page_headers, see_other
 from edged.portal.pay import Pay
@@ -83,8 +85,9 @@ class _Main:
 
     @property
     def routes(self) -> list[Route]:
+        logo = self._parts.renderer.logo
         return [
-            *([Route("/logo", self._logo, methods=["GET"])] if self._parts.renderer.logo else []),
+            *([Route("/logo", partial(self._logo, logo=logo), methods=["GET"])] if logo else []),
             Route("/dismiss", self._dismiss, methods=["POST"]),
             Route("/dismissed", self._dismissed, methods=["GET"]),
             Route("/{path:path}", self.page, methods=["GET"]),  # Starlette adds HEAD
@@ -128,9 +131,7 @@ class _Main:
         parts.tally.add("page", 200)
         return parts.draw(view.fixed("dismissed", parts.language(request)))
 
-    async def _logo(self, _request: Request) -> Response:
-        logo = self._parts.renderer.logo
-        assert logo is not None  # its route is there only then
+    async def _logo(self, _request: Request, logo: Logo) -> Response:
         self._parts.tally.add("asset", 200)
         return Response(
             logo.data,

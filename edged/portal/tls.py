@@ -43,8 +43,8 @@ class Certificate:
         except (OSError, ValueError) as error:
             why = getattr(error, "reason", None) or str(error)
             raise ConfigError(
-                f"portal.cert_file = {str(self._cert)!r}, portal.key_file = {str(self._key)!r}: {why}; both must be PEM, "
-                "the key that of the certificate and without a password"
+                f"portal.cert_file = {str(self._cert)!r}, portal.key_file = {str(self._key)!r}: {why}; both must be "
+                "PEM, the key that of the certificate and without a password"
             ) from error
         self._newest = fresh
 

@@ -57,7 +57,9 @@ class Chromium:
         return self._browser.version
 
     @contextlib.contextmanager
-    def context(self, language: str = "pt-BR", viewport: dict[str, int] = PHONE, **more: Any) -> Iterator[BrowserContext]:
+    def context(
+        self, language: str = "pt-BR", viewport: dict[str, int] = PHONE, **more: Any
+    ) -> Iterator[BrowserContext]:
         """A fresh profile."""
         assert self._browser is not None
         phone = {"is_mobile": True, "has_touch": True} if viewport == PHONE else {}
@@ -75,7 +77,9 @@ class Chromium:
             page = context.new_page()
             faults: list[str] = []
             page.on("pageerror", lambda error: faults.append(str(error)))
-            page.on("console", lambda message: faults.append(message.text) if "Content Security" in message.text else None)
+            page.on(
+                "console", lambda message: faults.append(message.text) if "Content Security" in message.text else None
+            )
             yield page
             assert not faults
 

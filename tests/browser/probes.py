@@ -108,7 +108,8 @@ PROBES = (
         lambda a: a.status == 204, _CLOSE,
     ),
     Probe(
-        "Kindle", "spectrum.s3.amazonaws.com", "/kindle-wifi/wifistub.html", "", (200, b"81ce4465-7167-4dcb-835b-dcc9e44c112a"),
+        "Kindle", "spectrum.s3.amazonaws.com", "/kindle-wifi/wifistub.html", "",
+        (200, b"81ce4465-7167-4dcb-835b-dcc9e44c112a"),
         lambda a: b"81ce4465-7167-4dcb-835b-dcc9e44c112a" in a.body, _CLOSE,
     ),
 )  # fmt: skip
@@ -140,7 +141,9 @@ class Vendors:
                 path = data.split(b" ")[1].decode()
                 host = data.split(b"Host: ")[1].split(b"\r\n")[0].decode()
                 status, body = self._said[host, path]
-                sock.sendall(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (status, len(body), body))
+                sock.sendall(
+                    b"HTTP/1.1 %d X\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (status, len(body), body)
+                )
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)

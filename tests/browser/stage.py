@@ -23,7 +23,7 @@ DARK = {"notice", "debt", "promise", "pay"}
 
 
 class Stage:
-    """A lab whose one browser belongs to another subscriber for each page: an address that moves takes nothing along."""
+    """A lab whose one browser belongs to another subscriber for each page: a moved address takes nothing along."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab

@@ -22,7 +22,8 @@ from tests.visitor import ADDRESS, TICKET, Site, Structure, look
 OWES = Standing(3, "debt", 0, can_trust=True, pays=True)
 NOTICE = Standing(1, "notice", 0)
 STANDINGS = [
-    None, NOBODY, NOTICE, OWES, Standing(2, "debt_partial", 0), Standing(3, "operator", 0), Standing(3, "preventive", 0),
+    None, NOBODY, NOTICE, OWES, Standing(2, "debt_partial", 0), Standing(3, "operator", 0),
+    Standing(3, "preventive", 0),
     Standing(3, "pause", 0), Standing(3, "abuse", 0), Standing(4, "court", 0),
     Standing(0, "debt", int(time.time() * 1000) + 3_600_000), Standing(0, "", 0, outage=True),
     replace(OWES, asked=True, broken=True),
@@ -184,7 +185,9 @@ async def test_a_nonce_is_good_for_its_address_and_for_some_minutes(monkeypatch:
         assert bool(site.core.asked) is taken
 
 
-@pytest.mark.parametrize("header", [{"sec_purpose": "prefetch;prerender"}, {"purpose": "prefetch"}, {"x_moz": "prefetch"}])
+@pytest.mark.parametrize(
+    "header", [{"sec_purpose": "prefetch;prerender"}, {"purpose": "prefetch"}, {"x_moz": "prefetch"}]
+)
 async def test_what_is_fetched_ahead_of_time_promises_nothing(header: dict[str, str]) -> None:
     site = Site(OWES)
     nonce = await confirm(site)
@@ -196,7 +199,8 @@ async def test_no_form_of_another_kind_or_size_promises() -> None:
     site = Site(OWES)
     body = f"nonce={await confirm(site)}".encode()
     await site.get("/promise", method="POST", body=body, content_type="text/plain")
-    await site.get("/promise", method="POST", body=body + b"&x=" + b"y" * 5000, content_type="application/x-www-form-urlencoded")
+    kind = "application/x-www-form-urlencoded"
+    await site.get("/promise", method="POST", body=body + b"&x=" + b"y" * 5000, content_type=kind)
     assert site.core.asked == []
 
 
@@ -298,7 +302,9 @@ async def test_a_proof_in_vain_says_why_and_gives_nothing(proof: Proof | None, s
     assert PIX not in page.text
 
 
-@pytest.mark.parametrize("cookie", ["", "__Host-edged=00", f"__Host-edged={'0' * 32}", f"edged={TICKET.hex()}", "__Host-edged=é"])
+@pytest.mark.parametrize(
+    "cookie", ["", "__Host-edged=00", f"__Host-edged={'0' * 32}", f"edged={TICKET.hex()}", "__Host-edged=é"]
+)
 async def test_no_other_cookie_opens_anything(cookie: str) -> None:
     page = await Site(OWES, tls=True).get("/pay", cookie=cookie)
     assert "Type the code" in page.text
@@ -361,7 +367,8 @@ async def test_templates_of_the_provider_take_the_place_of_ours(tmp_path: Path) 
 @pytest.mark.parametrize(
     "broken",
     [
-        "{% if %}", "{{ nothing.there }}", "{{ view.__class__.__mro__ }}", "{{ ''.__class__ }}", "{% include '/etc/passwd' %}",
+        "{% if %}", "{{ nothing.there }}", "{{ view.__class__.__mro__ }}", "{{ ''.__class__ }}",
+        "{% include '/etc/passwd' %}",
         "{% for n in range(10000000) %}x{% endfor %}", "{{ view.title.nothing() }}", "{{ 1 / 0 }}",
     ],
 )  # fmt: skip

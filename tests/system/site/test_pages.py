@@ -37,7 +37,10 @@ CASES: dict[str, tuple[str, Callable[[Stage], object]]] = {
     "abuse": ("O seu acesso à internet está suspenso", lambda s: s.say("block", reason="abuse")),
     "operator": ("O seu acesso à internet está suspenso", lambda s: s.say("block", reason="operator")),
     "contact": ("O seu acesso à internet está suspenso", lambda s: s.say("block", reason="fraud")),
-    "outage": ("Há uma falha na rede da sua região", lambda s: s.say("outage", id="O-1", area="outage", eta=from_now(DAY)[0])),
+    "outage": (
+        "Há uma falha na rede da sua região",
+        lambda s: s.say("outage", id="O-1", area="outage", eta=from_now(DAY)[0]),
+    ),
 }
 """Page -> its heading, and what brings it about."""
 

@@ -1,4 +1,4 @@
-"""The exact probe of each operating system, sent by a subscriber's device through a real gateway, before and after payment."""
+"""The exact probe of each operating system, sent through a real gateway, before and after payment."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ def authority(stage: Stage) -> Authority:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def secure(stage: Stage, authority: Authority) -> Iterator[Lab]:
+def secure(stage: Stage, authority: Authority) -> Lab:
     lab = stage.lab
     folder = lab.directory / "tls"
     folder.mkdir()
