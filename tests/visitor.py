@@ -108,8 +108,8 @@ class Site:
         url = "https://aviso.example.net/" if tls else "http://aviso.example.net/"
         payees = PayeesSection(pix=[PIX_KEY], boleto=["001"])
         section = PortalSection(**{"url": url, "provider": PROVIDER, "payees": payees, **files, **portal})
-        cfg = Config(gateway="t", network=NetworkSection(subscriber_interfaces=["eth1"]), portal=section)
-        self.app: Starlette = site.build(cfg, self.core, self.tally, streams)
+        self.cfg = Config(gateway="t", network=NetworkSection(subscriber_interfaces=["eth1"]), portal=section)
+        self.app: Starlette = site.build(self.cfg, self.core, self.tally, streams)
 
     def scope(self, path: str, method: str, address: str, headers: Mapping[str, str]) -> dict[str, Any]:
         path, _, query = path.partition("?")

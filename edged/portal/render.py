@@ -11,19 +11,21 @@ import base64
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup
 
-from edged.config import PortalSection
+from edged.config import Config, PortalSection
+from edged.errors import ConfigError
 from edged.portal import look
-from edged.portal.languages import Language
+from edged.portal.languages import Language, languages
 from edged.portal.pages import PAGES
 from edged.portal.view import View
 
@@ -41,8 +43,11 @@ _log = logging.getLogger(__name__)
 class Renderer:
     """``render`` draws. ``faults`` says what is wrong with the provider's templates. Raises ConfigError (logo)."""
 
-    def __init__(self, portal: PortalSection, languages: Mapping[str, Language]) -> None:
-        self._languages = languages
+    def __init__(
+        self, portal: PortalSection, spoken: Mapping[str, Language], say: Callable[[str], None] = _log.error
+    ) -> None:
+        self._languages = spoken
+        self._say = say
         self.logo = look.read_logo(portal.look.logo_file)
         self.faults: list[str] = []
         ours = {name: (resources.files("edged.portal") / "templates" / name).read_text("utf-8") for name in NAMES}
@@ -87,19 +92,19 @@ class Renderer:
                 return self._fill(self._theirs, name, view, more)
             except Exception as error:  # noqa: BLE001  a template can raise anything; the visitor needs a page
                 self._broken.add((name, view.name))
-                self._fault(name, view, error)
+                self._fault(name, error)
         return self._fill(self._ours, name if name in NAMES else "page.html", view, more)
 
     def _fill(self, environment: jinja2.Environment, name: str, view: View, more: Mapping[str, Any]) -> bytes:
         say = self._languages[view.language].say
         return environment.get_template(name).render(view=view, _=say, **self._shared, **more).encode()
 
-    def _fault(self, name: str, view: View, error: Exception) -> None:
-        where = (
-            f"line {error.lineno} of {error.name or name}" if isinstance(error, jinja2.TemplateSyntaxError) else name
-        )
-        self.faults.append(f"portal.templates_dir: {where}: page {view.name}: {error}; ours stands in for it")
-        _log.error("%s", self.faults[-1])
+    def _fault(self, name: str, error: Exception) -> None:
+        where = f"line {error.lineno} of {error.name or name}" if isinstance(error, jinja2.TemplateSyntaxError) else name
+        fault = f"portal.templates_dir: {where}: {error}; ours stands in for it"
+        if fault not in self.faults:
+            self.faults.append(fault)
+            self._say(fault)
 
     def _try(self) -> None:
         """Draw every page once, so that what fails fails now."""
@@ -122,7 +127,7 @@ class Renderer:
                     f"portal.templates_dir: {file}: {getattr(error, 'strerror', None) or error}; left out"
                 )
         for fault in self.faults:
-            _log.error("%s", fault)
+            self._say(fault)
         return found
 
     @staticmethod
@@ -132,6 +137,17 @@ class Renderer:
         )
         environment.filters.update(dial=_dial, international=_international)
         return environment
+
+
+def faults(cfg: Config) -> list[str]:
+    """What is wrong with the provider's own templates and logo, for ``edged check-config``."""
+    portal = cfg.portal
+    if portal.templates_dir is None and portal.look.logo_file is None:
+        return []
+    try:
+        return Renderer(portal, languages(ZoneInfo(cfg.policy.timezone)), say=lambda _: None).faults
+    except ConfigError as error:
+        return [str(error)]
 
 
 def _files(folder: Path | None, faults: list[str]) -> Iterator[Path]:

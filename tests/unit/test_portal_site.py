@@ -14,7 +14,7 @@ import pytest
 from edged.config import Provider
 from edged.domain.standing import NOBODY, Standing
 from edged.errors import ConfigError
-from edged.portal import parts
+from edged.portal import parts, render
 from edged.portal.client import Proof
 from tests.browser.samples import LINE_SHOWN, PAYMENT, PIX
 from tests.visitor import ADDRESS, TICKET, Site, Structure, look
@@ -382,3 +382,5 @@ async def test_a_broken_template_is_said_and_ours_stands_in(
     assert "mine" not in text
     assert "portal.templates_dir: " in caplog.text
     assert "ours stands in" in caplog.text
+    (fault, *_) = render.faults(site.cfg)
+    assert fault in caplog.text
