@@ -22,7 +22,8 @@ the broker's business: what is heard there is believed.
 
 from edged.client.brokers import Brokers
 from edged.client.documents import Answer, Command, Commands, Group
+from edged.client.links import pay_token
 from edged.client.sender import Sender
 from edged.client.sent import Held, Sent, Unanswered
 
-__all__ = ["Answer", "Brokers", "Command", "Commands", "Group", "Held", "Sender", "Sent", "Unanswered"]
+__all__ = ["Answer", "Brokers", "Command", "Commands", "Group", "Held", "Sender", "Sent", "Unanswered", "pay_token"]

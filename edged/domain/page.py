@@ -15,11 +15,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import force_setattr
 
-from edged.domain.address import literal
-from edged.domain.fields import Count, Opaque, ReasonName, Shape, Sub, no_reason
+from edged.domain.fields import Count, Opaque, ReasonName, Shape, Sub, check_sub, no_reason
 from edged.domain.model import REASONS
+from edged.domain.payment import check_names
 
 LANGUAGES = ("pt-BR", "en", "es")
 LENGTHS = {"title": 120, "text": 1200, "link": 300, "link_text": 80}
@@ -45,7 +44,8 @@ class Page(Shape, tag="page", frozen=True, kw_only=True):
         if self.reason is not None and self.reason not in REASONS:
             raise no_reason(self.reason)
         if self.sub is not None:
-            force_setattr(self, "sub", literal(self.sub) or self.sub)
+            check_sub(self)  # type: ignore[arg-type]  # it has one
+            check_names(self.fields)
         elif self.reason is None:
             raise ValueError("give the reason whose page it is, or the sub whose payment data")
         elif self.rev is not None:
@@ -64,7 +64,8 @@ def check_texts(fields: Mapping[str, str]) -> None:
             )
         if not 0 < len(value) <= LENGTHS[kind]:
             raise ValueError(f"fields.{name}: 1 to {LENGTHS[kind]} characters")
-        if not all(line.isprintable() for line in (value.split("\n") if kind == "text" else [value])):
+        plain = value.replace("\u00a0", " ")  # as stands between R$ and an amount
+        if not all(line.isprintable() for line in (plain.split("\n") if kind == "text" else [plain])):
             raise ValueError(f"fields.{name}: printable characters only{', and line feeds' if kind == 'text' else ''}")
         if kind == "link":
             _check_link(name, value)

@@ -53,9 +53,6 @@ class Payment(Struct, frozen=True):
 
 def payment(fields: Mapping[str, str], payees: Payees, now: int) -> Payment:
     """What a command brings; ``now`` in Unix ms. Raises Rejected ``malformed``."""
-    for name in fields:
-        if name not in FIELDS:
-            raise _fault(name[:32], f"unknown; known are {', '.join(FIELDS)}")
     shown = checked({name: fields[name] for name in SHOWN if name in fields}, payees)
     if not shown.keys() & {"amount", "line", "pix"}:
         raise Rejected("malformed", "fields: give amount, line or pix; {} takes payment data out")
@@ -63,6 +60,13 @@ def payment(fields: Mapping[str, str], payees: Payees, now: int) -> Payment:
     if "code" in fields and not _CODE.fullmatch(code):
         raise _fault("code", "6 to 32 letters and digits; spaces and hyphens between them do not count")
     return Payment(shown, code, _expires(fields.get("expires"), now))
+
+
+def check_names(fields: Mapping[str, str]) -> None:
+    """Raise ValueError for a field that payment data does not have."""
+    for name in fields:
+        if name not in FIELDS:
+            raise ValueError(f"fields.{name}: unknown; known are {', '.join(FIELDS)}")
 
 
 def checked(fields: Mapping[str, str], payees: Payees) -> dict[str, str]:
@@ -116,8 +120,8 @@ def _line(text: str, payees: Payees) -> boleto.Line:
         line = boleto.read(text)
     except ValueError as e:
         raise _fault("line", str(e)) from None
-    bank = line.payee.partition("/")[0]
-    if not any(line.payee.startswith(p) if "/" in p else bank == p for p in payees.boleto):
+    # a bank may be listed alone; a utility's "84" is every telephone company, so it needs more
+    if not any(line.payee.startswith(p if "/" in p else f"{p:3}/") for p in payees.boleto):
         raise _fault("line", "it pays somebody whom portal.payees.boleto does not list")
     return line
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import msgspec
 
 from edged.domain import command as c
+from edged.domain import page, payment
 from edged.domain.batch import Batch, Chunk
 from edged.domain.region import EVERYWHERE
 from edged.published import answers, notices, records
@@ -59,7 +60,34 @@ _NUMBERED = {
     "if": {"required": ["epoch"], "properties": {"epoch": {"type": "string"}}},
     "then": {"required": ["seq"], "properties": {"seq": {"type": "integer"}}},
 }
+_UNPRINTED = r"\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+_FORMS = {
+    "text": f"^[^{_UNPRINTED}]*$",
+    "link": r'^https://[^/?#@\s"<>\\^`{|}]+([/?#][^\s"<>\\^`{|}]*)?$',
+}
+_TEXTS = {
+    f"^{kind}(\\.({'|'.join(page.LANGUAGES)}))?$": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": most,
+        "pattern": _FORMS.get(kind, f"^[^\\u000a{_UNPRINTED}]*$"),
+    }
+    for kind, most in page.LENGTHS.items()
+}
+_PAYMENT = {"properties": dict.fromkeys(payment.FIELDS, True), "additionalProperties": False}
 WHOLE: dict[str, Schema] = {
+    "Page": {
+        "if": _given("sub"),
+        "then": {"properties": {"fields": _PAYMENT}},
+        "else": {
+            "required": ["reason"],
+            "properties": {
+                "reason": {"not": {"type": "null"}},
+                "rev": {"type": "null"},
+                "fields": {"patternProperties": _TEXTS, "additionalProperties": False},
+            },
+        },
+    },
     "Trust": {
         **_either(*_ENDS, {"not": {"anyOf": list(_ENDS)}}),
         "if": _given("method"),
@@ -72,6 +100,7 @@ WHOLE: dict[str, Schema] = {
 """Rules between fields, which the structs have in code."""
 PARTS: dict[tuple[str, str], Schema] = {
     **{(name, "sub"): _NO_SPACE_AT_THE_ENDS for name in (t.__name__ for t in get_args(c.OnSubscriber))},
+    ("Page", "sub"): {"not": {"type": "string", **_NO_SPACE_AT_THE_ENDS["not"]}},
     ("Batch", "id"): _NO_SPACE_AT_THE_ENDS,
     ("Chunk", "sync"): _NO_SPACE_AT_THE_ENDS,
     **{(name, "area"): {"not": {"const": EVERYWHERE}} for name in ("Bind", "SetHolidays")},

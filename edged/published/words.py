@@ -47,6 +47,10 @@ EFFECTS = {
     "garden": (
         "Replaces the named list of what everybody may reach whatever else is set; ports need networks or domains"
     ),
+    "page": (
+        "Without `sub`: replaces the texts that the page of this `reason` shows. With `sub`: replaces the payment data"
+        " of that subscriber (see Pages). `fields` of nothing, `{}`, takes them out"
+    ),
 }
 """op -> what it does."""
 
@@ -132,6 +136,11 @@ FIELDS: dict[str, dict[str, str]] = {
         "networks": "At widest a /8, IPv6 a /16; no host bits.",
         "domains": "Names, each as it is asked for: `www` counts as another. No wildcards.",
         "ports": 'Only these: `443`, `"tcp/443"`, `"udp/5060-5061"`. None: all.',
+    },
+    "Page": {
+        "reason": "Whose page; with `sub` it may be left out and is not judged.",
+        "sub": "Whose payment data.",
+        "fields": "Texts, or payment data: name to value (see Pages).",
     },
     "InvoiceIn": {"id": "Its number.", "due": "The day it is due, ISO 8601."},
     "Batch": {

@@ -12,6 +12,7 @@ from typing import Any
 from edged.domain.address import Addressing
 from edged.domain.brake import Limits
 from edged.domain.model import Policy
+from edged.domain.payment import Payees
 from edged.intake import Incoming
 from edged.nft.enforcer import Enforcer
 from edged.nft.fake import FakeBackend
@@ -47,7 +48,9 @@ class Counting(Silent):
 class Core:
     """``now`` is the clock. ``restart`` ends everything but the kernel's table and begins anew."""
 
-    def __init__(self, directory: Path, policy: Policy | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, directory: Path, policy: Policy | None = None, limits: Limits | None = None, payees: Payees | None = None
+    ) -> None:
         self.now = START
         self.directory = directory
         self.kernel = FakeBackend(lambda: self.now)
@@ -58,6 +61,7 @@ class Core:
             policy or Policy(),
             limits or Limits(),
             max_payload=1 << 20,
+            payees=payees or Payees(),
         )
         self._ids = itertools.count()
         self.start()

@@ -40,6 +40,16 @@ GOOD: dict[str, dict[str, Any]] = {
         "op": "garden", "name": "banks", "networks": ["192.0.2.0/24"], "domains": ["Bank.Example."],
         "ports": [443, "tcp/80", "udp/5060-5061"],
     },
+    "page": {
+        "op": "page", "reason": "debt", "ref": "T-9",
+        "fields": {
+            "title": "Fale conosco", "title.en": "Talk to us", "text.es": "Dos\nlíneas", "link_text": "Pagar",
+            "link": "https://pay.example.net/?a=1&b=2",
+        },
+    },
+    "page of nothing": {"op": "page", "reason": "notice", "fields": {}},
+    "payment data": {"op": "page", **SUB, "rev": 4, "fields": {"amount": "123.45", "code": "123456"}},
+    "no payment data": {"op": "page", "sub": "100.64.0.10", "reason": "debt", "fields": {}},
 }  # fmt: skip
 
 
@@ -73,6 +83,10 @@ def garden(**fields: Any) -> dict[str, Any]:
     return {"op": "garden", "name": "g", **fields}
 
 
+def page(**fields: Any) -> dict[str, Any]:
+    return {"op": "page", "reason": "debt", "fields": fields}
+
+
 def due(text: str) -> dict[str, Any]:
     return {"op": "paid", **SUB, "invoices": [{"id": "F", "due": text}]}
 
@@ -82,7 +96,27 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "no op": ({"sub": "C-1"}, "unknown_op", "None"),
     "an op that is no text": ({"op": 5}, "unknown_op", "5"),
     "an op nobody knows": ({"op": "explode", **SUB}, "unknown_op", "explode"),
-    "an op of a later version": ({"op": "page", **SUB}, "unknown_op", "not in this version"),
+    "a page of nobody": ({"op": "page", "fields": {}}, "malformed", "give the reason"),
+    "a page of a reason nobody knows": ({"op": "page", "reason": "mood", "fields": {}}, "malformed", "mood"),
+    "a page without fields": ({"op": "page", "reason": "debt"}, "malformed", "fields"),
+    "a page's field nobody knows": (page(colour="red"), "malformed", "fields.colour"),
+    "a page in a language nobody speaks": (page(**{"title.xx": "x"}), "malformed", "title.xx"),
+    "a page's text that is a list": (page(title=["x"]), "malformed", "fields"),
+    "a page's title with a line feed": (page(title="a\nb"), "malformed", "printable"),
+    "a page's text that turns letters round": (page(text="a\u202eb"), "malformed", "printable"),
+    "a page's title that is too long": (page(title="x" * 121), "malformed", "title"),
+    "a page's empty title": (page(title=""), "malformed", "title"),
+    "a page's link that is a script": (page(link="javascript:alert(1)"), "malformed", "https"),
+    "a page's link without TLS": (page(link="http://pay.example.net/"), "malformed", "https"),
+    "a page's link with a user": (page(link="https://bank.example@evil.example/"), "malformed", "https"),
+    "a page's link with a quote": (page(link='https://a.example/"onclick'), "malformed", "https"),
+    "a page's link that is no address": (page(link="https://[::1/"), "malformed", "https"),
+    "a page with a rev and no sub": ({**page(title="x"), "rev": 1}, "malformed", "rev"),
+    "a page with too many bytes": (
+        page(**{f"text{x}": "ü" * 1200 for x in ("", ".en", ".es", ".pt-BR")}), "malformed", "bytes",
+    ),
+    "payment data nobody knows": ({"op": "page", **SUB, "fields": {"name": "x"}}, "malformed", "fields.name"),
+    "a page of a name with a newline": ({"op": "page", "sub": "a\nb", "fields": {}}, "malformed", "printable"),
     "a field nobody knows": ({"op": "block", **SUB, "reason": "debt", "until": "x"}, "malformed", "until"),
     "no sub": ({"op": "block", "reason": "debt"}, "malformed", "sub"),
     "an empty sub": ({"op": "block", "sub": "", "reason": "debt"}, "malformed", "sub"),

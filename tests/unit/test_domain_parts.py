@@ -128,7 +128,7 @@ def test_ports_without_whose() -> None:
 @pytest.mark.parametrize(
     ("document", "told"),
     [
-        ({"op": "page"}, "unknown_op: op 'page' is not in this version; known are"),
+        ({"op": "page"}, "malformed: Object missing required field `fields`"),
         ({"op": "pagex"}, "unknown_op: op 'pagex' is unknown; known are"),
         ({"op": ["page"]}, "unknown_op: op ['page'] is unknown; known are"),
         ({}, "unknown_op: op None is unknown; known are"),

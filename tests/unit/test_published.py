@@ -57,6 +57,8 @@ NOT_FOR_A_SCHEMA = {
     "hours that are none",  # no JSON at all
     "a garden network with host bits",
     "a garden port backwards",
+    "a page's link that is no address",
+    "a page with too many bytes",
 }
 """Faults that only code finds."""
 

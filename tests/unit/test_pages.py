@@ -1,0 +1,463 @@
+"""The command ``page`` in a whole core: texts, payment data, the two proofs, what takes it away, who never sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edged import envelope
+from edged.cashier import MOST_TICKETS, TICKET_MS, TRIES, Cashier
+from edged.client import pay_token
+from edged.domain.payment import LONGEST_MS
+from edged.domain.standing import Standing
+from edged.envelope import Issuer, Keyring, OKPKey
+from edged.errors import StoreError
+from edged.portal.wire import MOST_TOKEN
+from tests import payments as made
+from tests.unit.core import Core
+
+HERE, THERE = "100.64.0.10", "100.64.0.11"
+BIND = {"op": "bind", "sub": "C-1", "addresses": [HERE]}
+DEBT = {"op": "block", "sub": "C-1", "reason": "debt", "invoices": ["F-1"]}
+BILL = {"amount": "99.90", "month": "2026-11", "pix": made.code(amount="99.90")}
+CODE = "K7Q2-9931"
+ERP, NOC = OKPKey.derive_key("erp"), OKPKey.derive_key("noc")
+
+
+@pytest.fixture
+def core(tmp_path: Path) -> Iterator[Core]:
+    one = Core(tmp_path, payees=made.OURS)
+    assert one.status(BIND, DEBT) == ["applied", "applied"]
+    yield one
+    one.store.close()
+
+
+@pytest.fixture
+def cashier(core: Core) -> Cashier:
+    return Cashier(core.pipeline)
+
+
+def page(sub: str = "C-1", **fields: str) -> dict[str, Any]:
+    return {"op": "page", "sub": sub, "fields": fields}
+
+
+def standing(core: Core, address: str = HERE) -> Standing:
+    return core.pipeline.questions.standing(address)
+
+
+def everything(core: Core) -> bytes:
+    """All bytes that the store has on disk."""
+    return b"".join(path.read_bytes() for path in core.directory.glob("edged.db*"))
+
+
+def kept(core: Core) -> bool:
+    return core.pipeline.pages.any
+
+
+# -- texts -------------------------------------------------------------------------------------------------------------
+
+
+def test_texts_are_set_replaced_taken_back_and_survive(core: Core) -> None:
+    text = {"op": "page", "reason": "debt", "fields": {"title": "Fale conosco", "title.en": "Talk to us"}}
+    assert core.status(text) == ["applied"]
+    assert core.status(text) == ["unchanged"]
+    assert core.pipeline.pages.texts == {"debt": text["fields"]}
+    assert list(core.pipeline.pages.news) == ["debt"]
+    core.restart()
+    assert core.pipeline.pages.texts == {"debt": text["fields"]}
+    other = {**text, "fields": {"text": "Atendimento até 20h."}}
+    assert core.status(other, {**text, "reason": "pause"}, other) == ["applied", "applied", "unchanged"]
+    assert core.pipeline.pages.texts == {"debt": other["fields"], "pause": text["fields"]}
+    assert core.status({**text, "fields": {}}, {**text, "fields": {}}) == ["applied", "unchanged"]
+    assert core.pipeline.pages.texts == {"pause": text["fields"]}
+    core.restart()
+    assert core.pipeline.pages.texts == {"pause": text["fields"]}
+
+
+def test_texts_that_were_not_committed_are_not_shown(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(core.store, "commit", full)
+        with pytest.raises(StoreError):
+            core.send({"op": "page", "reason": "debt", "fields": {"title": "x"}}, page(**BILL))
+    assert core.status({"op": "paid", "sub": "C-9"}) == ["unchanged"]
+    assert not core.pipeline.pages.texts
+    assert not core.pipeline.pages.news
+    assert not standing(core).pays
+
+
+# -- payment data ------------------------------------------------------------------------------------------------------
+
+
+def test_whoever_types_the_code_sees_what_is_to_be_paid(core: Core, cashier: Cashier) -> None:
+    assert not standing(core).pays
+    assert core.status(page(**BILL, code=CODE)) == ["applied"]
+    assert standing(core).pays
+    assert not standing(core, THERE).pays
+    assert cashier.prove(THERE, b"K7Q29931") == ("none", b"")
+    assert cashier.prove(HERE, b"k7q2 9932") == ("wrong", b"")
+    verdict, ticket = cashier.prove(HERE, b"k7q2 9931")
+    assert verdict == "ok"
+    assert cashier.bill(ticket) == BILL
+    assert cashier.bill(bytes(16)) == {}
+    assert cashier.prove(HERE, CODE.encode()) == ("none", b""), "it opens once"
+    core.now += TICKET_MS - 1
+    assert cashier.bill(ticket) == BILL
+    core.now += 1
+    assert cashier.bill(ticket) == {}
+
+
+def test_five_wrong_codes_lock_it_also_over_a_restart_and_a_repetition(core: Core) -> None:
+    core.send(page(**BILL, code=CODE))
+    said = []
+    for n in range(TRIES):
+        said.append(Cashier(core.pipeline).prove(HERE, f"wrong{n}".encode())[0])
+        core.restart()
+    assert said == ["wrong"] * (TRIES - 1) + ["locked"]
+    assert Cashier(core.pipeline).prove(HERE, CODE.encode()) == ("locked", b"")
+    assert core.status(page(**BILL, code=CODE)) == ["unchanged"]
+    assert core.status(page(**BILL | {"month": "2026-12"}, code=CODE)) == ["applied"]
+    assert Cashier(core.pipeline).prove(HERE, CODE.encode()) == ("locked", b""), "the same code stays locked"
+    assert core.status(page(**BILL, code="ANOTHER-1")) == ["applied"]
+    assert Cashier(core.pipeline).prove(HERE, b"another1")[0] == "ok"
+    assert core.status(page(**BILL, code="ANOTHER-1")) == ["unchanged"]
+    assert Cashier(core.pipeline).prove(HERE, b"another1") == ("none", b""), "nor is a used one revived"
+
+
+def test_no_codes_bytes_and_no_clear_code_are_kept(core: Core) -> None:
+    core.send(page(**BILL, code=CODE))
+    disk = everything(core)
+    assert b"K7Q29931" not in disk
+    assert CODE.encode() not in disk
+    key = core.directory / "code.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert key.read_bytes() not in disk
+    before = key.read_bytes()
+    core.restart()
+    core.send(page(**BILL, code="SECOND-77"))
+    assert key.read_bytes() == before
+    core.restart()
+    key.unlink()
+    assert Cashier(core.pipeline).prove(HERE, b"SECOND77")[0] == "wrong", "without its key a code is worth nothing"
+    core.send(page(**BILL, code="THIRD-777"))
+    assert Cashier(core.pipeline).prove(HERE, b"THIRD777")[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        page(),
+        {"op": "paid", "sub": "C-1"},
+        {"op": "paid", "sub": "C-1", "invoices": ["F-1"]},
+        {"op": "forget", "sub": "C-1"},
+    ],
+    ids=["{}", "paid", "the last invoice", "forget"],
+)
+def test_what_takes_it_away_really_does(core: Core, cashier: Cashier, end: dict[str, Any]) -> None:
+    core.send(page(**BILL, code=CODE))
+    ticket = cashier.prove(HERE, CODE.encode())[1]
+    assert core.status(end) == ["applied"]
+    assert cashier.bill(ticket) == {}
+    assert not standing(core).pays
+    assert not core.pipeline.pages.any
+    core.store.read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+    assert b"br.gov.bcb.pix" not in everything(core)
+
+
+def test_a_payment_in_part_leaves_it(core: Core) -> None:
+    core.send(
+        {**DEBT, "invoices": ["F-1", "F-2"]}, page(**BILL, code=CODE), {"op": "paid", "sub": "C-1", "invoices": ["F-1"]}
+    )
+    assert standing(core).pays
+
+
+def test_payment_and_data_in_one_batch(core: Core) -> None:
+    assert core.status(page(**BILL), {"op": "paid", "sub": "C-1"}) == ["applied"] * 2
+    assert not standing(core).pays
+    assert core.status({**DEBT, "invoices": ["F-2"]}, page(**BILL), page()) == ["applied"] * 3
+    assert not core.pipeline.pages.any
+
+
+def test_it_ends_at_its_moment_and_is_swept(core: Core, cashier: Cashier) -> None:
+    core.send(page(**BILL, code=CODE, expires="2026-12-01T00:00:00Z"))
+    ticket = cashier.prove(HERE, CODE.encode())[1]
+    core.now = 1_796_083_200_000 - 1
+    assert standing(core).pays
+    core.now += 1
+    assert not standing(core).pays
+    assert cashier.bill(ticket) == {}
+    assert kept(core)
+    cashier.sweep()
+    assert not kept(core)
+    core.send(page(**BILL))
+    core.now += LONGEST_MS
+    assert not standing(core).pays
+
+
+def test_a_snapshot_leaves_pages_alone(core: Core) -> None:
+    core.send(page(**BILL, code=CODE), {"op": "page", "reason": "debt", "fields": {"title": "x"}})
+    answer = core.sync([BIND, DEBT, {"op": "bind", "sub": "C-2", "addresses": [THERE]}, page("C-2", **BILL)])
+    assert [r["code"] for r in answer["results"]] == ["malformed"]
+    assert standing(core).pays
+    assert core.pipeline.pages.texts
+
+
+@pytest.mark.parametrize("reason", ["court", "terminated", "fraud", "abuse", "preventive", "operator", "pause"])
+def test_nothing_is_shown_where_the_page_is_not_about_money(core: Core, cashier: Cashier, reason: str) -> None:
+    core.send(page(**BILL, code=CODE))
+    ticket = cashier.prove(HERE, CODE.encode())[1]
+    core.send(page(**BILL, code="SECOND-77"), {"op": "block", "sub": "C-1", "reason": reason})
+    assert not standing(core).pays
+    assert cashier.bill(ticket) == {}
+    assert cashier.prove(HERE, b"SECOND77") == ("none", b"")
+    core.send({"op": "unblock", "sub": "C-1", "reason": reason, "cause": "documents_ok"})
+    assert standing(core).pays
+    assert cashier.bill(ticket) == BILL
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "somebody nobody knows": (page("C-9", **BILL), "unknown_subscriber", "C-9"),
+    "a foreign payee": (page(pix=made.code("evil@example.com")), "malformed", "portal.payees.pix"),
+    "a broken line": (page(line=made.bank()[:-1]), "malformed", "fields.line"),
+    "an old revision": ({**page(**BILL), "rev": 3}, "stale", "rev 3"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_refusal_names_field_and_fault_and_changes_nothing(core: Core, name: str) -> None:
+    cmd, code, said = REFUSED[name]
+    assert core.status({**page(amount="1.00"), "rev": 4}) == ["applied"]
+    result = core.send(cmd)["results"][0]
+    assert (result["status"], result["code"]) == ("rejected", code)
+    assert said in result["detail"]
+    assert "evil" not in result["detail"]
+    assert core.status(page(amount="1.00")) == ["unchanged"]
+
+
+def test_nothing_of_it_is_in_answers_events_records_or_the_trail(core: Core) -> None:
+    answer = core.send(page(**BILL, code=CODE), {"op": "query", "sub": "C-1"}, page(amount="77.77"), page())
+    trail = core.store.audit_window(0, core.store.audit_bounds()[1])
+    text = json.dumps([answer, core.events(), trail], default=str)
+    for secret in ("99.90", "77.77", "br.gov", "K7Q2"):
+        assert secret not in text
+    assert [r["about"] for r in trail[-3:]] == ["payment data set", "payment data set", "payment data removed"]
+
+
+def test_an_older_database_gets_the_new_tables(tmp_path: Path) -> None:
+    core = Core(tmp_path, payees=made.OURS)
+    core.send(BIND, DEBT)
+    core.store.close()
+    with sqlite3.connect(tmp_path / "edged.db") as db:
+        for name in ("page", "payment", "redeemed"):
+            db.execute(f"DROP TABLE {name}")  # as version 3 was
+        db.execute("PRAGMA user_version = 3")
+    db.close()
+    core.start()
+    assert core.status(page(**BILL)) == ["applied"]
+    assert standing(core).pays
+    core.store.close()
+
+
+# -- signed links ------------------------------------------------------------------------------------------------------
+
+
+def keyring(*, required: bool = True) -> Keyring:
+    public = [(n, (envelope.read_public(envelope.public_text(k)),)) for n, k in (("erp", ERP), ("noc", NOC))]
+    roles = {"erp": frozenset({"billing"}), "noc": frozenset({"noc"})}
+    issuers = [Issuer(name, keys, roles[name]) for name, keys in public]
+    return Keyring(issuers, required=required, audience=["gw1", "all"], max_ahead=1, max_age=1)
+
+
+def link(core: Core, key: OKPKey = ERP, kid: str = "erp", **changes: Any) -> bytes:
+    body = {"typ": "edged-pay", "aud": "gw1", "exp": core.now // 1000 + 600, "sub": "C-1", "jti": "0123456789abcdef"}
+    return envelope.sign(json.dumps(body | changes).encode(), key, kid)
+
+
+def test_a_signed_link_opens_it_once(core: Core) -> None:
+    core.pipeline.keyring = keyring()
+    cashier = Cashier(core.pipeline)
+    assert cashier.redeem(link(core)) == ("none", b""), "there is nothing to pay; the link is not used up"
+    core.send(page(**BILL))
+    verdict, ticket = cashier.redeem(link(core))
+    assert verdict == "ok"
+    assert cashier.bill(ticket) == BILL
+    assert cashier.redeem(link(core)) == ("wrong", b"")
+    core.restart()
+    core.pipeline.keyring = keyring()
+    assert Cashier(core.pipeline).redeem(link(core)) == ("wrong", b""), "nor behind a restart"
+    assert Cashier(core.pipeline).redeem(link(core, jti="another-one-0123", aud=["all", "gw7"]))[0] == "ok"
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "of another role": {"key": NOC, "kid": "noc"},
+    "of a thief": {"key": OKPKey.derive_key("thief")},
+    "of an issuer nobody knows": {"kid": "elsewhere"},
+    "for another gateway": {"aud": "gw2"},
+    "over": {"exp": 1_789_999_999},
+    "for a week": {"exp": 1_790_700_000},
+    "of another kind": {"typ": "JWT"},
+    "for nobody we know": {"sub": "C-9"},
+    "with another issuer inside": {"iss": "noc"},
+    "with a name": {"name": "Maria"},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_link_opens_nothing(core: Core, name: str) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    assert Cashier(core.pipeline).redeem(link(core, **WRONG[name])) == ("wrong", b"")
+
+
+def test_a_link_must_be_signed_also_where_commands_need_not(core: Core) -> None:
+    core.pipeline.keyring = keyring(required=False)
+    core.send(page(**BILL))
+    body = b'{"typ":"edged-pay","aud":"gw1","exp":1790000600,"sub":"C-1","jti":"0123456789abcdef"}'
+    for token in (body, b"", b"...", b"a.b.c", b"\xff" * 2048, link(core)[:-1], link(core) + b"A"):
+        assert Cashier(core.pipeline).redeem(token) == ("wrong", b"")
+    batch = envelope.sign(b'{"v":1,"id":"b","commands":[]}', ERP, "erp")
+    assert Cashier(core.pipeline).redeem(batch) == ("wrong", b""), "a batch is no link"
+    answer = core.process(link(core)).answers[0].document
+    assert answer["results"][0]["status"] == "rejected", "nor is a link a batch"
+
+
+def test_the_link_that_the_senders_side_makes(core: Core) -> None:
+    core.now = int(time.time() * 1000)
+    core.pipeline.keyring = keyring()
+    core.send({"op": "page", "sub": "C-1", "fields": BILL})
+    for key in (ERP, envelope.private_text(ERP)):
+        token = pay_token("erp", key, "C-1", ["gw1"])
+        assert len(token) < MOST_TOKEN
+        assert "C-1" not in token
+        assert Cashier(core.pipeline).redeem(token.encode())[0] == "ok"
+    for seconds, audience in ((0, ["gw1"]), (3601, ["gw1"]), (60, []), (60, "gw1")):
+        with pytest.raises(ValueError, match=r"seconds|audience"):
+            pay_token("erp", ERP, "C-1", audience, seconds=seconds)
+
+
+def test_tickets_are_bounded(core: Core, cashier: Cashier, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert MOST_TICKETS == 10_000
+    monkeypatch.setattr("edged.cashier.MOST_TICKETS", 2)
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    tickets = [cashier.redeem(link(core, jti=f"{n:016}"))[1] for n in range(3)]
+    assert [bool(cashier.bill(t)) for t in tickets] == [False, True, True]
+
+
+# -- asking for a promise ----------------------------------------------------------------------------------------------
+
+
+def test_what_comes_of_asking(core: Core) -> None:
+    def ask(address: str = HERE, *, alone: bool = False) -> str:
+        return core.upkeep.petition(address, "page", alone=alone)[0]
+
+    assert ask(THERE) == "not_applicable"
+    assert standing(core).can_trust
+    assert not standing(core).asked
+    assert ask() == "requested"
+    assert [e["event"] for e in core.events()] == ["trust.requested"]
+    assert core.events()[0]["channel"] == "page"
+    assert standing(core).asked
+    assert ask() == "limited"
+    core.now += 60_000
+    assert ask() == "requested"
+    core.now += 60_000
+    assert ask() == "requested"
+    core.now += 3_600_000
+    assert ask() == "limited", "three a day"
+    assert not standing(core).asked
+    core.now += 86_400_000
+    assert ask(alone=True) == "granted"
+    assert ask() == "granted"
+    assert not standing(core).asked
+    assert not standing(core).can_trust
+    core.wait(30 * 86_400_000)
+    assert standing(core).broken
+    assert ask() == "spent"
+    assert not standing(core).can_trust
+    core.send({"op": "block", "sub": "C-1", "reason": "fraud"})
+    assert ask() == "not_applicable"
+    assert [e["event"] for e in core.events()].count("trust.requested") == 3
+
+
+def test_asking_is_remembered_for_so_many_only(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edged.petitions.MOST", 2)
+    petitions = core.pipeline.petitions
+    for owner in (1, 2, 1, 3):
+        petitions.note(owner, core.now)
+    assert [petitions.awaits(owner, core.now) for owner in (1, 2, 3)] == [True, False, True]
+
+
+# -- who is watched ----------------------------------------------------------------------------------------------------
+
+
+def test_what_a_commit_touches_is_told_to_those_who_watch(core: Core) -> None:
+    watched = core.pipeline.watched
+    core.send({"op": "bind", "sub": "C-6", "addresses": ["2001:db8:0:100::/56"]})
+    told: list[set[str]] = []
+
+    def after(*commands: dict[str, Any]) -> set[str]:
+        assert set(core.status(*commands)) == {"applied"}
+        told.append(watched.take())
+        return told[-1]
+
+    assert after({"op": "trust", "sub": "C-1"}) == set()
+    for address in (HERE, THERE, "2001:db8:0:1ff::5", "2001:db8:0:1fe::1", "nonsense"):
+        watched.watch(address, on=True)
+    assert after({"op": "untrust", "sub": "C-1"}) == {HERE}
+    assert after(page(**BILL)) == {HERE}
+    assert after({"op": "block", "sub": "C-6", "reason": "notice"}) == {"2001:db8:0:1ff::5", "2001:db8:0:1fe::1"}
+    assert after({"op": "bind", "sub": "C-2", "addresses": [HERE]}) == {HERE}
+    assert after({"op": "bind", "sub": "C-2", "addresses": [THERE]}) == {HERE, THERE}
+    assert after({"op": "forget", "sub": "C-2"}) == {THERE}
+    core.upkeep.petition(HERE, "page", alone=False)
+    watched.watch("2001:db8:0:1ff::5", on=False)
+    assert after({"op": "unblock", "sub": "C-6", "reason": "notice"}) == {"2001:db8:0:1fe::1"}
+    watched.touch_all()
+    assert watched.take() == {HERE, THERE, "2001:db8:0:1fe::1"}
+    for address in (HERE, THERE, "2001:db8:0:1fe::1", "2001:db8:0:1ff::5"):
+        watched.watch(address, on=False)
+    assert not watched
+
+
+def test_without_a_watcher_the_path_of_a_command_asks_once_whether_there_is_one(core: Core) -> None:
+    class Strict:
+        asked = 0
+
+        def __bool__(self) -> bool:
+            self.asked += 1
+            return False
+
+    strict = Strict()
+    core.pipeline.watched = strict  # type: ignore[assignment]
+    core.send(*({"op": "block", "sub": f"100.64.9.{n}", "reason": "debt"} for n in range(200)))
+    assert strict.asked == 1
+
+
+def test_a_standing_says_what_the_page_needs_and_no_more(core: Core) -> None:
+    found = dataclasses.asdict(standing(core))
+    assert found == {
+        "level": 3, "reason": "debt", "until_ms": 0, "since_ms": core.now, "deadline_ms": core.now + 60 * 86_400_000,
+        "next_ms": 0, "eta_ms": 0, "broken": False, "can_trust": True, "asked": False, "outage": False, "pays": False,
+    }  # fmt: skip
+    core.send(
+        {**BIND, "area": "north"},
+        {"op": "outage", "id": "O-1", "area": "north", "eta": "2026-12-01T00:00:00Z"},
+        {"op": "block", "sub": "C-1", "reason": "notice", "not_before": "2026-11-01T00:00:00Z"},
+        {"op": "trust", "sub": "C-1", "hours": 24},
+    )
+    told = standing(core)
+    assert (told.outage, told.eta_ms) == (True, 1_796_083_200_000)
+    assert (told.level, told.reason, told.until_ms) == (0, "", core.now + 86_400_000)
+    assert told.next_ms == told.until_ms
+    core.send({"op": "untrust", "sub": "C-1"})
+    assert standing(core).next_ms == 1_793_491_200_000
