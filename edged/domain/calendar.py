@@ -52,13 +52,15 @@ class Area(NamedTuple):
 class _Place:
     """What next_cut knows of one area: its rules, and the permitted windows from each day on as far as known."""
 
-    __slots__ = ("_dates", "_hours", "cut", "known", "zone")
+    __slots__ = ("_dates", "_hours", "cut", "known", "last", "zone")
 
     def __init__(self, area: Area, hours: tuple[int, int], dates: frozenset[dt.date]) -> None:
         self.zone, self.cut = area
         self._hours = hours
         self._dates = dates
         self.known: dict[int, tuple[tuple[int, int], ...]] = {}
+        self.last = (0, 0)
+        """The window of the last answer: blocks of one batch begin at one moment."""
 
     def look(self, day: int) -> tuple[tuple[int, int], ...]:
         """The windows [begin, end) in Unix ms of a UTC day, and of the first day after it that has any; remembered."""
@@ -122,7 +124,7 @@ class Calendar:
         Beyond the years that datetime knows, ``moment`` itself.
         """
         place = self._places.get(area, self._default)
-        if place.cut == observances.NONE:
+        if place.cut == observances.NONE or place.last[0] <= moment < place.last[1]:
             return moment
         day = moment // DAY
         windows = place.known.get(day)
@@ -132,6 +134,7 @@ class Calendar:
             windows = place.look(day)
         for begin, end in windows:
             if moment < end:
+                place.last = begin, end
                 return max(moment, begin)
         return moment + GIVE_UP_DAYS * DAY
 
@@ -146,6 +149,10 @@ class Calendar:
     def today(self, moment: int, area: str = "") -> dt.date:
         """The area's local date at ``moment`` (Unix ms)."""
         return _date(_local_day(self._place(area).zone, moment))
+
+    def days_ago(self, moment: int, days: int, area: str = "") -> str:
+        """The area's local date ``days`` before ``moment`` (Unix ms), as ISO writes it."""
+        return _written(_local_day(self._place(area).zone, moment) - days)
 
     def _place(self, area: str) -> _Place:
         return self._places.get(area, self._default)
@@ -180,6 +187,11 @@ def _date(day: int) -> dt.date:
     return dt.date.fromordinal(min(max(day + _EPOCH, 1), dt.date.max.toordinal()))
 
 
+@functools.lru_cache(maxsize=1024)
+def _written(day: int) -> str:
+    return _date(day).isoformat()
+
+
 def _offset(zone: ZoneInfo, moment: int) -> int:
     """How far (ms) the zone's clocks are ahead of UTC at ``moment``; at the ends of time, shortly before."""
     inside = min(max(moment, _FIRST * DAY), _LAST * DAY)
@@ -187,6 +199,7 @@ def _offset(zone: ZoneInfo, moment: int) -> int:
     return offset // dt.timedelta(milliseconds=1) if offset else 0
 
 
+@functools.lru_cache(maxsize=64)  # a batch asks about one moment
 def _local_day(zone: ZoneInfo, moment: int) -> int:
     for _, end, offset in _changes(zone, moment // DAY):
         if moment < end:

@@ -15,7 +15,7 @@ from msgspec import Meta
 from msgspec.structs import force_setattr
 
 from edged.domain.address import literal
-from edged.domain.fields import InvoiceIn, Shape, Sub, listed
+from edged.domain.fields import InvoiceIn, Shape, Sub, listed, names
 from edged.domain.garden_list import GardenList, Port
 from edged.domain.on_area import EndMoratorium, EndOutage, SetHolidays, StartMoratorium, StartOutage
 from edged.domain.on_subscriber import (
@@ -70,6 +70,7 @@ __all__ = [
     "explain",
     "listed",
     "name_in",
+    "names",
     "op_of",
     "read_command",
 ]

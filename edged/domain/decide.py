@@ -49,6 +49,9 @@ _LEVELS: dict[str, tuple[Level, ...]] = {
 }
 """Reason -> the levels that a command may give it."""
 
+_USUAL = {name: level.value for name, level in REASONS.items()}
+_SETTLED = Fact(settled=True)
+
 
 def decide(cmd: c.OnState, view: View, now: int, policy: Policy, issuer: str = "") -> Decision:
     """The decision on one command at ``now`` (Unix ms). Raises Rejected.
@@ -61,24 +64,25 @@ def decide(cmd: c.OnState, view: View, now: int, policy: Policy, issuer: str = "
         if not isinstance(cmd, c.Block | c.Paid):
             raise Rejected("unknown_subscriber", f"no subscriber {cmd.sub!r}; bind or block it first")
         before = Subscriber(cmd.sub)
-    elif 0 < effect.next_moment(before, now) <= now:
+    elif (before.reasons or before.deferrals or before.notified or before.promise) and 0 < effect.next_moment(
+        before, now
+    ) <= now:
         before, told = expire(before, now, policy)
-        made = _decided(cmd, before, view.facts, now, policy, issuer)
+        made = _decided(cmd, check_rev(before, cmd.rev), view.facts, now, policy, issuer)
         return replace(made, events=(*told, *made.events))
-    return _decided(cmd, before, view.facts, now, policy, issuer)
+    return _decided(cmd, before if cmd.rev is None else check_rev(before, cmd.rev), view.facts, now, policy, issuer)
 
 
 def _decided(
-    cmd: c.OnState, before: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy, issuer: str
+    cmd: c.OnState, checked: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy, issuer: str
 ) -> Decision:
-    checked = check_rev(before, cmd.rev)
     match cmd:
         case c.Block():
             return _block(cmd, checked, facts, now, policy, issuer)
-        case c.Unblock():
-            return _unblock(cmd, checked)
         case c.Paid():
             return _paid(cmd, checked, facts)
+        case c.Unblock():
+            return _unblock(cmd, checked)
         case c.Trust():
             return promise.trust(cmd, checked, facts, now, policy, issuer)
         case c.Untrust():
@@ -101,8 +105,9 @@ def check_rev(sub: Subscriber, rev: int | None) -> Subscriber:
 
 def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy, issuer: str) -> Decision:
     level = _level(cmd)
-    named = c.listed(cmd.invoices)
-    open_invoices = tuple(i for i in named if not facts.get(i.id, NOTHING).settled) if facts else named
+    open_invoices = c.listed(cmd.invoices)
+    if facts:
+        open_invoices = tuple(i for i in open_invoices if not facts.get(i.id, NOTHING).settled)
     if cmd.invoices and not open_invoices:
         detail = "every invoice named is settled already"
         if cmd.reason not in sub.reasons or cmd.reason not in DEBT:
@@ -110,7 +115,7 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
         after, events = _without(sub, {cmd.reason}, "released")  # it replaces what was owed, by nothing
         return Decision(after, detail=detail, events=events)
     had = sub.reasons.get(cmd.reason)
-    at, why = onset.asked(cmd, sub.area, now, policy)
+    at, why, earliest = onset.asked(cmd, sub.area, now, policy)
     if had is not None and not had.pending:
         at, why = had.onset, ""  # what is in force is not put off by sending it again
     reason = Reason(
@@ -126,18 +131,16 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
         issuer=issuer,
         pending=bool(why),
         why=why,
-        earliest=onset.earliest(cmd, now, policy)[0] if why else 0,
+        earliest=earliest if why else 0,
         override=cmd.override is not None,
     )
-    waiting = {"until": at, "why": why} if why else {}
     if had == reason:
-        return Decision(sub, "deferred" if why else "unchanged", **waiting)  # type: ignore[arg-type]
+        return Decision(sub, "deferred", until=at, why=why) if why else Decision(sub, "unchanged")
     after = replace(sub, reasons={**sub.reasons, cmd.reason: reason})
-    spent = promise.spent_later(after, cmd.reason, facts, now) if sub.promise else {}
-    if not why and cmd.reason in DEBT and had is not None:
+    spent = promise.spent_later(after, cmd.reason, facts, now) if sub.promise is not None else {}
+    if not why and had is not None and cmd.reason in DEBT:
         after, at, why = _grown(cmd, sub, after, now, policy)
-        waiting = {"until": at, "why": why} if why else {}
-    return Decision(after, "deferred" if why else "applied", facts=spent, **waiting)  # type: ignore[arg-type]
+    return Decision(after, "deferred", until=at, why=why, facts=spent) if why else Decision(after, facts=spent)
 
 
 def _grown(cmd: c.Block, sub: Subscriber, after: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, int, str]:
@@ -149,10 +152,10 @@ def _grown(cmd: c.Block, sub: Subscriber, after: Subscriber, now: int, policy: P
         after = deferral.overridden(after, cmd.reason)
     if effect.owed(after, now) <= effect.owed(sub, now):
         return after, 0, ""
-    at, why = onset.asked(cmd, sub.area, now, policy)
+    at, why, earliest = onset.asked(cmd, sub.area, now, policy)
     if not why:
         return after, 0, ""
-    return deferral.grown(sub, after, cmd.reason, onset.earliest(cmd, now, policy)[0], at, now), at, why
+    return deferral.grown(sub, after, cmd.reason, earliest, at, now), at, why
 
 
 def _deadline(cmd: c.Block, at: int, why: str, had: Reason | None, now: int, policy: Policy) -> int:
@@ -165,6 +168,8 @@ def _deadline(cmd: c.Block, at: int, why: str, had: Reason | None, now: int, pol
 
 def _level(cmd: c.Block) -> int:
     if cmd.level is None:
+        if cmd.rate is None:
+            return _USUAL[cmd.reason]
         level = REASONS[cmd.reason]
     elif (level := Level[cmd.level.upper()]) not in (allowed := _LEVELS[cmd.reason]):
         words = " or ".join(x.word for x in allowed)
@@ -175,9 +180,9 @@ def _level(cmd: c.Block) -> int:
 
 
 def _without(sub: Subscriber, names: set[str], outcome: str) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
-    """The subscriber without these reasons; a promise with nothing left to lift ends."""
-    reasons = {n: r for n, r in sub.reasons.items() if n not in names}
-    if _in_debt(reasons):
+    """The subscriber without these of its reasons; a promise with nothing left to lift ends."""
+    reasons = {n: r for n, r in sub.reasons.items() if n not in names} if len(names) < len(sub.reasons) else {}
+    if (sub.promise is None and not sub.breached) or (reasons and _in_debt(reasons)):
         return replace(sub, reasons=reasons), ()
     events = (promise.ended(sub.sub, sub.promise, outcome),) if sub.promise else ()
     # Only payment wipes out a breach: a block sent anew must not bring a new promise.
@@ -187,7 +192,7 @@ def _without(sub: Subscriber, names: set[str], outcome: str) -> tuple[Subscriber
 
 def release(sub: Subscriber, names: set[str]) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
     """The subscriber without these reasons, and the events of it: billing says that they no longer stand."""
-    return _without(sub, names, "released")
+    return _without(sub, names & sub.reasons.keys(), "released")
 
 
 def _in_debt(reasons: Collection[str]) -> bool:
@@ -206,37 +211,49 @@ def _unblock(cmd: c.Unblock, sub: Subscriber) -> Decision:
 
 
 def _paid(cmd: c.Paid, sub: Subscriber, facts: Mapping[str, Fact]) -> Decision:
-    debts = {n: r for n, r in sub.reasons.items() if n in DEBT}
+    debts = [n for n in sub.reasons if n in DEBT]
     if not debts and cmd.invoices is None and not facts:
         return Decision(sub, "unchanged")
     after, cleared = sub, set(debts)
     if cmd.invoices is None:
-        settled = {i.id for r in debts.values() for i in r.invoices}
+        settled = {i.id for n in debts for i in sub.reasons[n].invoices}
     else:
-        settled = {i.id for i in c.listed(cmd.invoices)}
-        left = {n: replace(r, invoices=tuple(i for i in r.invoices if i.id not in settled)) for n, r in debts.items()}
-        cleared = {n for n, r in left.items() if not r.invoices}
-        if len(cleared) < len(left):
-            after = replace(sub, reasons={**sub.reasons, **{n: r for n, r in left.items() if r.invoices}})
-    changed: dict[str, Fact] = {}
-    for i in settled:
-        fact = facts.get(i, NOTHING)
-        if not fact.settled:
-            changed[i] = Fact(True, fact.spent)
+        settled = set(c.names(cmd.invoices))
+        for name in debts:
+            owed = sub.reasons[name].invoices
+            left = [i for i in owed if i.id not in settled]
+            if left:
+                cleared.discard(name)
+            if left and len(left) < len(owed):
+                reason = replace(sub.reasons[name], invoices=tuple(left))
+                after = replace(after, reasons={**after.reasons, name: reason})
+    if facts:
+        known = {i: facts.get(i, NOTHING) for i in settled}
+        changed = {i: Fact(True, fact.spent) for i, fact in known.items() if not fact.settled}
+    else:
+        changed = dict.fromkeys(settled, _SETTLED)
     after, events = _without(after, cleared, "fulfilled")
     if facts and facts.get(WHOLE, NOTHING).spent and not _in_debt(after.reasons):
         changed[WHOLE] = NOTHING
-    running = after.promise
-    known = settled | {i for i, f in facts.items() if f.settled} if running or after.deferrals else settled
-    if running and running.invoices and known.issuperset(running.invoices):
-        events = (*events, promise.ended(after.sub, running, "fulfilled"))
-        after = replace(after, promise=None)
-    if after.deferrals:
-        after, more = deferral.settled(after, known)
+    if after.promise is not None or after.deferrals:
+        after, more = _waivers_settled(after, settled.union(i for i, f in facts.items() if f.settled))
         events = (*events, *more)
     if not changed and after == sub:
         return Decision(sub, "unchanged")
     return Decision(after, facts=changed, events=events)
+
+
+def _waivers_settled(sub: Subscriber, settled: Collection[str]) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+    """Without the waivers that name only invoices which are settled."""
+    events: tuple[dict[str, Any], ...] = ()
+    running = sub.promise
+    if running and running.invoices and all(i in settled for i in running.invoices):
+        events = (promise.ended(sub.sub, running, "fulfilled"),)
+        sub = replace(sub, promise=None)
+    if not sub.deferrals:
+        return sub, events
+    sub, more = deferral.settled(sub, settled)
+    return sub, (*events, *more)
 
 
 def expire(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:

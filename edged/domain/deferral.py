@@ -42,7 +42,7 @@ def defer(cmd: c.Defer, sub: Subscriber, now: int, policy: Policy, issuer: str) 
     made = Deferral(
         since=had.since if had else now,
         until=until,
-        invoices=tuple(i.id for i in c.listed(cmd.invoices)),
+        invoices=c.names(cmd.invoices),
         up_to=Level[cmd.up_to.upper()] if cmd.up_to else Level.OPEN,
         ref=cmd.ref or "",
         issuer=issuer,

@@ -18,10 +18,11 @@ import msgspec
 
 from edged.domain.entry import PLAIN, Entry
 from edged.domain.levels import Level
-from edged.domain.model import DEBT, REASONS, WHOLE, Policy, Reason, Subscriber
+from edged.domain.model import DEBT, REASONS, WHOLE, Invoice, Policy, Reason, Subscriber
 
 _PLAIN = {e.level: e for e in PLAIN}
 _LEVELS = tuple(Level)
+_WHOLE = (Invoice(WHOLE),)
 
 
 def felt(sub: Subscriber, name: str, reason: Reason, now: int, *, promised: bool) -> int:
@@ -31,20 +32,20 @@ def felt(sub: Subscriber, name: str, reason: Reason, now: int, *, promised: bool
     """
     if name not in DEBT:
         return reason.level
-    waivers = [
-        (d.invoices, d.up_to)
-        for kind, d in sub.deferrals.items()
-        if d.until > now and not (reason.override and kind == "moratorium")
-    ]
-    if promised and sub.promise is not None and sub.promise.until > now:
-        waivers.append((sub.promise.invoices, 0))
+    promise = sub.promise if promised and sub.promise is not None and sub.promise.until > now else None
+    if promise is not None and not promise.invoices:
+        return 0
+    waivers = [] if promise is None else [(promise.invoices, 0)]
+    for kind, deferral in sub.deferrals.items():
+        if deferral.until > now and not (reason.override and kind == "moratorium"):
+            waivers.append((deferral.invoices, deferral.up_to))
     if not waivers:
         return reason.level
     highest = 0
-    for invoice in [i.id for i in reason.invoices] or [WHOLE]:
+    for invoice in reason.invoices or _WHOLE:
         lowest = reason.level
         for named, cap in waivers:
-            if cap < lowest and (not named or invoice in named):
+            if cap < lowest and (not named or invoice.id in named):
                 lowest = cap
         highest = max(highest, lowest)
     return highest
@@ -115,15 +116,17 @@ def _entry(sub: Subscriber, found: tuple[int, int], now: int, policy: Policy) ->
 
 def next_moment(sub: Subscriber, now: int) -> int:
     """The next moment (Unix ms) at which :func:`edged.domain.decide.expire` has something to do; 0 for never."""
-    moments = [sub.promise.until] if sub.promise else []
-    if sub.deferrals:
-        moments += [d.until for d in sub.deferrals.values()]
-    moments += [r.onset if r.pending else r.deadline for r in sub.reasons.values()]
-    if sub.notified > now:
-        moments.append(sub.notified)
-    if len(moments) <= 1:  # nearly everybody
-        return moments[0] if moments else 0
-    return min(filter(None, moments), default=0)
+    due = sub.promise.until if sub.promise is not None else 0
+    for reason in sub.reasons.values():
+        at = reason.onset if reason.pending else reason.deadline
+        if at and (at < due or not due):
+            due = at
+    for deferral in sub.deferrals.values():
+        if deferral.until < due or not due:
+            due = deferral.until
+    if sub.notified > now and (sub.notified < due or not due):
+        due = sub.notified
+    return due
 
 
 def strongest(sub: Subscriber, now: int) -> str:

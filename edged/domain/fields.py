@@ -52,6 +52,14 @@ def listed(invoices: Sequence[str | InvoiceIn]) -> tuple[Invoice, ...]:
     return tuple({i.id: i for i in found}.values())
 
 
+def names(invoices: Sequence[str | InvoiceIn]) -> tuple[str, ...]:
+    """Their ids, each once."""
+    if len(invoices) == 1:
+        invoice = invoices[0]
+        return (invoice if isinstance(invoice, str) else invoice.id,)
+    return tuple(dict.fromkeys(i if isinstance(i, str) else i.id for i in invoices))
+
+
 def _named(invoice: str | InvoiceIn) -> Invoice:
     if isinstance(invoice, str):
         return Invoice(invoice)

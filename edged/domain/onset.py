@@ -43,12 +43,15 @@ def earliest(cmd: c.Block, now: int, policy: Policy) -> tuple[int, str]:
     return onset, why
 
 
-def asked(cmd: c.Block, area: str, now: int, policy: Policy) -> tuple[int, str]:
-    """When what a command asks for may begin and, if later than now, why. Raises Rejected ``notice_too_short``."""
-    onset, why = earliest(cmd, now, policy)
+def asked(cmd: c.Block, area: str, now: int, policy: Policy) -> tuple[int, str, int]:
+    """When what a command asks for may begin, why if later than now, and when it could if its area held nothing back.
+
+    Raises Rejected ``notice_too_short``.
+    """
+    first, why = earliest(cmd, now, policy)
     if cmd.reason not in DEBT:
-        return onset, why
-    return allowed(onset, why, area, now, policy, override=cmd.override is not None)
+        return first, why, first
+    return *allowed(first, why, area, now, policy, override=cmd.override is not None), first
 
 
 def allowed(onset: int, why: str, area: str, now: int, policy: Policy, *, override: bool) -> tuple[int, str]:
@@ -57,11 +60,11 @@ def allowed(onset: int, why: str, area: str, now: int, policy: Policy, *, overri
         return now + CLOCK_MS, "clock"
     if override:
         return onset, why
-    at = max(onset, now)
-    if at == now and (found := policy.regions.outage(area)):
+    at, regions = max(onset, now), policy.regions
+    if at == now and (found := regions.outage(area)):
         at, why = look_again(found[1], now), "outage"
     for _ in range(_MOST_MOVES):
-        if end := policy.regions.moratorium(area, at):
+        if end := regions.moratorium(area, at):
             at, why = end, "moratorium"
         elif (permitted := policy.calendar.next_cut(at, area)) > at:
             at, why = permitted, "calendar"
@@ -72,7 +75,7 @@ def allowed(onset: int, why: str, area: str, now: int, policy: Policy, *, overri
 
 def deadline(name: str, begins: int, policy: Policy) -> int:
     """The deadline that a reason has by itself (domain.md §4), 0 for none."""
-    days = policy.preventive_days if name == "preventive" else policy.debt_days if name == "debt" else 0
+    days = policy.debt_days if name == "debt" else policy.preventive_days if name == "preventive" else 0
     return begins + days * DAY_MS if days else 0
 
 

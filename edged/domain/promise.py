@@ -23,6 +23,7 @@ from edged.domain.model import DEBT, NOTHING, WHOLE, Fact, Policy, Promise, Subs
 from edged.domain.rejection import Rejected
 from edged.domain.verdict import Decision
 
+_SPENT = Fact(spent=1)
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 MONTH_MS = 30 * DAY_MS
 
@@ -39,44 +40,56 @@ def trust(cmd: c.Trust, sub: Subscriber, facts: Mapping[str, Fact], now: int, po
     """The decision on ``trust``. Raises Rejected."""
     asked = _end(cmd, sub.area, now, policy)
     until = guarded(asked, sub.area, policy)
-    named = tuple(i.id for i in c.listed(cmd.invoices))
+    named = c.names(cmd.invoices)
     running = sub.promise if sub.promise and sub.promise.until > now else None
     if running and running.until == until and running.invoices == named:
         return Decision(sub, "unchanged", until=until)
-    debts = {n: r for n, r in sub.reasons.items() if n in DEBT}
-    barred = [n for n in effect.active(sub) if n not in DEBT]
-    if barred:
-        raise Rejected("trust_not_applicable", f"{barred[0]} is in force, which no promise lifts")
-    if not debts:
-        raise Rejected("trust_not_applicable", "no debt reason is in force or pending")
+    owed = _owed(sub)
     if asked <= now:
         raise Rejected("malformed", f"until: {rfc3339(asked)} has passed")
     said = cmd.until is not None or cmd.hours is not None or cmd.days is not None
     if said and asked - now > policy.trust_max_hours * HOUR_MS:
         raise Rejected("trust_too_long", f"until {rfc3339(asked)} is more than {policy.trust_max_hours} hours ahead")
-    owed: dict[str, str] = {}  # invoice -> its due date, the earliest that any reason names
-    for invoice in (i for r in debts.values() for i in r.invoices):
-        had = owed.get(invoice.id)
-        owed[invoice.id] = min(had, invoice.due) if had and invoice.due else had or invoice.due
-    if named and not set(named) & owed.keys():
+    if named and owed.keys().isdisjoint(named):
         raise Rejected("trust_not_applicable", "none of these invoices is behind a debt reason")
     covered = list(named) or list(owed) or [WHOLE]
     _unspent(covered, sub, facts, now, policy)
     _old_enough([owed[i] for i in covered if owed.get(i)], now, sub.area, policy)
     promise = Promise(cmd.basis, now, until, named, cmd.channel or "", cmd.ref or "", issuer)
-    known = ((i, facts.get(i, NOTHING)) for i in covered)
-    changed = {i: Fact(fact.settled, fact.spent + 1) for i, fact in known}
+    if facts:
+        changed = {i: Fact(fact.settled, fact.spent + 1) for i in covered for fact in (facts.get(i, NOTHING),)}
+    else:
+        changed = dict.fromkeys(covered, _SPENT)
     events = (ended(sub.sub, running, "replaced"),) if running else ()
     recent = tuple(t for t in sub.granted if t > now - MONTH_MS) if policy.trust_per_30_days else ()
     after = replace(sub, promise=promise, granted=(*recent, now) if policy.trust_per_30_days else ())
     return Decision(after, detail=_told(after, asked, until, now), until=until, facts=changed, events=events)
 
 
+def _owed(sub: Subscriber) -> dict[str, str]:
+    """Invoice -> its due date, the earliest that any reason names. Raises Rejected where no promise helps (law 1)."""
+    owed: dict[str, str] = {}
+    in_debt = False
+    for name, reason in sub.reasons.items():
+        if name in DEBT:
+            in_debt = True
+            for invoice in reason.invoices:
+                had = owed.get(invoice.id)
+                owed[invoice.id] = min(had, invoice.due) if had and invoice.due else had or invoice.due
+        elif not reason.pending:
+            raise Rejected("trust_not_applicable", f"{name} is in force, which no promise lifts")
+    if not in_debt:
+        raise Rejected("trust_not_applicable", "no debt reason is in force or pending")
+    return owed
+
+
 def _told(after: Subscriber, asked: int, until: int, now: int) -> str:
     moved = f"moved from {rfc3339(asked)}, when the calendar allows no block" if until != asked else ""
     still = effect.level(after, now)
-    limits = f"still {still.word}: another debt is not covered" if still else ""
-    return "; ".join(x for x in (moved, limits) if x)
+    if not still:
+        return moved
+    limits = f"still {still.word}: another debt is not covered"
+    return f"{moved}; {limits}" if moved else limits
 
 
 def _end(cmd: c.Trust, area: str, now: int, policy: Policy) -> int:
@@ -113,10 +126,8 @@ def _unspent(covered: list[str], sub: Subscriber, facts: Mapping[str, Fact], now
 
 def _old_enough(dues: list[str], now: int, area: str, policy: Policy) -> None:
     """The oldest invoice is overdue long enough (law 1), where its due date is known."""
-    if not dues:
-        return
-    overdue = (policy.calendar.today(now, area) - dt.date.fromisoformat(min(dues))).days
-    if overdue < policy.min_days_overdue:
+    if dues and min(dues) > policy.calendar.days_ago(now, policy.min_days_overdue, area):
+        overdue = (policy.calendar.today(now, area) - dt.date.fromisoformat(min(dues))).days
         raise Rejected(
             "trust_not_applicable",
             f"the oldest invoice is {overdue} days overdue; policy.min_days_overdue is {policy.min_days_overdue}",

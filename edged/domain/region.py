@@ -56,12 +56,14 @@ class Regions(msgspec.Struct, frozen=True):
 
     def moratorium(self, area: str, at: int) -> int:
         """The end of what holds an onset in ``area`` at ``at``, 0 for nothing."""
-        end = 0
-        for place in (area, EVERYWHERE) if self.moratoria else ():
-            found = self.moratoria.get(place) if place else None
-            if found is not None and found.until > at and found.until > end:
-                end = found.until
-        return end
+        if not self.moratoria:
+            return 0
+        here = self.moratoria.get(area) if area else None
+        everywhere = self.moratoria.get(EVERYWHERE)
+        if here is None and everywhere is None:
+            return 0
+        end = max(here.until if here else 0, everywhere.until if everywhere else 0)
+        return end if end > at else 0
 
     def releasing(self, area: str, now: int) -> Moratorium | None:
         """The moratorium that lets what is in force in ``area`` rest, the longest; None where there is none."""
@@ -70,10 +72,13 @@ class Regions(msgspec.Struct, frozen=True):
 
     def outage(self, area: str) -> tuple[str, Outage] | None:
         """(id, outage) of the area, the one expected to end last."""
-        found = [(i, o) for i, o in self.outages.items() if o.area in {EVERYWHERE, area}]
-        if not found:
-            return None
-        return max(found, key=lambda x: (x[1].eta == 0, x[1].eta, x[0]))
+        found = None
+        for name, outage in self.outages.items():
+            if outage.area == area or outage.area == EVERYWHERE:  # noqa: PLR1714  asked with every block
+                lasts = outage.eta == 0, outage.eta, name
+                if found is None or lasts > found[0]:
+                    found = lasts, outage
+        return (found[0][2], found[1]) if found else None
 
 
 NOWHERE = Regions()

@@ -90,7 +90,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "deadline": "An event tells that it has come; `pause` then ends. `preventive` and `debt` have one by default.",
         "level": "Of a debt reason a milder one; of `abuse` `walled` or `blocked`; of `operator` any.",
         "rate": "kbit/s each way; without it the gateway's own. With a level other than `reduced` it is refused.",
-        "page": "Kept and shown in the record; no page of its own in this version.",
+        "page": "Kept and shown in the record; it chooses no page of its own.",
         "override": "Who takes it on himself that a debt begins in spite of calendar, moratorium and outage.",
     },
     "Override": {"author": "Who; opaque.", "motive": "Why; opaque. Both are kept in the audit trail."},

@@ -11,6 +11,12 @@ import sys
 from tests.torture.report import Report
 from tests.torture.runs import EACH, FULL, KINDS, run
 
+APART = {
+    "forgery": "forged, replayed, foreign, expired, broken messages",
+    "payments": "BR Codes, boleto lines and what nearly is one",
+}
+"""Kinds that are a program of their own: ``python -m tests.KIND NUMBER``."""
+
 
 def summary(reports: dict[str, Report]) -> None:
     """What is said in the end."""
@@ -36,7 +42,7 @@ def summary(reports: dict[str, Report]) -> None:
 
 def main() -> int:
     """Returns the exit status: 0 when nothing was found."""
-    parser = argparse.ArgumentParser(prog="make torture", description="Kills, power cuts and forgeries.")
+    parser = argparse.ArgumentParser(prog="make torture", description="Kills, power cuts, forgeries, fuzz.")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the full numbers, such as 0.1")
     parser.add_argument("--only", choices=[*FULL], action="append", help="this kind (may be given several times)")
     parser.add_argument("--seed", type=int, default=dt.datetime.now(dt.UTC).toordinal() * 10_000)
@@ -51,10 +57,11 @@ def main() -> int:
         reports[kind] = run(kind, total, chosen.seed, workers)
     summary(reports)
     forged = 0
-    if "forgery" in kinds and not chosen.one:
-        n = max(round(FULL["forgery"] * chosen.scale), 1)
-        print(f"\nforged, replayed, foreign, expired, broken messages: {n:,}", flush=True)
-        forged = subprocess.run([sys.executable, "-m", "tests.forgery", str(n)], check=False).returncode
+    for kind, what in APART.items():
+        if kind in kinds and not chosen.one:
+            n = max(round(FULL[kind] * chosen.scale), 1)
+            print(f"\n{what}: {n:,}", flush=True)
+            forged |= subprocess.run([sys.executable, "-m", f"tests.{kind}", str(n)], check=False).returncode
     bad = sum(len(r.violations) for r in reports.values())
     print(f"\n{'all is well' if not bad and not forged else 'FOUND SOMETHING: see above'}")
     return bool(bad or forged)

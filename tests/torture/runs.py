@@ -10,7 +10,15 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from tests.torture import cuts, daemon_log, daemons, kills, rules
 from tests.torture.report import Report
 
-FULL = {"kills": 10_000, "cuts": 1_000, "daemons": 200, "rules": 300_000, "year": 10_000, "forgery": 1_000_000}
+FULL = {
+    "kills": 10_000,
+    "cuts": 1_000,
+    "daemons": 200,
+    "rules": 300_000,
+    "year": 10_000,
+    "forgery": 1_000_000,
+    "payments": 1_000_000,
+}
 EACH = {
     "kills": kills.EPISODE,
     "cuts": 50,

@@ -358,6 +358,15 @@ def test_no_moment_is_too_early_or_too_late_to_answer(text: str) -> None:
             assert ours.business_day_end(far, 3) == ours.business_day_end(far, 3)
 
 
+def test_days_ago_is_today_counted_back_and_written() -> None:
+    ours = Calendar(SP, "BR", areas={"a": Area(ACRE, "BR")})
+    moment = ms("2026-03-03T01:30")  # in Acre it is still the second
+    for area in ("", "a"):
+        for days in (0, 1, 4, 365):
+            assert ours.days_ago(moment, days, area) == (ours.today(moment, area) - dt.timedelta(days)).isoformat()
+    assert ours.days_ago(moment, 0) != ours.days_ago(moment, 0, "a")
+
+
 def test_a_day_is_worked_out_once_and_only_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     look = module._Place.look
@@ -368,7 +377,7 @@ def test_a_day_is_worked_out_once_and_only_so_many_are_kept(monkeypatch: pytest.
 
     monkeypatch.setattr(module._Place, "look", counted)
     ours = Calendar(SP, "BR", areas={"a": Area(ACRE, "BR")})
-    start = ms("2026-03-03T10:00")
+    start = ms("2026-03-03T02:00")
     for i in range(200):
         ours.next_cut(start + i)
         ours.next_cut(start + i, f"unknown-{i}")

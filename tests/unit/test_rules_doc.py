@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edged.config.models import AreaSection, AuditSection, BrakeSection, PolicySection
+from edged.config.models import AreaSection, AuditSection, BrakeSection, PolicySection, PortalSection
 from edged.config.section import Section
 from edged.domain.command import Block, read_command
 from edged.domain.model import REASONS
@@ -26,6 +26,8 @@ SECTIONS: dict[str, type[Section]] = {
     "brake": BrakeSection,
     "audit": AuditSection,
 }
+OF_THE_PORTAL = ("ask_pause_seconds", "asks_per_day")
+"""Keys of the portal that are rules of the trade."""
 
 
 def _written(default: Any, name: str) -> str:
@@ -43,6 +45,7 @@ def test_every_key_is_in_the_table_with_the_codes_default() -> None:
         for section, model in SECTIONS.items()
         for name, field in model.model_fields.items()
     }
+    code |= {f"portal.{name}": _written(PortalSection.model_fields[name].default, name) for name in OF_THE_PORTAL}
     assert {key: default for key, default, *_ in ROWS} == code
     assert len(ROWS) == len(code), "a key is there twice"
 
