@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from edged.portal import view
-from edged.portal.parts import Parts, address, now_ms, see_other
+from edged.portal.parts import Parts, address, see_other
 
 EVERY = 15.0
 """Seconds without news until the core is asked; also what a browser without JavaScript waits."""
@@ -99,6 +99,6 @@ class Live:
     async def _poll(self, request: Request) -> Response:
         parts = self._parts
         standing = await parts.who(request)
-        found = view.view(standing, parts.language(request), now_ms(), parts.way, parts.core.texts)
+        found = parts.view(standing, parts.language(request))
         parts.tally.add("live", 303 if found.tone == "good" else 200)
         return see_other("/") if found.tone == "good" else parts.draw(replace(found, refresh=int(EVERY)))

@@ -17,7 +17,7 @@ from edged.portal.languages import Language, choose_language
 from edged.portal.nonce import Nonces
 from edged.portal.render import Renderer
 from edged.portal.tally import Tally
-from edged.portal.view import View, Way
+from edged.portal.view import View, Views
 
 if TYPE_CHECKING:
     import asyncio
@@ -78,7 +78,7 @@ class Parts:
     languages: Mapping[str, Language]
     default: str
     nonces: Nonces
-    way: Way
+    views: Views
     tls: bool
     headers: Mapping[str, Headers]
     """What goes with every page, by language: ready-made, for there are thousands a second."""
@@ -93,6 +93,10 @@ class Parts:
     def language(self, request: Request) -> Language:
         """What this visitor reads."""
         return self.languages[choose_language(request.headers.get("accept-language", ""), self.default)]
+
+    def view(self, standing: Standing | None, language: Language) -> View:
+        """The main page of somebody with this standing, now."""
+        return self.views.view(standing, language, now_ms(), self.core.texts)
 
     def html(self, body: bytes, language: str, status: int = 200) -> Response:
         """A page. Never cached: one that says "suspended" must not outlive the payment."""

@@ -76,7 +76,7 @@ class Promise:
         self._parts.tally.add("promise", 200)
         language = self._parts.language(request)
         standing = await self._parts.who(request)
-        found = view.view(standing, language, parts.now_ms(), self._parts.way, self._parts.core.texts)
+        found = self._parts.view(standing, language)
         if found.tone == "good":
             return see_other("/")
         return self._parts.draw(view.noted(found, language.say(pages.ANSWERS[answer])))

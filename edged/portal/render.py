@@ -100,7 +100,9 @@ class Renderer:
         return environment.get_template(name).render(view=view, _=say, **self._shared, **more).encode()
 
     def _fault(self, name: str, error: Exception) -> None:
-        where = f"line {error.lineno} of {error.name or name}" if isinstance(error, jinja2.TemplateSyntaxError) else name
+        where = (
+            f"line {error.lineno} of {error.name or name}" if isinstance(error, jinja2.TemplateSyntaxError) else name
+        )
         fault = f"portal.templates_dir: {where}: {error}; ours stands in for it"
         if fault not in self.faults:
             self.faults.append(fault)

@@ -25,12 +25,12 @@ from edged.portal.languages import languages
 from edged.portal.live import Live
 from edged.portal.look import Logo
 from edged.portal.nonce import Nonces
-from edged.portal.parts import Core, Parts, address, now_ms, page_headers, see_other
+from edged.portal.parts import Core, Parts, address, page_headers, see_other
 from edged.portal.pay import Pay
 from edged.portal.promise import Promise
 from edged.portal.render import Renderer
 from edged.portal.tally import Tally
-from edged.portal.view import Way
+from edged.portal.view import Views, Way
 
 PATIENCE = 3
 """A reminder that was on the screen so often counts as seen without a click: it never blocks."""
@@ -54,7 +54,7 @@ def build(cfg: Config, core: Core, tally: Tally, streams: int) -> Starlette:
         languages=spoken,
         default=portal.language,
         nonces=Nonces(),
-        way=Way(portal.provider.customer_area, pay=tls),
+        views=Views(Way(portal.provider.customer_area, pay=tls)),
         tls=tls,
         headers={code: page_headers(renderer.policy, code) for code in spoken},
     )
@@ -98,7 +98,7 @@ class _Main:
         began = time.monotonic()
         parts, who = self._parts, address(request)
         standing = await parts.core.who(who)
-        found = view.view(standing, parts.language(request), now_ms(), parts.way, parts.core.texts)
+        found = parts.view(standing, parts.language(request))
         if standing is not None and standing.level == Level.NOTICE and request.method == "GET":
             self._remind(who)
         response = parts.draw(found)

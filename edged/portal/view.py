@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from edged.domain.levels import Level
 from edged.domain.standing import Standing
@@ -21,6 +22,11 @@ Texts = Mapping[str, Mapping[str, str]]
 def _(sentence: str) -> str:
     """Marks a sentence for the catalogues."""
     return sentence
+
+
+MINUTE = 60_000
+KEPT = 4096
+"""Views kept: some megabytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +75,47 @@ class Way:
     pay: bool
 
 
+class Views:
+    """Views of one site, kept: most visitors' pages differ in nothing, and thousands a second want to be told so."""
+
+    def __init__(self, way: Way) -> None:
+        self._way = way
+        self._texts: Texts = {}
+        self._kept = lru_cache(KEPT)(self._make)
+
+    def view(self, standing: Standing | None, language: Language, now: int, texts: Texts) -> View:
+        """As :func:`view`, to the minute. ``texts`` is another object when they have changed."""
+        if texts is not self._texts:
+            self._texts = texts
+            self._kept.cache_clear()
+        return self._kept(shown(standing), language, now // MINUTE)
+
+    def _make(self, standing: Standing | None, language: Language, minute: int) -> View:
+        return view(standing, language, minute * MINUTE, self._way, self._texts)
+
+
+def shown(standing: Standing | None) -> Standing | None:
+    """What of a standing its page shows, the rest left out."""
+    if standing is None:
+        return None
+    return replace(
+        standing,
+        since_ms=0,
+        reason=standing.reason if standing.level else "",
+        deadline_ms=standing.deadline_ms if standing.reason in {"preventive", "pause"} else 0,
+        next_ms=standing.next_ms if standing.level == Level.NOTICE else 0,
+    )
+
+
+@lru_cache(4096)
+def _word(name: str, standing: Standing | None) -> str:
+    told = standing and replace(standing, reason="")  # what the page is called says enough of that
+    return f"{name}-{hashlib.blake2b(repr(told).encode(), digest_size=6).hexdigest()}"
+
+
 def state(standing: Standing | None) -> str:
     """A word that changes exactly when what a page says of ``standing`` does; tells nothing to others."""
-    name = pages.page_name(standing)
-    told = standing and (
-        standing.level, standing.until_ms, standing.asked, standing.outage, standing.eta_ms, standing.deadline_ms,
-        standing.can_trust, standing.pays, standing.next_ms,
-    )  # fmt: skip
-    return f"{name}-{hashlib.blake2b(repr(told).encode(), digest_size=6).hexdigest()}"
+    return _word(pages.page_name(standing), shown(standing))
 
 
 def view(standing: Standing | None, language: Language, now: int, way: Way, texts: Texts) -> View:
