@@ -6,12 +6,20 @@ import time
 
 import pytest
 
+from edged.portal.live import EVERY
 from tests.browser.chromium import DESKTOP, PHONE, Chromium
 from tests.browser.stage import DAY, Stage
-from tests.lab.manager import from_now
+from tests.lab.manager import Ack, from_now
 from tests.lab.topology import SITE_URL, WWW4
 
 WANTED = f"http://{WWW4}/"
+
+
+def told(ack: Ack) -> None:
+    """The page turned because it was told, not because it asked. -rP shows the figure."""
+    seconds = time.monotonic() - ack.at
+    print(f"the page turned {seconds * 1000:.0f} ms after the answer to the command")
+    assert seconds < EVERY
 
 
 @pytest.mark.parametrize("viewport", [PHONE, DESKTOP], ids=["phone", "desktop"])
@@ -33,7 +41,7 @@ def test_from_a_blocked_address_to_the_site_that_was_wanted(
         assert event.document["channel"] == "page"
         ack = lab.publish({"op": "trust", "sub": stage.sub, "until": from_now(DAY)[0], "basis": "promise"})
         page.get_by_role("heading", name="Você está conectado").wait_for()
-        assert time.monotonic() - ack.at < 2.0  # what the issue asks for: no reload, no click
+        told(ack)
         page.goto(WANTED)
         assert "this is www of the lab's internet" in page.content()
 
@@ -46,7 +54,7 @@ def test_payment_turns_the_page_green(stage: Stage, chromium: Chromium) -> None:
         page.get_by_role("heading", name="Su acceso a internet está suspendido").wait_for()
         ack = stage.lab.publish({"op": "paid", "sub": stage.sub})
         page.get_by_role("heading", name="Usted está en línea").wait_for()
-        assert time.monotonic() - ack.at < 2.0
+        told(ack)
 
 
 def test_without_javascript_a_page_can_be_told_to_look_for_news(stage: Stage, chromium: Chromium) -> None:
