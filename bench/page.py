@@ -1,9 +1,9 @@
 """The notice page: redirects beside nginx, pages a second of a core, and an honest client among hostile ones.
 
 Three parts, each on parts of its own. Redirects are :mod:`bench.redirect`'s, and the hostile ones
-:mod:`bench.hostile`'s, both in a short form. Pages are asked for by hundreds of restricted subscribers at once through the whole way: request,
-question to the core over its socket, its answer from the database, page. How many a core can serve is told by what the
-portal's worker has used of it, since clients, core and broker share the machine's two with it.
+:mod:`bench.hostile`'s, both in a short form. Pages are asked for by hundreds of restricted subscribers at once through
+the whole way: request, question to the core over its socket, its answer from the database, page. How many a core can
+serve is told by what the portal's worker has used of it, since clients, core and broker share the machine's two.
 """
 
 from __future__ import annotations

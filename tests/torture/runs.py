@@ -7,16 +7,25 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 
-from tests.torture import cuts, daemon_log, daemons, kills, rules
+from tests.torture import cuts, daemon_log, daemons, fuzz_http, kills, rules
 from tests.torture.report import Report
 
-FULL = {"kills": 10_000, "cuts": 1_000, "daemons": 200, "rules": 300_000, "year": 10_000, "forgery": 1_000_000}
+FULL = {
+    "kills": 10_000,
+    "cuts": 1_000,
+    "daemons": 200,
+    "rules": 300_000,
+    "year": 10_000,
+    "http": 1_000_000,
+    "forgery": 1_000_000,
+}
 EACH = {
     "kills": kills.EPISODE,
     "cuts": 50,
     "daemons": daemons.EPISODE,
     "rules": rules.EPISODE,
     "year": rules.SUBSCRIBERS,
+    "http": fuzz_http.EPISODE,
 }
 """How many of each kind share one seed, and but for the rules one database."""
 
@@ -41,6 +50,7 @@ KINDS: dict[str, Callable[[int, int], Report]] = {
     "daemons": one_of_daemons,
     "rules": rules.lives,
     "year": rules.year,
+    "http": fuzz_http.fuzz,
 }
 
 
