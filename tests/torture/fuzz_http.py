@@ -177,7 +177,7 @@ class _Both:
             page = await _said(self.listeners[1].getsockname(), data)
         if redirect and redirect not in self.ours:
             found.append(f"the redirector said {redirect[:200]!r} to {data[:200]!r}")
-        # 404 and 405 to a target or method that the site has not got, 100 to those who asked for it, the rest in guard's table
+        # 404 and 405 to what the site has not got, 100 to those who asked for it, the rest are guard's
         status = page[9:12].removeprefix(b"100")
         if page and (
             not page.startswith(b"HTTP/1.1 ") or status not in {b"", b"200", b"400", b"404", b"405", b"413", b"431"}
