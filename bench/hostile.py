@@ -26,7 +26,7 @@ from tests.lab import topology
 from tests.lab.lab import Lab
 from tests.lab.netns import Namespace, unique_tag
 
-from .common import BenchError, Row, cores, median, need, percentile, pinned, say
+from .common import BenchError, Row, come_first, cores, median, need, percentile, pinned, say
 from .surfers import ADDRESSES, Crowd
 
 BAR_MS = 100.0
@@ -77,7 +77,7 @@ class Stage:
         self.honest = Namespace(f"{unique_tag()}-honest")
 
     def __enter__(self) -> Self:
-        self._before_others("self")
+        self._closing.callback(come_first())
         try:
             self.lab = self._closing.enter_context(Lab())
             self._closing.callback(self.honest.delete)
@@ -86,7 +86,7 @@ class Stage:
                 self.lab.start_daemon()
                 assert self.lab.daemon is not None  # noqa: S101
             for pid in (self.lab.daemon.pid, self.lab.broker.pid):
-                self._before_others(str(pid))
+                come_first(pid)
             os.sched_setaffinity(self.lab.broker.pid, {self.gateway_core})
             self._restrict()
         except BaseException:
@@ -96,15 +96,6 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
-
-    def _before_others(self, pid: str) -> None:
-        """Gateway and subscribers alike come before whatever else runs on this machine, where sessions share it."""
-        with contextlib.suppress(OSError):
-            group = Path(f"/proc/{pid}/autogroup")
-            before = group.read_text().rpartition(" ")[2]
-            group.write_text("-15")
-            if pid == "self":
-                self._closing.callback(group.write_text, before)
 
     def _wire(self) -> None:
         network = self.lab.network
