@@ -151,7 +151,7 @@ def pinned(core: int) -> Iterator[None]:
 def come_first(pid: int | str = "self") -> Callable[[], None]:
     """Let a process's session come before other sessions of this machine; the function that comes back undoes it.
 
-    Ours and the rival's alike: it keeps other people's work out of what is measured, and changes nothing between the two.
+    Ours and the rival's alike: it keeps others' work out of what is measured, and changes nothing between the two.
     Where the kernel does not share processors by session, nothing happens.
     """
     group = Path(f"/proc/{pid}/autogroup")
