@@ -66,7 +66,7 @@ NOISE = [
     b"GET /" + b"\xc3\xa9" * 300 + b" HTTP/1.1\r\n\r\n",
 ]
 _IP_BIND_ADDRESS_NO_PORT = 24
-_LENGTH = re.compile(rb"(?is)\r\ncontent-length: (\d+)\r\n.*?\r\n\r\n")
+_LENGTH = re.compile(rb"(?is)\r\ncontent-length: (\d+)(?=\r\n).*?\r\n\r\n")
 _RAMP, _SLOW_RAMP = 20_000, 7_000
 """Connections begun in a second, by those in a hurry and by the slow."""
 _SLICES = 40
