@@ -26,7 +26,7 @@ from tests.lab import topology
 from tests.lab.lab import Lab
 from tests.lab.netns import Namespace, unique_tag
 
-from .common import BenchError, Row, cores, median, need, percentile, pinned, say
+from .common import BenchError, Row, come_first, cores, median, need, percentile, pinned, say
 from .surfers import ADDRESSES, Crowd
 
 BAR_MS = 100.0
@@ -35,7 +35,7 @@ _ATTACKERS = ipaddress.IPv4Network("100.64.16.0/20")
 _SLOW_FROM = "100.64.16.0/24"
 """256 addresses with some 40 connections each: below what one may have."""
 _HONEST = "100.64.128.64/26"
-_REDIRECT, _PAGE = (topology.WWW4, 80), (topology.GATEWAY4, topology.SITE_PORT)
+REDIRECT, PAGE = (topology.WWW4, 80), (topology.GATEWAY4, topology.SITE_PORT)
 _VICTIM = "C-honest-0"
 
 
@@ -77,7 +77,7 @@ class Stage:
         self.honest = Namespace(f"{unique_tag()}-honest")
 
     def __enter__(self) -> Self:
-        self._before_others("self")
+        self._closing.callback(come_first())
         try:
             self.lab = self._closing.enter_context(Lab())
             self._closing.callback(self.honest.delete)
@@ -86,7 +86,7 @@ class Stage:
                 self.lab.start_daemon()
                 assert self.lab.daemon is not None  # noqa: S101
             for pid in (self.lab.daemon.pid, self.lab.broker.pid):
-                self._before_others(str(pid))
+                come_first(pid)
             os.sched_setaffinity(self.lab.broker.pid, {self.gateway_core})
             self._restrict()
         except BaseException:
@@ -96,15 +96,6 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self._closing.close()
-
-    def _before_others(self, pid: str) -> None:
-        """Gateway and subscribers alike come before whatever else runs on this machine, where sessions share it."""
-        with contextlib.suppress(OSError):
-            group = Path(f"/proc/{pid}/autogroup")
-            before = group.read_text().rpartition(" ")[2]
-            group.write_text("-15")
-            if pid == "self":
-                self._closing.callback(group.write_text, before)
 
     def _wire(self) -> None:
         network = self.lab.network
@@ -146,14 +137,19 @@ class Stage:
 
     # -- a phase ------------------------------------------------------------------------------------------------------
 
-    def portal_memory(self) -> int:
-        """Resident bytes of all the portal's processes."""
-        total = 0
+    def portal(self) -> list[int]:
+        """The portal's processes."""
+        found = []
         for pid in self.lab.network.gateway.pids():
             with contextlib.suppress(OSError):
-                if b"portal" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        return total
+                if b"\0portal\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
+
+    def portal_memory(self) -> int:
+        """Resident bytes of all the portal's processes."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.portal())
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def phase(self, name: str, seconds: float, attack: Callable[[float], dict[str, Any]] | None = None) -> Phase:
         """Honest visits and commands for ``seconds``, once the attack has built up."""
@@ -167,7 +163,7 @@ class Stage:
             time.sleep(1.5)  # what builds up is the attack itself, which has no end to wait for
         giving.start()
         visits = self.flood(
-            self.honest, "honest", _REDIRECT, seconds, "--page", f"{_PAGE[0]}:{_PAGE[1]}", "--sources", _HONEST
+            self.honest, "honest", REDIRECT, seconds, "--page", f"{PAGE[0]}:{PAGE[1]}", "--sources", _HONEST
         )
         memory = self.portal_memory()
         stop.set()
@@ -252,15 +248,15 @@ def measure(seconds: float, slow: int = SLOW) -> list[Phase]:
     phases: list[Phase] = []
     with Stage() as stage:
         attacks = {
-            f"{slow} slow clients at the redirector": stage.crowd("slow", _REDIRECT, slow),
-            f"{slow} silent clients at the redirector": stage.crowd("silent", _REDIRECT, slow),
-            f"{slow} slow clients at the page": stage.crowd("slow", _PAGE, slow),
-            "2000 that read no page": stage.crowd("deaf", _PAGE, 2_000),
+            f"{slow} slow clients at the redirector": stage.crowd("slow", REDIRECT, slow),
+            f"{slow} silent clients at the redirector": stage.crowd("silent", REDIRECT, slow),
+            f"{slow} slow clients at the page": stage.crowd("slow", PAGE, slow),
+            "2000 that read no page": stage.crowd("deaf", PAGE, 2_000),
             "flood of SYNs": stage.packets(whole=False),
             "flood of redirects": stage.packets(whole=True),
-            "flood of pages": stage.crowd("pages", _PAGE, 256),
-            "noise at the redirector": stage.crowd("noise", _REDIRECT, 200),
-            "noise at the page": stage.crowd("noise", _PAGE, 200),
+            "flood of pages": stage.crowd("pages", PAGE, 256),
+            "noise at the redirector": stage.crowd("noise", REDIRECT, 200),
+            "noise at the page": stage.crowd("noise", PAGE, 200),
         }
         stage.phase("warming up", 1.0)
         for name, attack in attacks.items():

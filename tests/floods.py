@@ -4,7 +4,7 @@
 
 Each stops by itself, has a bounded number of connections, and prints one JSON object when it ends. The hostile kinds:
 
-    slow    begins a request and sends a byte of it a second; whoever is cut comes again
+    slow    begins a request and sends a byte of it a second; whoever is cut comes again, 7,000 a second at most
     silent  connects and says nothing
     deaf    asks for pages and never reads one
     pages   asks again as soon as it has its page, on the same connection
@@ -66,9 +66,9 @@ NOISE = [
     b"GET /" + b"\xc3\xa9" * 300 + b" HTTP/1.1\r\n\r\n",
 ]
 _IP_BIND_ADDRESS_NO_PORT = 24
-_LENGTH = re.compile(rb"(?is)\r\ncontent-length: (\d+)\r\n.*?\r\n\r\n")
-_RAMP = 250
-"""Connections begun before those that are there get a turn."""
+_LENGTH = re.compile(rb"(?is)\r\ncontent-length: (\d+)(?=\r\n).*?\r\n\r\n")
+_RAMP, _SLOW_RAMP = 20_000, 7_000
+"""Connections begun in a second, by those in a hurry and by the slow."""
 _SLICES = 40
 """Parts of a second: those who send a byte a second do not all do so at once."""
 
@@ -101,11 +101,15 @@ class Crowd:
 
     def run(self, seconds: float) -> None:
         """Attack; at the end all connections are closed."""
-        end, trickle, part = time.monotonic() + seconds, 0.0, 0
+        ramp = _SLOW_RAMP if self._kind in {"slow", "silent"} else _RAMP
+        began = time.monotonic()
+        end, trickle, part, begun = began + seconds, 0.0, 0, 0
         most = 0
         while (now := time.monotonic()) < end:
-            for _ in range(min(_RAMP, self._count - len(self._open))):
+            due = min(ramp * (now - began) - begun, ramp / 20)  # what could not be done in time is not made up for
+            for _ in range(min(int(due), self._count - len(self._open))):
                 self._begin(now)
+            begun = int(ramp * (now - began))
             most = max(most, len(self._open))
             for key, events in self._selector.select(0.5 / _SLICES):
                 one: _Client = key.data
@@ -149,7 +153,6 @@ class Crowd:
             data = b""
         if not data:
             self.counts["ended"] += 1
-            self.counts["answers"] += bool(one.got) and self._kind == "visits"
             self._close(one)
             return
         if self._kind == "noise":
@@ -158,9 +161,12 @@ class Crowd:
         if not one.wanted:
             length = _LENGTH.search(data)
             one.wanted = length.end() + int(length[1]) if length else 0
-        if self._kind == "pages" and one.got >= one.wanted:
+        if self._kind in {"pages", "visits"} and one.got >= one.wanted > 0:
             one.got = one.wanted = 0
             self.counts["answers"] += 1
+            if self._kind == "visits":
+                self._close(one)
+                return
             with contextlib.suppress(OSError):
                 one.sock.send(GET)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -97,9 +98,10 @@ class SiteServer(uvicorn.Server):
             asyncio.get_running_loop().add_reader(listener, self._accept, listener)
 
     def _accept(self, listener: socket.socket) -> None:
+        accept, form = listener._accept, (listener.family, listener.type, listener.proto)  # type: ignore[attr-defined]  # noqa: SLF001
         for _ in range(BATCH):
             try:
-                sock, peer = listener.accept()
+                fd, peer = accept()
             except BlockingIOError:
                 break
             except OSError as error:
@@ -108,11 +110,13 @@ class SiteServer(uvicorn.Server):
                     asyncio.get_running_loop().remove_reader(listener)
                     break
                 continue  # that one connection died in the queue
-            sock.setblocking(False)
-            one = _Visitor(sock, holder(peer), self._drop)
-            if not self._places.enter(one):
-                sock.close()
+            who = holder(peer)
+            if not self._places.welcome(who):
+                os.close(fd)
                 continue
+            os.set_blocking(fd, False)
+            one = _Visitor(socket.socket(*form, fileno=fd), who, self._drop)
+            self._places.enter(one)
             self._visitors.add(one)
             self._hear(one, first=True)
 

@@ -79,11 +79,15 @@ class Places:
         """Connections that hold a place now."""
         return len(self._reading) + len(self._answering)
 
-    def enter(self, one: Connection) -> bool:
-        """A connection was made; False when its address has had its share: then it has no place to leave."""
-        if self._of[one.who] >= self._limits.per_address or self._came[one.who] >= COMERS:
-            self._tally.add("refused", CLOSED)
-            return False
+    def welcome(self, who: str | bytes) -> bool:
+        """Whether somebody may come in; False (and counted) when the address has had its share."""
+        if self._of[who] < self._limits.per_address and self._came[who] < COMERS:
+            return True
+        self._tally.add("refused", CLOSED)
+        return False
+
+    def enter(self, one: Connection) -> None:
+        """Who is :meth:`welcome` came in."""
         if self.taken >= self._limits.connections:
             oldest = next(iter(self._reading or self._answering))
             self._tally.add("refused", CLOSED)
@@ -93,7 +97,6 @@ class Places:
         self._came[one.who] += 1
         one.due = self._clock() + self._limits.seconds
         self._reading[one] = None
-        return True
 
     def leave(self, one: Connection) -> None:
         """A connection is gone. Saying so twice does no harm."""

@@ -40,7 +40,7 @@ from edged.portal.wire import CLOSED
 
 SWEEP_SECONDS = 0.25
 """How often deadlines are looked at. One sweep over all who wait, instead of a timer for each."""
-SWEEP_BATCH = 256
+SWEEP_BATCH = 64
 """Connections cut in one turn."""
 DEFER_SECONDS = 1
 BATCH = 64
@@ -108,7 +108,8 @@ class Redirector:
         # socket.accept() wraps each descriptor into an object that we would only take apart again
         accept = listener._accept  # type: ignore[attr-defined]  # noqa: SLF001
         counts = tally or self._tally
-        self._listeners[listener] = lambda: self._ready(accept, counts)
+        form = (listener.family, listener.type, listener.proto)  # or each socket object asks the kernel for them
+        self._listeners[listener] = lambda: self._ready(accept, counts, form)
         asyncio.get_running_loop().add_reader(listener, self._listeners[listener])
 
     def close(self) -> None:
@@ -129,6 +130,10 @@ class Redirector:
         now = self._clock()
         over = list(islice((one for one in self._waiting if one.deadline <= now), SWEEP_BATCH))
         for one in over:
+            if one.drained < 0:
+                self._more(one)  # what it sent may lie there unread, where there was a lot to do
+            if one not in self._waiting or (one.drained == 0 and one.deadline > now):
+                continue
             if one.drained < 0 and one.data:
                 self._send(one.sock, Verdict.SLOW)
                 one.tally.add("refused", Verdict.SLOW.status)
@@ -144,7 +149,7 @@ class Redirector:
 
     # -- the hot path -------------------------------------------------------------------------------------------------
 
-    def _ready(self, accept: Callable[[], tuple[int, object]], tally: Tally) -> None:
+    def _ready(self, accept: Callable[[], tuple[int, object]], tally: Tally, form: tuple[int, int, int]) -> None:
         began = self._clock()
         found = self._answers[Verdict.FOUND]
         room = self._limits.head + 1
@@ -172,7 +177,7 @@ class Redirector:
             except OSError:
                 os.close(fd)
                 continue
-            self._unusual(socket.socket(fileno=fd), peer, data, tally)
+            self._unusual(socket.socket(*form, fileno=fd), peer, data, tally)
         if served:
             tally.add("redirect", 302, served, self._clock() - began)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -25,7 +26,7 @@ from edged.portal.wire import SOCKET_NAME
 
 REPORT_SECONDS = 1.0
 BEHIND = 5
-"""What a flood of requests may take from commands: less. The unit of systemd says the same with CPUWeight=."""
+"""How much nicer than the core a worker is: under a flood of requests, commands come first."""
 _RESERVE = 64
 """Descriptors for everything that is not a connection."""
 
@@ -73,7 +74,8 @@ class Worker:
 
         ``ping`` is a listening Unix socket that the parent asks for a redirect.
         """
-        os.nice(BEHIND)
+        with contextlib.suppress(OSError):  # the unit of systemd forbids the call and has CPUWeight= instead
+            os.nice(BEHIND)
         uvloop.run(self._main(listeners, ping))
         return 0
 
