@@ -13,7 +13,7 @@ ELSEWHERE: dict[tuple[str, str], str] = {
     ("§2", "In force within a second"): "seconds on a real kernel: bench/, tests/system/test_story.py",
     ("§2", "At the end the old level"): "the kernel's own timeout: tests/contract/test_enforcer.py",
     ("§2", "Self-service (page button)"): "the page's button and `trust.requested`: tests/system/site/test_journey.py",
-    ("§2", "With billing unreachable"): "local grants, beside the page's button: tests/unit/test_portal_site.py",
+    ("§2", "With billing unreachable"): "local grants, beside the page's button: tests/unit/test_pages.py",
     ("§3", "No onset happens"): "a clock that jumps: tests/unit/test_clock.py",
     ("§4", "Payment: released at once"): "the alarm metric: tests/unit/test_metrics.py",
     ("§5", "VoIP servers"): "tests/unit/test_garden.py, tests/kernel/test_packets.py, tests/system/test_gardens.py",
