@@ -52,7 +52,7 @@ class Observer(Protocol):
         """Connection to ``broker`` (``host:port``, no credentials)."""
 
     def portal_requests(self, kind: str, code: str, n: int) -> None:
-        """The portal answered ``n`` requests of ``kind`` (redirect, page, refused) with HTTP status ``code``."""
+        """The portal answered ``n`` requests of ``kind`` (redirect, page, refused, …) with HTTP status ``code``."""
 
     def portal_seconds(self, seconds: float, n: int) -> None:
         """``n`` portal answers took ``seconds`` in all."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from edged.domain import command as c
+from edged.domain.decide import check_rev
 from edged.domain.model import DEBT
 from edged.domain.payment import Payees, payment
 from edged.store import payments, secret
@@ -31,7 +32,7 @@ class Pages:
     def __init__(self, store: Store, payees: Payees) -> None:
         self._store = store
         self._payees = payees
-        self._key = b""
+        self._key = secret.read(store.path.parent)  # one that cannot be read is found at the start
         self.texts: Mapping[str, Mapping[str, str]] = store.read(payments.texts)
         """Reason -> the committed texts of its page. Replaced, never changed: any thread may look."""
         self.news: deque[str] = deque()
@@ -56,7 +57,7 @@ class Pages:
         known = work.find(cmd.sub, None)
         had = self.bill(known, work.write, now)
         bill = self._made(cmd.fields, had, now) if cmd.fields else None
-        work.revise(known, cmd.rev)
+        check_rev(known.sub, cmd.rev)  # compared, not kept: a snapshot under way would take it for news of the debt
         if bill == had:
             return "unchanged"
         work.write.bills[known.id] = bill
@@ -82,7 +83,7 @@ class Pages:
 
     def hashed(self, code: str, salt: bytes) -> bytes:
         """The hash of a one-time code. Raises StoreError where the key cannot be kept."""
-        self._key = self._key or secret.key(self._store.path.parent)
+        self._key = self._key or secret.make(self._store.path.parent)
         return hashlib.blake2b(code.encode(), key=self._key, salt=salt, person=_PERSON, digest_size=32).digest()
 
     def matches(self, bill: Bill, code: str) -> bool:

@@ -98,7 +98,7 @@ class Pipeline:
         self.pages = Pages(store, settings.payees)
         self.petitions = Petitions(settings.frequency)
         self.questions = Questions(
-            store, enforcer, settings.addressing, lambda: self.territory.policy, clock, self.pages, self.petitions
+            store, enforcer, settings.addressing, lambda: self.territory.policy, clock, self.petitions
         )
         self.carrier = Carrier(settings.gateway, store, self.questions, self.territory, self.brake, self.pages)
         self.numberings = Numberings(store.numberings())
@@ -164,7 +164,7 @@ class Pipeline:
         known = self.store.answers([(i.issuer, i.name) for i in items if isinstance(i, Request) and i.head])
         fresh = [i for i in items if isinstance(i, Request) and (i.issuer, i.name) not in known]
         work.named = set(named := _named(fresh))
-        work.load(named)
+        work.load([*named, *_on_pages(fresh)])
         self.brake.begin(work.write, work.named, now)
         self.brake.snapshots = len(self.gathering.held)
         if (walk := self.walk()) is not None:
@@ -294,6 +294,11 @@ class Pipeline:
 def _named(requests: Sequence[Request]) -> list[str]:
     """The subscribers that a group names, for one bulk load."""
     return [cmd.sub for r in requests for cmd in r.commands if isinstance(cmd, c.OnSubscriber)]
+
+
+def _on_pages(requests: Sequence[Request]) -> list[str]:
+    """Whose payment data a group sets: loaded with the others, and yet nothing is said of their debts by it."""
+    return [cmd.sub for r in requests for cmd in r.commands if isinstance(cmd, c.Page) and cmd.sub is not None]
 
 
 def error_name(e: KernelError) -> str:

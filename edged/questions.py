@@ -13,10 +13,9 @@ from edged.domain.rejection import Rejected
 from edged.domain.standing import NOBODY, Standing
 from edged.errors import KernelError
 from edged.nft.enforcer import Enforcer
-from edged.pages import Pages
 from edged.petitions import Petitions
 from edged.records import record
-from edged.store import rulings
+from edged.store import payments, rulings
 from edged.store.rows import Known
 from edged.store.store import Store
 from edged.workset import Workset
@@ -34,7 +33,6 @@ class Questions:
         addressing: Addressing,
         policy: Callable[[], Policy],
         clock: Callable[[], int],
-        pages: Pages,
         petitions: Petitions,
     ) -> None:
         self._store = store
@@ -42,7 +40,6 @@ class Questions:
         self._addressing = addressing
         self._policy = policy
         self._clock = clock
-        self._pages = pages
         self._petitions = petitions
 
     def why(self, target: str) -> dict[str, Any]:
@@ -105,17 +102,14 @@ class Questions:
 
     def standing(self, address: str) -> Standing:
         """What the portal may know of whoever has this address."""
-        work = Workset(self._store, self._addressing)
         try:
-            known = work.find(None, address)
+            keys = self._addressing.lookup(address)
         except Rejected:
             return NOBODY
+        found = self._store.read(partial(payments.visitor, keys=keys)) if keys else None
+        if found is None:
+            return NOBODY
+        owner, sub, facts, expires = found
         now = self._clock()
-        return visitor.standing(
-            known.sub,
-            work.facts(known),
-            now,
-            self._policy(),
-            asked=self._petitions.awaits(known.id, now),
-            pays=self._pages.bill(known, work.write, now) is not None,
-        )
+        asked = self._petitions.awaits(owner, now)
+        return visitor.standing(sub, facts, now, self._policy(), asked=asked, pays=expires > now)

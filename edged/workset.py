@@ -286,7 +286,7 @@ class Workset:
                 self.claimed |= keys
             self._holder.update(dict.fromkeys(keys))
 
-    def revise(self, known: Known, rev: int | None) -> None:
+    def _revised(self, known: Known, rev: int | None) -> None:
         """Take a revision; raises Rejected when it falls."""
         revised = check_rev(known.sub, rev)
         if revised is not known.sub:
@@ -306,7 +306,7 @@ class Workset:
                 raise Rejected("bad_address", f"a command gave away an address inside {words(key)} since")
         self._refuse_inside(known, keys)
         if known:
-            self.revise(known, cmd.rev)
+            self._revised(known, cmd.rev)
         fresh = known is None
         known = known or self._make(check_rev(Subscriber(cmd.sub, since=now), cmd.rev))
         moved = cmd.area is not None and cmd.area != known.sub.area
@@ -330,7 +330,7 @@ class Workset:
         """Carry out ``unbind``; returns the status."""
         known = self.find(cmd.sub, None)
         wanted = {k for a in cmd.addresses for k in self._addressing.keys(a)} if cmd.addresses is not None else None
-        self.revise(known, cmd.rev)
+        self._revised(known, cmd.rev)
         lost = set(known.keys) if wanted is None else wanted & set(known.keys)
         self._release(known, lost)
         if not lost:
@@ -343,7 +343,7 @@ class Workset:
         self._write.forgotten.add(cmd.sub)  # also who is known to kept answers or to the audit trail alone
         self.forgotten.add(cmd.sub)
         known = self.find(cmd.sub, None)
-        self.revise(known, cmd.rev)
+        self._revised(known, cmd.rev)
         self.remove(known)
         self._write.events = [e for e in self._write.events if cmd.sub not in e.document.values()]
         return "applied"

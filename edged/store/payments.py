@@ -4,9 +4,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from edged.store.rows import Bill, Write
+import msgspec
+
+from edged.domain.model import Fact, Subscriber
+from edged.store.rows import Bill, Write, marks, read_facts
+
+_decode = msgspec.json.Decoder(Subscriber).decode
+_VISITOR = (
+    "SELECT a.key, s.id, s.record, i.facts, p.expires FROM address a JOIN subscriber s ON s.id = a.owner"
+    " LEFT JOIN invoice i ON i.owner = s.id LEFT JOIN payment p ON p.owner = s.id WHERE a.key IN"
+)
 
 
 def texts(db: sqlite3.Connection) -> dict[str, Mapping[str, str]]:
@@ -28,6 +37,18 @@ def bill(db: sqlite3.Connection, owner: int) -> Bill | None:
         return None
     fields, salt, code, wrong, used, expires = row
     return Bill(json.loads(fields), salt, code, wrong, bool(used), expires)
+
+
+def visitor(db: sqlite3.Connection, keys: Sequence[bytes]) -> tuple[int, Subscriber, dict[str, Fact], int] | None:
+    """Who has one of these addresses: (number, state, invoice facts, when the payment data expires, 0: there is none).
+
+    The first of ``keys`` that anybody has counts. One query, because every look at a page asks it.
+    """
+    rows = db.execute(f"{_VISITOR} ({marks(keys)})", keys).fetchall()
+    if not rows:
+        return None
+    _, owner, record, facts, expires = min(rows, key=lambda row: keys.index(row[0]))
+    return owner, _decode(record), read_facts(facts), expires or 0
 
 
 def overdue(db: sqlite3.Connection, now: int, limit: int) -> list[int]:

@@ -12,23 +12,22 @@ NAME = "code.key"
 _BYTES = 32
 
 
-def key(directory: Path) -> bytes:
-    """The key that one-time codes are hashed under, made when it is first asked for. Raises StoreError with the remedy.
-
-    Without it the codes of before are worth nothing: billing sends new ones.
-    """
+def read(directory: Path) -> bytes:
+    """The key that one-time codes are hashed under; empty where there is none yet. Raises StoreError."""
     path = directory / NAME
     try:
         found = path.read_bytes()
-        if len(found) == _BYTES:
-            return found
     except FileNotFoundError:
-        pass
+        return b""
     except OSError as e:
-        raise StoreError(
-            f"{path}: {e.strerror}; it holds the key of one-time codes, edged must be able to read it"
-        ) from e
-    made, fresh = secrets.token_bytes(_BYTES), path.with_suffix(".new")
+        raise StoreError(f"{path}: {e.strerror}; it holds the key of one-time codes, let edged read it") from e
+    return found if len(found) == _BYTES else b""
+
+
+def make(directory: Path) -> bytes:
+    """A new key, kept. The codes of before are worth nothing then: billing sends new ones. Raises StoreError."""
+    path, made = directory / NAME, secrets.token_bytes(_BYTES)
+    fresh = path.with_suffix(".new")
     try:
         fresh.unlink(missing_ok=True)
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

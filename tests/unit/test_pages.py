@@ -145,11 +145,26 @@ def test_no_codes_bytes_and_no_clear_code_are_kept(core: Core) -> None:
     core.restart()
     core.send(page(**BILL, code="SECOND-77"))
     assert key.read_bytes() == before
+    key.write_bytes(b"half")  # as a power cut may leave it
     core.restart()
-    key.unlink()
     assert Cashier(core.pipeline).prove(HERE, b"SECOND77")[0] == "wrong", "without its key a code is worth nothing"
     core.send(page(**BILL, code="THIRD-777"))
     assert Cashier(core.pipeline).prove(HERE, b"THIRD777")[0] == "ok"
+
+
+def test_a_key_that_cannot_be_read_is_found_at_the_start(core: Core) -> None:
+    (core.directory / "code.key").mkdir()
+    with pytest.raises(StoreError, match=r"code\.key: .*let edged read it"):
+        core.restart()
+
+
+def test_a_key_that_cannot_be_kept_costs_no_command(core: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("edged.store.secret.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(StoreError, match="No space left"):
+            core.send(page(**BILL, code=CODE))
+    assert core.status(page(**BILL, code=CODE)) == ["applied"]
+    assert Cashier(core.pipeline).prove(HERE, CODE.encode())[0] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -211,6 +226,17 @@ def test_a_snapshot_leaves_pages_alone(core: Core) -> None:
     assert core.pipeline.pages.texts
 
 
+def test_a_page_is_no_news_of_the_debt_to_a_snapshot_under_way(core: Core) -> None:
+    core.chunk([BIND], 1, 2)
+    core.send({**page(**BILL, code=CODE), "rev": 9}, epoch="e", seq=1)
+    core.chunk([], 2, 2)
+    steps = core.begin_snapshot()
+    core.send(page(**BILL | {"month": "2026-12"}, code=CODE), epoch="e", seq=2)
+    core.end_snapshot(steps)
+    assert core.level("C-1") == "open", "the snapshot does not know the debt any more"
+    assert standing(core).pays
+
+
 @pytest.mark.parametrize("reason", ["court", "terminated", "fraud", "abuse", "preventive", "operator", "pause"])
 def test_nothing_is_shown_where_the_page_is_not_about_money(core: Core, cashier: Cashier, reason: str) -> None:
     core.send(page(**BILL, code=CODE))
@@ -235,7 +261,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_refusal_names_field_and_fault_and_changes_nothing(core: Core, name: str) -> None:
     cmd, code, said = REFUSED[name]
-    assert core.status({**page(amount="1.00"), "rev": 4}) == ["applied"]
+    assert core.status({**DEBT, "rev": 4}, {**page(amount="1.00"), "rev": 9}) == ["unchanged", "applied"]
+    assert core.pipeline.questions.why("C-1")["rev"] == 4, "it is compared, not kept"
     result = core.send(cmd)["results"][0]
     assert (result["status"], result["code"]) == ("rejected", code)
     assert said in result["detail"]

@@ -167,6 +167,45 @@ async def test_a_worker_that_goes_is_watched_for_no_longer(desk: Desk) -> None:
     await until(lambda: not desk.watched)
 
 
+async def test_who_is_watched_is_bounded_on_both_sides(
+    desk: Desk, client: CoreClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edged.portal.client.MOST_WATCHED", 1)
+    with client.watch("100.64.0.10") as first, client.watch("100.64.0.11") as second, client.watch("100.64.0.10"):
+        await until(lambda: desk.watched == {"100.64.0.10"})
+        desk.link.changed(["100.64.0.10", "100.64.0.11"])
+        async with asyncio.timeout(10):
+            await first.wait()
+        assert not second.is_set()
+    await until(lambda: not desk.watched)
+    monkeypatch.setattr("edged.portal.talk.MOST_WATCHED", 1)
+    with connect(desk.path) as sock:
+        sock.send(wire.encode(wire.Hello(1, need=False)))
+        for address in ("100.64.0.10", "100.64.0.11"):
+            sock.send(wire.encode(wire.Watch(wire.pack_address(address), on=True)))
+        sock.send(wire.encode(wire.Shown(wire.pack_address("100.64.0.99"))))  # read behind the others
+        await until(lambda: desk.shown == ["100.64.0.99"])
+        assert desk.watched == {"100.64.0.10"}
+
+
+async def test_a_worker_that_does_not_read_is_not_left_with_old_texts(desk: Desk, client: CoreClient) -> None:
+    loop = asyncio.get_running_loop()
+    with connect(desk.path) as sock:
+        sock.setblocking(False)
+        sock.send(wire.encode(wire.Hello(1, need=False)))
+        await until(lambda: len(desk.link._talks) == 2)
+        for n in range(2000):
+            desk.link.texts("debt", {"text": f"{n} " + "x" * 1000})
+            await asyncio.sleep(0)
+            if len(desk.link._talks) == 1:
+                break
+        async with asyncio.timeout(10):
+            while await loop.sock_recv(sock, wire.ROOM):
+                pass
+    await until(lambda: len(desk.link._talks) == 1)
+    await until(lambda: client.texts["debt"]["text"].startswith(f"{n} "))
+
+
 async def test_texts_come_at_the_start_and_at_each_change(desk: Desk) -> None:
     desk.set_texts["debt"] = {"title": "Fale conosco"}
     client = CoreClient(desk.path, 2)
