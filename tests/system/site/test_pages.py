@@ -100,6 +100,20 @@ def test_a_reminder_goes_when_it_was_read_and_http_works_on(stage: Stage, plain:
     check(page, "dismissed")
 
 
+def test_what_billing_says_of_a_page_is_on_it_at_once(stage: Stage) -> None:
+    stage.become("texts")
+    stage.owe()
+    ours = stage.lab.debtor.http(SITE_URL, language="en").body
+    fields = {"title.en": "A <note>", "text": "Um\nDois", "link": "https://loja.example.net/", "link_text.en": "Shop"}
+    stage.lab.publish({"op": "page", "reason": "debt", "fields": fields})
+    stage.lab.wait_until(lambda: "A &lt;note&gt;" in stage.lab.debtor.http(SITE_URL, language="en").body, "no text")
+    page = stage.lab.debtor.http(SITE_URL, language="en").body
+    assert "<p>Um</p>" in page
+    assert '<a class="other" href="https://loja.example.net/">Shop</a>' in page
+    stage.lab.publish({"op": "page", "reason": "debt", "fields": {}})
+    stage.lab.wait_until(lambda: stage.lab.debtor.http(SITE_URL, language="en").body == ours, "it does not go")
+
+
 def test_without_the_core_the_page_is_a_general_one_and_comes_back_by_itself(stage: Stage, page: Page) -> None:
     page.goto("about:blank")
     stage.become("general")

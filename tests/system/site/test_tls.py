@@ -1,22 +1,28 @@
 """The site over TLS: what is owed, after a proof; the API of RFC 8908; a certificate renewed under an open connection.
 
-The last file of this folder, because the daemon starts again with a certificate.
+The daemon starts again with a certificate for it, and without one afterwards.
 """
 
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import signal
 import socket
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import zxingcpp
+from PIL import Image
 from playwright.sync_api import Page
 
+from edged.client.links import pay_token
+from edged.envelope import OKPKey, public_text
 from tests.browser.chromium import Chromium
 from tests.browser.samples import LINE_SHOWN, PAYMENT, PIX, PIX_KEY
 from tests.browser.stage import DAY, Stage, check
@@ -27,6 +33,7 @@ from tests.lab.topology import GATEWAY4, SITE_PORT, WWW4
 
 URL = f"https://{GATEWAY4}:{SITE_PORT}/"
 NAMES = f"IP:{GATEWAY4}"
+SIGNER = OKPKey.generate_key("Ed25519")
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +42,28 @@ def authority(stage: Stage) -> Authority:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def secure(stage: Stage, authority: Authority) -> Lab:
+def secure(stage: Stage, authority: Authority) -> Iterator[Lab]:
     lab = stage.lab
     folder = lab.directory / "tls"
     folder.mkdir()
-    lab.configure(
-        EDGED_PORTAL__URL=URL,
-        EDGED_PORTAL__CERT_FILE=str(folder / "site.pem"),
-        EDGED_PORTAL__KEY_FILE=str(folder / "site.key"),
-        EDGED_PORTAL__PAYEES__PIX=json.dumps([PIX_KEY]),
-        EDGED_PORTAL__PAYEES__BOLETO=json.dumps(["001"]),
-    )
+    settings = {
+        "EDGED_PORTAL__URL": URL,
+        "EDGED_PORTAL__CERT_FILE": str(folder / "site.pem"),
+        "EDGED_PORTAL__KEY_FILE": str(folder / "site.key"),
+        "EDGED_SECURITY__ISSUERS": json.dumps([{"name": "erp", "key": public_text(SIGNER), "roles": ["billing"]}]),
+        "EDGED_PORTAL__PAYEES__PIX": json.dumps([PIX_KEY]),
+        "EDGED_PORTAL__PAYEES__BOLETO": json.dumps(["001"]),
+    }
     install(authority, folder, "first")
+    restart(lab, **settings)
+    yield lab
+    restart(lab, **dict.fromkeys(settings))
+
+
+def restart(lab: Lab, **settings: str | None) -> None:
+    lab.configure(**settings)
     lab.stop_daemon()
     lab.start_daemon()
-    return lab
 
 
 def install(authority: Authority, folder: Path, name: str) -> int:
@@ -109,6 +123,7 @@ def test_what_is_owed_is_seen_after_a_code_and_paid_at_once(stage: Stage, chromi
         page.get_by_role("status").filter(has_text="Copiado").wait_for()
         page.reload()
         check(page, "pay")
+        assert scanned(page.locator("svg").screenshot()) == PIX
         assert "K7PQ2M" not in page.content()
         ack = stage.lab.publish({"op": "paid", "sub": stage.sub})
         page.goto(f"{URL}pay")
@@ -116,6 +131,30 @@ def test_what_is_owed_is_seen_after_a_code_and_paid_at_once(stage: Stage, chromi
         page.goto(URL)
         page.get_by_role("heading", name="Você está conectado").wait_for()
         assert ack.statuses == ["applied"]
+
+
+def scanned(picture: bytes) -> str:
+    """What another program's eye reads in a QR code."""
+    found = zxingcpp.read_barcodes(Image.open(io.BytesIO(picture)).convert("L"))
+    return " ".join(one.text for one in found)
+
+
+def test_a_signed_link_opens_the_bill_once(stage: Stage, chromium: Chromium) -> None:
+    stage.become("link")
+    stage.owe()
+    stage.say("page", fields=PAYMENT)
+    token = pay_token("erp", SIGNER, stage.sub, ["lab"])
+    with chromium.page("en") as page:
+        page.goto(f"{URL}pay/link?token={token}")
+        page.get_by_role("heading", name="Your invoice").wait_for()
+        assert page.url == f"{URL}pay"
+        assert PIX in page.locator("main").inner_text()
+    with chromium.page("en") as page:
+        page.goto(f"{URL}pay/link?token={token}")
+        page.get_by_role("status").filter(has_text="not right").wait_for()
+        assert PIX not in page.content()
+    log = stage.lab.daemon_log(10_000)
+    assert not [word for word in (token, PIX, "K7PQ2M", stage.sub, stage.lab.debtor.person.v4) if word in log]
 
 
 def test_nothing_that_is_owed_is_in_a_page_without_a_proof(stage: Stage, page: Page) -> None:
