@@ -68,7 +68,9 @@ NOISE = [
 _IP_BIND_ADDRESS_NO_PORT = 24
 _LENGTH = re.compile(rb"(?is)\r\ncontent-length: (\d+)(?=\r\n).*?\r\n\r\n")
 _RAMP, _SLOW_RAMP = 20_000, 7_000
-"""Connections begun in a second, by those in a hurry and by the slow."""
+"""Connections begun in a second, by those in a hurry and by the slow, unless told otherwise."""
+_AT_LEAST, _AT_MOST = 3, 20.0
+"""Visits of each kind that an honest client waits for when its time is over, and seconds that it does so."""
 _SLICES = 40
 """Parts of a second: those who send a byte a second do not all do so at once."""
 
@@ -84,11 +86,12 @@ class _Client:
 class Crowd:
     """``count`` connections to one address at a time, from any of ``sources``, for ``seconds``."""
 
-    def __init__(self, kind: str, to: tuple[str, int], sources: list[str], count: int) -> None:
+    def __init__(self, kind: str, to: tuple[str, int], sources: list[str], count: int, ramp: int = 0) -> None:
         self._kind = kind
         self._to = to
         self._sources = itertools.cycle(sources)
         self._count = count
+        self._ramp = ramp
         self._open: dict[_Client, None] = {}
         self._random = random.Random(1)
         self._selector = selectors.EpollSelector()
@@ -101,7 +104,7 @@ class Crowd:
 
     def run(self, seconds: float) -> None:
         """Attack; at the end all connections are closed."""
-        ramp = _SLOW_RAMP if self._kind in {"slow", "silent"} else _RAMP
+        ramp = self._ramp or (_SLOW_RAMP if self._kind in {"slow", "silent"} else _RAMP)
         began = time.monotonic()
         end, trickle, part, begun = began + seconds, 0.0, 0, 0
         most = 0
@@ -216,9 +219,10 @@ def honest(
     """
     took: dict[str, list[float]] = {"whole": [], "split": [], "page": [], "failed": []}
     end = time.monotonic() + seconds
-    kinds, people = itertools.cycle(("whole", "split", "page")), itertools.cycle(sources)
-    for kind, who in zip(kinds, people, strict=False):
-        if (began := time.monotonic()) >= end:
+    kinds = ("whole", "split", "page")
+    for kind, who in zip(itertools.cycle(kinds), itertools.cycle(sources), strict=False):
+        began = time.monotonic()
+        if began >= end and (began >= end + _AT_MOST or all(len(took[name]) >= _AT_LEAST for name in kinds)):
             return took
         waited = 0.0
         try:
@@ -261,6 +265,7 @@ def main() -> None:
     parser.add_argument("--page", type=_place, help="where the page is, for the honest one")
     parser.add_argument("--sources", type=ipaddress.ip_network, default=ipaddress.ip_network("0.0.0.0/32"))
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--ramp", type=int, default=0, help="connections begun in a second")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--pause", type=float, default=0.004)
     chosen = parser.parse_args()
@@ -269,7 +274,7 @@ def main() -> None:
         with _first_in_line():
             print(json.dumps(honest(chosen.to, chosen.page, sources, chosen.seconds, chosen.pause)))
         return
-    crowd = Crowd(chosen.kind, chosen.to, sources, chosen.count)
+    crowd = Crowd(chosen.kind, chosen.to, sources, chosen.count, chosen.ramp)
     crowd.run(chosen.seconds)
     print(json.dumps(crowd.counts))
 
