@@ -17,16 +17,16 @@ N     ?= 1
 # command it brings : Debian package. The Debian package is asked for only when its command is not there.
 TOOLS := nft:nftables mosquitto:mosquitto mosquitto_pub:mosquitto-clients ip:iproute2 ipset:ipset iptables:iptables \
          nginx:nginx-light wrk:wrk curl:curl dnsmasq:dnsmasq-base tcpdump:tcpdump ping:iputils-ping ps:procps \
-         modprobe:kmod systemd-analyze:systemd openssl:openssl strace:strace
+         modprobe:kmod systemd-analyze:systemd openssl:openssl strace:strace chromium:chromium npm:npm
 MUTATION_TOOL := cosmic-ray==8.7.0
 SBIN := $$PATH:/usr/sbin:/sbin
 
-.PHONY: help install run test torture mutants check docs bench lock clean
+.PHONY: help install run test torture mutants check docs screens messages bench lock clean
 
 help: ## say what each target does
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: .stamp/apt .stamp/venv ## install what is missing (Debian packages, .venv from requirements.lock); quick when nothing is
+install: .stamp/apt .stamp/venv .stamp/axe/.done ## install what is missing (Debian packages, .venv from requirements.lock); quick when nothing is
 
 run: install ## play the main job in a lab of three namespaces, step by step (KEEP=1 leaves the lab up)
 	KEEP=$(KEEP) $(BIN)/python -m tests.lab.story $(ARGS)
@@ -49,6 +49,14 @@ check: install ## lint, format, types, import layers, published schemas
 
 docs: install ## write docs/asyncapi.yaml, docs/schema and the tables of docs/protocol.md anew from the models
 	$(BIN)/python -m edged.published docs
+
+screens: install ## make docs/screens anew, by the browser tests
+	SITE_SCREENS=1 $(BIN)/python -m pytest -q tests/system/test_site_pages.py
+
+messages: install ## put sentences that are new or gone into the catalogues of the portal (edged/portal/locale)
+	$(BIN)/pybabel -q extract -F edged/portal/locale/babel.cfg --omit-header --no-location --sort-output -o .stamp/portal.pot edged/portal
+	$(BIN)/pybabel -q update -D portal -d edged/portal/locale -i .stamp/portal.pot \
+	  --omit-header --no-wrap --no-fuzzy-matching --ignore-obsolete
 
 bench: install ## measure beside the rivals and write bench/RESULTS.md (ARGS=NAME for one)
 	$(BIN)/python -m bench $(ARGS)
@@ -93,6 +101,12 @@ clean: ## remove what the other targets made here (Debian packages stay)
 $(BIN)/python: | .stamp/apt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edged needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
+
+# axe-core, which the browser tests put into pages, comes from npm: pinned, with its hash, and its own scripts not run.
+.stamp/axe/.done: tests/browser/package.json tests/browser/package-lock.json | .stamp/apt
+	rm -rf .stamp/axe && mkdir -p .stamp/axe && cp tests/browser/package*.json .stamp/axe/
+	cd .stamp/axe && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 # The mutation tool is nobody's dependency: it has a place of its own beside the venv.
 .stamp/mutants/.done: Makefile | .stamp/venv

@@ -18,7 +18,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,26 @@ def pinned(core: int) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def come_first(pid: int | str = "self") -> Callable[[], None]:
+    """Let a process's session come before other sessions of this machine; the function that comes back undoes it.
+
+    Ours and the rival's alike: it keeps others' work out of what is measured, and changes nothing between the two.
+    Where the kernel does not share processors by session, nothing happens.
+    """
+    group = Path(f"/proc/{pid}/autogroup")
+
+    def write(value: str) -> None:
+        with contextlib.suppress(OSError):
+            group.write_text(value)
+
+    try:
+        before = group.read_text().rpartition(" ")[2]
+    except OSError:
+        before = "0"
+    write("-15")
+    return lambda: write(before)
 
 
 def peak_rss(pid: int | str = "self") -> int:

@@ -30,8 +30,8 @@ class Core:
 
 def watch(pid: int, core: int) -> Callable[[], Core]:
     """Look at a process and a core; the function that comes back tells what happened there since."""
-    wall, own, busy = time.monotonic(), _cpu(pid), _busy(core)
-    return lambda: Core(time.monotonic() - wall, _cpu(pid) - own, _busy(core) - busy)
+    wall, own, busy = time.monotonic(), cpu(pid), _busy(core)
+    return lambda: Core(time.monotonic() - wall, cpu(pid) - own, _busy(core) - busy)
 
 
 def calibrate(core: int) -> float:
@@ -43,7 +43,7 @@ def calibrate(core: int) -> float:
         return LOOP / (time.perf_counter() - start) / 1e6
 
 
-def _cpu(pid: int) -> float:
+def cpu(pid: int) -> float:
     """CPU seconds a process has used so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICK

@@ -80,9 +80,14 @@ class _Segment:
 
 
 class Crowd:
-    """Subscribers behind ``device`` of ``namespace``, who visit ``server`` through a gateway; MAC addresses of both."""
+    """Subscribers behind ``device`` of ``namespace``, who visit ``server`` through a gateway; MAC addresses of both.
 
-    def __init__(self, namespace: str, device: str, gateway: bytes, own: bytes, server: str) -> None:
+    ``first`` is the lowest of their addresses, as a number.
+    """
+
+    def __init__(
+        self, namespace: str, device: str, gateway: bytes, own: bytes, server: str, *, first: int = FIRST
+    ) -> None:
         with inside(namespace):
             # every protocol: only such a socket sees a frame before the rule that drops it to keep our own stack idle
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
@@ -99,6 +104,15 @@ class Crowd:
         self._came = np.zeros((_BATCH, _ROOM), dtype=np.uint8)
         self._inbox = _messages(self._came)
         self._next = 0
+        self._first = first
+
+    def begin_only(self, seconds: float, batch: int = _BATCH) -> int:
+        """Send SYN after SYN and nothing else (a flood with true or made-up senders); returns how many."""
+        sent, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._send(self._newcomers(batch))
+            sent += batch
+        return sent
 
     def visit(self, seconds: float) -> Visit:
         """Keep WINDOW connections under way for that long, then see the last ones through."""
@@ -139,7 +153,7 @@ class Crowd:
         # limits of its tables (TIME_WAIT, connection tracking). It is taken for a new connection: its numbers are
         # higher than the last time (RFC 1122 §4.2.2.13).
         turn, pair = np.divmod(serial, ADDRESSES * _PORTS)
-        who, port = FIRST + pair % ADDRESSES, 1024 + pair // ADDRESSES
+        who, port = self._first + pair % ADDRESSES, 1024 + pair // ADDRESSES
         return self._syn.many(who, port, 1_000_000 + turn * 100_000 & 0xFFFFFFFF, np.zeros(n, dtype=np.int64))
 
     def _go_on(self, frames: Bytes) -> tuple[Bytes, ...]:

@@ -15,7 +15,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,7 @@ class Core:
         self._cfg = cfg
         self._config_file = config_file
         self._portal_command = portal_command
+        self._portal: asyncio.subprocess.Process | None = None
         self._stopping: asyncio.Event = asyncio.Event()
         self._notifier = sdnotify.SystemdNotifier()
         if self._notifier.socket:
@@ -136,7 +137,7 @@ class Core:
         watch = Watch(self.backend.port_id)
         self.keeper = Keeper(pipeline, self.store, self.enforcer, self.steering, self.metrics, watch=watch)
         reload = Reload(self._cfg, self._config_file, self.keeper)
-        loop.add_signal_handler(signal.SIGHUP, reload.ask)
+        loop.add_signal_handler(signal.SIGHUP, self._read_again, reload.ask)
         self.keeper.alive = lambda: self._notifier.notify("WATCHDOG=1")
         garden = self._cfg.garden
         self.keeper.gardens = Gardens(
@@ -241,10 +242,17 @@ class Core:
             "packets": packets,
         }
 
+    def _read_again(self, ask: Callable[[], None]) -> None:
+        """SIGHUP: the keys here, the certificate in the portal if it is our child."""
+        ask()
+        if self._portal is not None and self._portal.returncode is None:
+            self._portal.send_signal(signal.SIGHUP)
+
     async def _run_portal(self, command: list[str]) -> None:
         """The portal as a child: started again when it ends, ended with us. Its standard input is its lifeline."""
         while True:
             child = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
+            self._portal = child
             try:
                 status = await child.wait()
             except asyncio.CancelledError:

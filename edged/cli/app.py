@@ -115,7 +115,10 @@ def check_config(
 ) -> None:
     """Read the configuration, explain each value and where it came from, and warn of what will surprise."""
     loaded = config.load_with_origins(file or config_file)
-    screens.configuration(loaded, config.settings(loaded), config.warnings(loaded.config))
+    from edged.portal.render import faults
+
+    warnings = [*config.warnings(loaded.config), *faults(loaded.config)]
+    screens.configuration(loaded, config.settings(loaded), warnings)
 
 
 @app.command()

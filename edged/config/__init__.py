@@ -11,6 +11,7 @@ from edged.config.loading import DEFAULT_PATH, Loaded, config_path, load, load_w
 from edged.config.models import (
     Config,
     GardenSection,
+    Look,
     MetricsSection,
     MqttSection,
     NetworkSection,
@@ -28,6 +29,7 @@ __all__ = [
     "IssuerSection",
     "Listen",
     "Loaded",
+    "Look",
     "MetricsSection",
     "MqttSection",
     "NetworkSection",

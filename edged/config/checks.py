@@ -18,6 +18,7 @@ T = TypeVar("T")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _INTERFACE = re.compile(r"[^\s/*:]{1,15}|[^\s/*:]{1,14}\*")
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 _KERNEL_TABLES = {0: "unspec", 253: "default", 254: "main", 255: "local"}
 
 
@@ -203,6 +204,13 @@ def web_url(value: str) -> str:
 def optional_web_url(value: str) -> str:
     """Nothing, or an http or https URL."""
     return web_url(value) if value else value
+
+
+def colour(value: str) -> str:
+    """Nothing, or a colour as six hexadecimal digits."""
+    if value and not _COLOUR.fullmatch(value):
+        raise ValueError('write a colour as # and six hexadecimal digits, such as "#0b4f8a"')
+    return value.lower()
 
 
 def listen_address(value: str) -> str:

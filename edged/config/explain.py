@@ -111,10 +111,29 @@ def _portal(config: Config) -> Iterator[str]:
         yield f"portal.site_listen is empty: {portal.url} must be served by something else, inside the garden"
     elif listen(portal.site_listen).port == portal.listen_port:
         yield "portal.site_listen has the port of portal.listen_port: the redirector may shadow the page on loopback"
-    if portal.url.startswith("https://") and portal.site_listen:
-        yield "portal.url is https, but portal.site_listen speaks plain HTTP: put a TLS proxy in front of it"
+    if portal.url.startswith("https://") and portal.site_listen and portal.cert_file is None:
+        yield (
+            "portal.url is https, but portal.site_listen speaks plain HTTP: set portal.cert_file and portal.key_file; "
+            "a proxy in front would be everybody's address"
+        )
+    if portal.url.startswith("http://") and portal.cert_file is not None:
+        yield "portal.url is http, but portal.cert_file makes portal.site_listen speak TLS: write https"
+    for key, file in (("cert_file", portal.cert_file), ("key_file", portal.key_file)):
+        yield from _readable(f"portal.{key}", file, secret=key == "key_file")
     if not (portal.provider.phone or portal.provider.whatsapp or portal.provider.customer_area):
         yield "portal.provider names no phone, whatsapp or customer_area: a restricted subscriber cannot reach you"
+
+
+def _readable(key: str, file: Path | None, *, secret: bool) -> Iterator[str]:
+    if file is None:
+        return
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        yield f"{key}: {file}: {error.strerror}"
+        return
+    if secret and mode & (stat.S_IROTH | stat.S_IWOTH):
+        yield f"{key}: {file} can be read by everybody on this machine; chmod 0640, group edged-portal"
 
 
 def _rest(config: Config) -> Iterator[str]:

@@ -30,6 +30,7 @@ BrokerUrl = Annotated[str, AfterValidator(checks.broker_url)]
 WebUrl = Annotated[str, AfterValidator(checks.web_url)]
 OptionalWebUrl = Annotated[str, AfterValidator(checks.optional_web_url)]
 ListenAddress = Annotated[str, AfterValidator(checks.listen_address)]
+Colour = Annotated[str, AfterValidator(checks.colour)]
 Timezone = Annotated[str, AfterValidator(checks.timezone)]
 MarkBit = Annotated[int, AfterValidator(checks.mark_bit)]
 RouteTable = Annotated[int, AfterValidator(checks.route_table)]
@@ -144,6 +145,17 @@ class Provider(Section):
     customer_area: OptionalWebUrl = Field("", description="URL where a subscriber logs in and pays.")
 
 
+class Look(Section):
+    """The provider's colour and logo on the page."""
+
+    colour: Colour = Field(
+        "", description='Colour of buttons and links, "#rrggbb"; made lighter or darker until it can be read.'
+    )
+    logo_file: AbsolutePath | None = Field(
+        None, description="PNG, JPEG, GIF or WebP of at most 12 KiB in the place of the name."
+    )
+
+
 class PortalSection(Section):
     """The notice page and the redirector that leads to it."""
 
@@ -152,13 +164,23 @@ class PortalSection(Section):
     site_listen: ListenAddress = Field(
         "", description='Address and port of the notice page; "" when it is served elsewhere.'
     )
-    language: Literal["pt-BR", "en"] = Field("pt-BR", description="Language for a browser that asks for none of ours.")
+    cert_file: AbsolutePath | None = Field(
+        None, description="Certificate with its chain (PEM): site_listen then speaks TLS, and only TLS."
+    )
+    key_file: AbsolutePath | None = Field(None, validate_default=True, description="The private key of cert_file.")
+    language: Literal["pt-BR", "en", "es"] = Field(
+        "pt-BR", description="Language for a browser that asks for none of ours."
+    )
+    templates_dir: AbsolutePath | None = Field(
+        None, description="Folder of templates and page.css that take the place of ours."
+    )
     workers: int = Field(0, ge=0, le=256, description="Processes that answer; 0 is one for each core.")
     header_timeout: float = Field(2.0, ge=0.1, le=60, description="Seconds a client has to send its request.")
     max_header: int = Field(2048, ge=256, le=65536, description="Bytes of the largest request head that is read.")
     max_connections: int = Field(20000, ge=16, le=1_000_000, description="Open connections in all.")
     max_connections_per_address: int = Field(64, ge=1, le=1_000_000, description="Open connections of one address.")
     provider: Provider = Field(Provider(), description="Whom the page tells a subscriber to talk to.")
+    look: Look = Field(Look(), description="The provider's colour and logo on the page.")
     payees: PayeesSection = Field(PayeesSection(), description="Who may be paid by what the page shows.")
     ask_pause_seconds: int = Field(
         60, ge=1, le=86_400, description="Seconds before a subscriber may ask on the page for a promise again."
@@ -166,6 +188,14 @@ class PortalSection(Section):
     asks_per_day: int = Field(
         3, ge=1, le=1000, description="How often a subscriber may ask on the page for a promise in 24 hours."
     )
+
+    @field_validator("key_file")
+    @classmethod
+    def _key_needs_certificate(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if "cert_file" in info.data and (value is None) != (info.data["cert_file"] is None):
+            missing = "portal.key_file" if value is None else "portal.cert_file"
+            raise ValueError(f"certificate and key belong together, {missing} is missing; set both or neither")
+        return value
 
     @field_validator("max_connections_per_address")
     @classmethod

@@ -73,9 +73,11 @@ class _Parent:
         self._slots: list[_Slot] = []
         self._stopping = False
         self._ready = False
+        self._reload = False
 
     def run(self) -> int:
         privileges.drop()
+        self._worker.secure()
         with self._signals():
             listeners = self._fetch()
             if listeners is None:
@@ -99,6 +101,7 @@ class _Parent:
         waker.setblocking(False)
         signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
         handlers = {number: signal.signal(number, self._on_stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        handlers[signal.SIGHUP] = signal.signal(signal.SIGHUP, self._on_reload)
         handlers[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)  # only to wake up
         try:
             yield
@@ -111,6 +114,17 @@ class _Parent:
 
     def _on_stop(self, *_: object) -> None:
         self._stopping = True
+
+    def _on_reload(self, *_: object) -> None:
+        self._reload = True
+
+    def _read_again(self) -> None:
+        """SIGHUP: here for the workers to come, then in those there are."""
+        self._reload = False
+        self._worker.reload()
+        for slot in self._slots:
+            if slot.pid:
+                os.kill(slot.pid, signal.SIGHUP)
 
     def _rest(self, seconds: float) -> None:
         """Sleep until a signal comes, the one who started us is gone, or ``seconds`` are over."""
@@ -146,6 +160,8 @@ class _Parent:
         next_round = 0.0
         while not self._stopping:
             self._bury()
+            if self._reload:
+                self._read_again()
             now = time.monotonic()
             for slot in self._slots:
                 if not slot.pid and slot.due <= now:
@@ -171,6 +187,7 @@ class _Parent:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGHUP, lambda *_: self._worker.reload())  # until its loop takes it over
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us all; the parent says when
             privileges.end_with_parent(signal.SIGTERM)
             for other in self._slots:

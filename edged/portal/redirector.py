@@ -30,19 +30,25 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
 from edged.portal.head import HEAD_END, Verdict, answers, ends_clean, is_plain_get, judge
 from edged.portal.tally import Tally
+from edged.portal.waiters import Waiters
 from edged.portal.wire import CLOSED
 
 SWEEP_SECONDS = 0.25
 """How often deadlines are looked at. One sweep over all who wait, instead of a timer for each."""
+SWEEP_BATCH = 64
+"""Connections cut in one turn."""
 DEFER_SECONDS = 1
 BATCH = 64
 """Connections taken in one wake-up before others have their turn."""
 DRAIN_BYTES = 65536
 """What a client may go on sending after its answer."""
-_FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""What accept(2) says when it is not the connection's fault: trying again at once would spin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,7 @@ class Redirector:
         self._limits = limits
         self._tally = tally
         self._clock = clock
+        self._slow = Waiters()
         self._waiting: dict[_Waiting, None] = {}
         self._of: Counter[str | bytes] = Counter()
         self._listeners: dict[socket.socket, Callable[[], None]] = {}
@@ -101,7 +108,8 @@ class Redirector:
         # socket.accept() wraps each descriptor into an object that we would only take apart again
         accept = listener._accept  # type: ignore[attr-defined]  # noqa: SLF001
         counts = tally or self._tally
-        self._listeners[listener] = lambda: self._ready(accept, counts)
+        form = (listener.family, listener.type, listener.proto)  # or each socket object asks the kernel for them
+        self._listeners[listener] = lambda: self._ready(accept, counts, form)
         asyncio.get_running_loop().add_reader(listener, self._listeners[listener])
 
     def close(self) -> None:
@@ -112,11 +120,20 @@ class Redirector:
         self._listeners.clear()
         for one in list(self._waiting):
             self._drop(one)
+        self._slow.close()
 
-    def sweep(self) -> None:
-        """Cut those whose time is over; accept again after a pause for want of descriptors."""
+    def sweep(self) -> bool:
+        """Cut those whose time is over; accept again after a pause for want of descriptors.
+
+        True when there are more to cut than are cut in one turn: to be called again when others have had theirs.
+        """
         now = self._clock()
-        for one in [one for one in self._waiting if one.deadline <= now]:
+        over = list(islice((one for one in self._waiting if one.deadline <= now), SWEEP_BATCH))
+        for one in over:
+            if one.drained < 0:
+                self._more(one)  # what it sent may lie there unread, where there was a lot to do
+            if one not in self._waiting or (one.drained == 0 and one.deadline > now):
+                continue
             if one.drained < 0 and one.data:
                 self._send(one.sock, Verdict.SLOW)
                 one.tally.add("refused", Verdict.SLOW.status)
@@ -128,10 +145,11 @@ class Redirector:
             loop = asyncio.get_running_loop()
             for listener, ready in self._listeners.items():
                 loop.add_reader(listener, ready)
+        return len(over) == SWEEP_BATCH
 
     # -- the hot path -------------------------------------------------------------------------------------------------
 
-    def _ready(self, accept: Callable[[], tuple[int, object]], tally: Tally) -> None:
+    def _ready(self, accept: Callable[[], tuple[int, object]], tally: Tally, form: tuple[int, int, int]) -> None:
         began = self._clock()
         found = self._answers[Verdict.FOUND]
         room = self._limits.head + 1
@@ -142,7 +160,7 @@ class Redirector:
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno in _FULL:
+                if error.errno in FULL:
                     self._pause()
                     break
                 continue  # that one connection died in the queue (accept(2) hands its errors on)
@@ -159,7 +177,7 @@ class Redirector:
             except OSError:
                 os.close(fd)
                 continue
-            self._unusual(socket.socket(fileno=fd), peer, data, tally)
+            self._unusual(socket.socket(*form, fileno=fd), peer, data, tally)
         if served:
             tally.add("redirect", 302, served, self._clock() - began)
 
@@ -181,17 +199,29 @@ class Redirector:
             sock.close()
             tally.add("refused", CLOSED)
             return
-        one = _Waiting(sock, _key(peer), self._clock() + seconds, tally, data)
+        one = _Waiting(sock, holder(peer), self._clock() + seconds, tally, data)
         if self._judge(one):
             return
-        if len(self._waiting) >= self._limits.connections or self._of[one.who] >= self._limits.per_address:
+        if self._of[one.who] >= self._limits.per_address:
             sock.close()
             if one.drained < 0:
                 tally.add("refused", CLOSED)
             return
+        if len(self._waiting) >= self._limits.connections:
+            # Who has waited for longest makes room: an honest client in two segments needs its place for milliseconds,
+            # and those who hold places to keep it out are the oldest by far.
+            oldest = next(iter(self._waiting))
+            if oldest.drained < 0:
+                oldest.tally.add("refused", CLOSED)
+            self._drop(oldest)
+        if one.drained < 0 and one.data:
+            with contextlib.suppress(
+                OSError
+            ):  # its stack may hold the next segment back until this one is acknowledged
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         self._waiting[one] = None
         self._of[one.who] += 1
-        asyncio.get_running_loop().add_reader(sock, self._more, one)
+        self._slow.add(sock, partial(self._more, one))
 
     def _judge(self, one: _Waiting) -> bool:
         """Answer if it can be answered. True when the connection is done with."""
@@ -243,13 +273,14 @@ class Redirector:
     def _drop(self, one: _Waiting) -> None:
         if one in self._waiting:
             del self._waiting[one]
-            asyncio.get_running_loop().remove_reader(one.sock)
+            self._slow.remove(one.sock)
             self._of[one.who] -= 1
             if not self._of[one.who]:
                 del self._of[one.who]
         one.sock.close()
 
 
-def _key(peer: object) -> str | bytes:
+def holder(peer: object) -> str | bytes:
+    """Whose share of the places a connection takes: see :class:`Limits`."""
     host = peer[0] if isinstance(peer, tuple) else ""
     return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8] if ":" in host else host

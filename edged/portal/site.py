@@ -1,106 +1,144 @@
-"""The notice page: one document, whatever was asked for, by what the core says about the visitor's address.
+"""The site: every address of it, and the main page, which any other address shows as well.
 
-No cookie, no script, no external asset, nothing stored. Always 200 and never cached: a captive-portal sheet shows what
-it gets, and a page that says "suspended" must not outlive the payment.
+No external asset, nothing stored, no cookie but one that holds the ticket of a proof on the pay page. Always 200 and
+never cached: a captive-portal sheet shows what it gets, and a page that says "suspended" must not outlive the payment.
+Whole without JavaScript; the script only saves the visitor from asking again.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 import time
-from importlib import resources
-from typing import Protocol
+from collections import OrderedDict
+from functools import partial
+from zoneinfo import ZoneInfo
 
-import jinja2
-from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from edged.config import PortalSection
+from edged.config import Config
 from edged.domain.levels import Level
-from edged.domain.standing import Standing
+from edged.portal import view
+from edged.portal.api import Api
+from edged.portal.languages import languages
+from edged.portal.live import Live
+from edged.portal.look import Logo
+from edged.portal.nonce import Nonces
+from edged.portal.parts import Core, Parts, address, page_headers, see_other
+from edged.portal.pay import Pay
+from edged.portal.promise import Promise
+from edged.portal.render import Renderer
 from edged.portal.tally import Tally
-from edged.portal.texts import LABELS, LANGUAGES, choose_language, page_name, words
+from edged.portal.view import Views, Way
+
+PATIENCE = 3
+"""A reminder that was on the screen so often counts as seen without a click: it never blocks."""
+REMEMBERED = 4096
+"""Addresses whose reminders are counted."""
+LOGO_SECONDS = 3600
+STREAMS_OF_ONE = 8
+"""Open streams to one address and worker."""
 
 
-class Core(Protocol):
-    """What the site wants of the core; the worker's client is one."""
-
-    async def who(self, address: str) -> Standing | None: ...
-    def shown(self, address: str) -> bool: ...
-
-
-def build(portal: PortalSection, core: Core, tally: Tally) -> Starlette:
-    """The application. Pages are rendered here, once: they differ only by name and language."""
-    pages, style_hash = _render(portal)
-    headers = {
-        "Cache-Control": "no-store",
-        "Content-Security-Policy": (
-            f"default-src 'none'; style-src 'sha256-{style_hash}'; base-uri 'none'; form-action 'none'; "
-            "frame-ancestors 'none'"
-        ),
-        "Referrer-Policy": "no-referrer",
-        "X-Content-Type-Options": "nosniff",
-        "Vary": "Accept-Language",
-    }
-
-    async def page(request: Request) -> Response:
-        began = time.monotonic()
-        address = request.client.host if request.client else ""
-        standing = await core.who(address)
-        language = choose_language(request.headers.get("accept-language", ""), portal.language)
-        # a HEAD shows nobody anything
-        if standing is not None and standing.level == Level.NOTICE and request.method == "GET":
-            core.shown(address)
-        tally.add("page", 200, 1, time.monotonic() - began)
-        return Response(
-            pages[page_name(standing), language],
-            headers={**headers, "Content-Language": language},
-            media_type="text/html; charset=utf-8",
-        )
-
-    async def health(_request: Request) -> Response:
-        return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
-
+def build(cfg: Config, core: Core, tally: Tally, streams: int) -> Starlette:
+    """The application, with ``streams`` open streams at most. Raises ConfigError when the logo cannot be used."""
+    portal = cfg.portal
+    spoken = languages(ZoneInfo(cfg.policy.timezone))
+    tls = portal.cert_file is not None
+    renderer = Renderer(portal, spoken)
+    parts = Parts(
+        core=core,
+        tally=tally,
+        renderer=renderer,
+        languages=spoken,
+        default=portal.language,
+        nonces=Nonces(),
+        views=Views(Way(portal.provider.customer_area, pay=tls)),
+        tls=tls,
+        headers={code: page_headers(renderer.policy, code) for code in spoken},
+    )
+    main = _Main(parts)
     return Starlette(
         routes=[
-            Route("/healthz", health, methods=["GET"]),
-            Route("/{path:path}", page, methods=["GET"]),  # Starlette adds HEAD
+            Route("/", main.page, methods=["GET"]),  # first, because a redirect leads here
+            Route("/healthz", _health, methods=["GET"]),
+            *Live(parts, streams, STREAMS_OF_ONE).routes,
+            *Promise(parts).routes,
+            *Pay(parts, portal).routes,
+            *Api(parts, portal.url).routes,
+            *main.routes,
         ]
     )
 
 
-def _render(portal: PortalSection) -> tuple[dict[tuple[str, str], bytes], str]:
-    """Every page in every language, and the hash that lets its style sheet through the policy."""
-    templates = resources.files("edged.portal") / "templates"
-    style = "\n" + (templates / "page.css").read_text("utf-8")
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters.update(dial=_dial, international=_international)
-    template = environment.from_string((templates / "page.html").read_text("utf-8"))
-    pages = {
-        (name, language): template.render(
-            language=language,
-            words=words(name, language),
-            labels=LABELS[language],
-            provider=portal.provider,
-            style=Markup(style),  # noqa: S704  our own file, and a style sheet would not survive escaping
-        ).encode()
-        for language in LANGUAGES
-        for name in ("online", "notice", "reduced", "debt", "contact", "general")
-    }
-    return pages, base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+async def _health(_request: Request) -> Response:
+    return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
 
 
-def _dial(number: str) -> str:
-    """A telephone number as ``tel:`` wants it: digits, and a plus where it began with one."""
-    return ("+" if number.strip().startswith("+") else "") + re.sub(r"\D", "", number)
+class _Main:
+    """The main page, its reminder's button, the logo."""
 
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._reminded: OrderedDict[str, int] = OrderedDict()
 
-def _international(number: str) -> str:
-    """A number as wa.me wants it: with country code, digits only. One written without plus is taken for Brazilian."""
-    digits = re.sub(r"\D", "", number)
-    return digits if number.strip().startswith("+") or len(digits) > 11 else "55" + digits.lstrip("0")
+    @property
+    def routes(self) -> list[Route]:
+        logo = self._parts.renderer.logo
+        return [
+            *([Route("/logo", partial(self._logo, logo=logo), methods=["GET"])] if logo else []),
+            Route("/dismiss", self._dismiss, methods=["POST"]),
+            Route("/dismissed", self._dismissed, methods=["GET"]),
+            Route("/{path:path}", self.page, methods=["GET"]),  # Starlette adds HEAD
+        ]
+
+    async def page(self, request: Request) -> Response:
+        """What is in force for this visitor, and the way out."""
+        began = time.monotonic()
+        parts, who = self._parts, address(request)
+        standing = await parts.core.who(who)
+        found = parts.view(standing, parts.language(request))
+        if standing is not None and standing.level == Level.NOTICE and request.method == "GET":
+            self._remind(who)
+        response = parts.draw(found)
+        parts.tally.add("page", 200, 1, time.monotonic() - began)
+        return response
+
+    def _remind(self, who: str) -> None:
+        times = self._reminded.pop(who, 0) + 1
+        if times >= PATIENCE:
+            self._parts.core.shown(who)
+            return
+        self._reminded[who] = times
+        if len(self._reminded) > REMEMBERED:
+            self._reminded.popitem(last=False)
+
+    async def _dismiss(self, request: Request) -> Response:
+        who = address(request)
+        standing = await self._parts.who(request)
+        self._parts.tally.add("page", 303)
+        if standing is None or standing.level != Level.NOTICE or not self._parts.core.shown(who):
+            return see_other("/")
+        self._reminded.pop(who, None)
+        return see_other("/dismissed")
+
+    async def _dismissed(self, request: Request) -> Response:
+        parts = self._parts
+        standing = await parts.who(request)
+        if standing is None or standing.level != Level.NOTICE:
+            return see_other("/")
+        parts.tally.add("page", 200)
+        return parts.draw(view.fixed("dismissed", parts.language(request)))
+
+    async def _logo(self, _request: Request, logo: Logo) -> Response:
+        self._parts.tally.add("asset", 200)
+        return Response(
+            logo.data,
+            headers={
+                "Cache-Control": f"max-age={LOGO_SECONDS}",
+                "Content-Security-Policy": "default-src 'none'",
+                "X-Content-Type-Options": "nosniff",
+            },
+            media_type=logo.media_type,
+        )

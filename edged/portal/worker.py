@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
 import socket
 from collections.abc import Coroutine
@@ -14,13 +16,17 @@ import uvloop
 from edged.config import Config
 from edged.portal import guard, site
 from edged.portal.client import CoreClient
+from edged.portal.places import Places
 from edged.portal.privileges import raise_file_limit
 from edged.portal.redirector import SWEEP_SECONDS, Limits, Redirector, prepare
 from edged.portal.sockets import Listeners
 from edged.portal.tally import Tally
+from edged.portal.tls import Certificate
 from edged.portal.wire import SOCKET_NAME
 
 REPORT_SECONDS = 1.0
+BEHIND = 5
+"""How much nicer than the core a worker is: under a flood of requests, commands come first."""
 _RESERVE = 64
 """Descriptors for everything that is not a connection."""
 
@@ -43,11 +49,33 @@ class Worker:
         self._pings = Tally()  # the parent's questions are nobody's requests
         self._client = CoreClient(Path(cfg.run_dir) / SOCKET_NAME, workers)
         self._redirector = Redirector(portal.url, self._limits, self._tally)
-        self._guard = guard.Guard(self._limits, self._tally)
-        self._server = guard.server(site.build(portal, self._client, self._tally), self._guard)
+        self._certificate = (
+            Certificate(portal.cert_file, portal.key_file) if portal.cert_file and portal.key_file else None
+        )
+        self._places = Places(self._limits, self._tally)
+        self._server = guard.server(
+            site.build(cfg, self._client, self._tally, streams=max(1, room // 4)),
+            self._places, self._tally, self._limits.seconds,
+            self._certificate.context if self._certificate else None,
+        )  # fmt: skip
+
+    def secure(self) -> None:
+        """Read the certificate, as the account that will have to read the next one. Raises ConfigError."""
+        if self._certificate is not None:
+            self._certificate.load()
+
+    def reload(self) -> None:
+        """Read the certificate again; a mistake is said and changes nothing."""
+        if self._certificate is not None:
+            self._certificate.reload()
 
     def run(self, listeners: Listeners, ping: socket.socket) -> int:
-        """Serve until SIGTERM. ``ping`` is a listening Unix socket that the parent asks for a redirect."""
+        """Serve until SIGTERM, behind the core where both want the same processor.
+
+        ``ping`` is a listening Unix socket that the parent asks for a redirect.
+        """
+        with contextlib.suppress(OSError):  # the unit of systemd forbids the call and has CPUWeight= instead
+            os.nice(BEHIND)
         uvloop.run(self._main(listeners, ping))
         return 0
 
@@ -55,6 +83,7 @@ class Worker:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
         for listener in (listeners.ipv4, listeners.ipv6):
             if listener is not None:
                 prepare(listener)
@@ -85,8 +114,9 @@ class Worker:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self._redirector.sweep()
-            self._guard.sweep()
+            while self._redirector.sweep() | self._places.sweep():  # noqa: ASYNC110
+                await asyncio.sleep(0)  # more to cut, but others have their turn first
+            self._server.resume()
 
     async def _report(self) -> None:
         while True:

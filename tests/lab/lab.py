@@ -127,6 +127,11 @@ class Lab:
         """The environment that turns config/lab.toml into this lab's configuration."""
         return {"EDGED_STATE_DIR": str(self.state_dir), "EDGED_RUN_DIR": str(self.run_dir), **self._extra_env}
 
+    def configure(self, **env: str | None) -> None:
+        """Override more of the configuration (``EDGED_PORTAL__URL=…``), or (None) no longer; from the next start on."""
+        merged: dict[str, str | None] = {**self._extra_env, **env}
+        self._extra_env = {name: value for name, value in merged.items() if value is not None}
+
     def start_daemon(self, *, wait: bool = True, wrap: Sequence[str] = (), timeout: float = 30.0) -> float:
         """Start ``edged run``; with ``wait``, until it said it is online with its portal up. Returns seconds taken.
 

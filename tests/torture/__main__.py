@@ -26,10 +26,13 @@ def summary(reports: dict[str, Report]) -> None:
         "daemons": "kills of real processes",
         "rules": "steps of lives under the business rules, beside a naive model",
         "year": "subscribers for a year under the business rules",
+        "http": "requests that are no requests",
     }
     for kind, report in reports.items():
         print(f"\n{report.where.total():>9,} {words[kind]}")
-        if kind in {"rules", "year"}:
+        if kind == "http":
+            print("          " + ", ".join(f"{name} {n}" for name, n in report.where.most_common()))
+        if kind in {"rules", "year", "http"}:
             print(f"{report.batches:>9,} commands, {len(report.violations):,} violations")
             print("\n".join(report.violations[:5]))
             continue

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 
-from tests.torture import cuts, daemon_log, daemons, kills, rules
+from tests.torture import cuts, daemon_log, daemons, fuzz_http, kills, rules
 from tests.torture.report import Report
 
 FULL = {
@@ -16,6 +16,7 @@ FULL = {
     "daemons": 200,
     "rules": 300_000,
     "year": 10_000,
+    "http": 1_000_000,
     "forgery": 1_000_000,
     "payments": 1_000_000,
 }
@@ -25,6 +26,7 @@ EACH = {
     "daemons": daemons.EPISODE,
     "rules": rules.EPISODE,
     "year": rules.SUBSCRIBERS,
+    "http": fuzz_http.EPISODE,
 }
 """How many of each kind share one seed, and but for the rules one database."""
 
@@ -49,6 +51,7 @@ KINDS: dict[str, Callable[[int, int], Report]] = {
     "daemons": one_of_daemons,
     "rules": rules.lives,
     "year": rules.year,
+    "http": fuzz_http.fuzz,
 }
 
 

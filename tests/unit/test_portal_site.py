@@ -1,174 +1,95 @@
-"""The page, asked through its ASGI interface."""
+"""The site, asked through its ASGI interface."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import re
-from html.parser import HTMLParser
-from importlib import resources
-from typing import Any
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from starlette.applications import Starlette
 
-from edged.config import PortalSection, Provider
-from edged.domain.standing import Standing
-from edged.portal import site
-from edged.portal.tally import Tally
+from edged.config import Provider
+from edged.domain.standing import NOBODY, Standing
+from edged.errors import ConfigError
+from edged.portal import parts, render
+from edged.portal.client import Proof
+from tests.browser.samples import LINE_SHOWN, PAYMENT, PIX
+from tests.visitor import ADDRESS, TICKET, Site, Structure, look
 
-PROVIDER = Provider(
-    name="Provedor <script>alert(1)</script> & Cia",
-    phone="0800 123-4567",
-    whatsapp="(11) 98888-7777",
-    tax_id="00.000.000/0001-00",
-    address="Rua A, 1",
-    customer_area="https://cliente.example.net/?a=1&b=2",
-)
-
-
-class FakeCore:
-    def __init__(self, standing: Standing | None) -> None:
-        self.standing = standing
-        self.asked: list[str] = []
-        self.seen: list[str] = []
-
-    async def who(self, address: str) -> Standing | None:
-        self.asked.append(address)
-        return self.standing
-
-    def shown(self, address: str) -> bool:
-        self.seen.append(address)
-        return True
-
-
-class Answer:
-    def __init__(self) -> None:
-        self.status = 0
-        self.headers: dict[str, str] = {}
-        self.body = b""
-
-    @property
-    def text(self) -> str:
-        return self.body.decode()
-
-
-async def ask(app: Starlette, path: str = "/", method: str = "GET", **headers: str) -> Answer:
-    answer = Answer()
-    scope = {
-        "type": "http",
-        "asgi": {"version": "3.0"},
-        "http_version": "1.1",
-        "method": method,
-        "scheme": "http",
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
-        "client": ("100.64.0.10", 4711),
-        "server": ("100.64.0.1", 80),
-    }
-
-    async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(message: Any) -> None:
-        if message["type"] == "http.response.start":
-            answer.status = message["status"]
-            answer.headers = {name.decode(): value.decode() for name, value in message["headers"]}
-        else:
-            answer.body += message.get("body", b"")
-
-    await app(scope, receive, send)
-    return answer
-
-
-def build(standing: Standing | None, provider: Provider = PROVIDER) -> tuple[Starlette, FakeCore, Tally]:
-    core, tally = FakeCore(standing), Tally()
-    portal = PortalSection(url="http://aviso.example.net/", provider=provider)
-    return site.build(portal, core, tally), core, tally
-
-
+OWES = Standing(3, "debt", 0, can_trust=True, pays=True)
+NOTICE = Standing(1, "notice", 0)
 STANDINGS = [
-    None,
-    Standing(0, "", 0),
-    Standing(1, "notice", 0),
-    Standing(2, "debt_partial", 0),
-    Standing(3, "debt", 0),
-    Standing(3, "operator", 0),
-    Standing(4, "court", 0),
-]
+    None, NOBODY, NOTICE, OWES, Standing(2, "debt_partial", 0), Standing(3, "operator", 0),
+    Standing(3, "preventive", 0),
+    Standing(3, "pause", 0), Standing(3, "abuse", 0), Standing(4, "court", 0),
+    Standing(0, "debt", int(time.time() * 1000) + 3_600_000), Standing(0, "", 0, outage=True),
+    replace(OWES, asked=True, broken=True),
+]  # fmt: skip
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
-class Structure(HTMLParser):
-    """Notes elements and attributes, and that everything that was opened was closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in {"meta", "link", "br"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.elements if name == tag]
+# -- every page --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("standing", STANDINGS, ids=repr)
-@pytest.mark.parametrize("language", ["pt-BR", "en"])
-async def test_every_page_is_plain_small_and_uncacheable(standing: Standing | None, language: str) -> None:
-    app, core, tally = build(standing)
-    answer = await ask(app, "/any/path", accept_language=language)
-    assert answer.status == 200
-    assert core.asked == ["100.64.0.10"]
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["content-language"] == language
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert "set-cookie" not in answer.headers
-    assert len(answer.body) < 30_000
-    assert tally.count("page", 200) == 1
-    page = Structure(answer.text)
-    assert page.all("html") == [{"lang": language}]
-    assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
-    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
-    assert not [tag for tag in ("script", "img", "link", "iframe", "form") if page.all(tag)]
-    assert not [
-        name for _, attributes in page.elements for name in attributes if name.startswith("on") or name == "style"
-    ]
-    assert "100.64.0.10" not in answer.text
+@pytest.mark.parametrize("language", ["pt-BR", "en", "es"])
+async def test_every_page_is_plain_small_and_uncacheable(language: str) -> None:
+    site = Site()
+    for number, standing in enumerate(STANDINGS):
+        site.core.standing = standing
+        answer = await site.get("/any/path" if number % 2 else "/", accept_language=language)
+        assert answer.status == 200
+        assert site.core.told == [ADDRESS]
+        site.core.told.clear()
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-language"] == language
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert int(answer.headers["content-length"]) == len(answer.body)
+        assert "set-cookie" not in answer.headers
+        assert len(answer.body) < 15_000
+        page = Structure(answer.text)
+        assert page.all("html") == [{"lang": language}]
+        assert len(page.all("h1")) == len(page.all("main")) == len(page.all("title")) == 1
+        assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+        assert not [tag for tag in ("img", "link", "iframe") if page.all(tag)]
+        assert not [
+            name for _, attributes in page.elements for name in attributes if name.startswith("on") or name == "style"
+        ]
+        assert ADDRESS not in answer.text
+    assert site.tally.count("page", 200) == len(STANDINGS)
 
 
-async def test_the_style_passes_the_policy_and_nothing_else_does() -> None:
-    app, _, _ = build(Standing(3, "debt", 0))
-    answer = await ask(app)
+async def test_style_and_script_pass_the_policy_and_nothing_else_does() -> None:
+    answer = await Site(OWES, look=look("#c02060")).get()
     policy = answer.headers["content-security-policy"]
-    style = re.search("<style>(.*?)</style>", answer.text, re.DOTALL)
-    assert style is not None
-    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
-    assert f"style-src 'sha256-{digest}'" in policy
+    for tag, directive in (("style", "style-src"), ("script", "script-src")):
+        found = re.search(f"<{tag}>(.*?)</{tag}>", answer.text, re.DOTALL)
+        assert found is not None
+        digest = base64.b64encode(hashlib.sha256(found[1].encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}'" in policy
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
     assert "http" not in policy
 
 
 async def test_configured_text_is_escaped_and_numbers_can_be_dialled() -> None:
-    app, _, _ = build(Standing(3, "debt", 0))
-    text = (await ask(app)).text
-    assert "<script" not in text
+    text = (await Site(OWES).get()).text
+    assert "<script>alert" not in text
     assert "Provedor &lt;script&gt;" in text
     assert 'href="https://cliente.example.net/?a=1&amp;b=2"' in text
     assert 'href="tel:08001234567"' in text
     assert 'href="https://wa.me/5511988887777"' in text
+
+
+async def test_what_billing_wrote_is_escaped_too() -> None:
+    site = Site(OWES)
+    site.core.texts = {"debt": {"title": "<b>1</b>", "text": "<img src=x>", "link": 'https://a/"><script>'}}
+    page = Structure((await site.get()).text)
+    assert not page.all("b")
+    assert not page.all("img")
+    assert len(page.all("script")) == 1
 
 
 @pytest.mark.parametrize(
@@ -176,69 +97,290 @@ async def test_configured_text_is_escaped_and_numbers_can_be_dialled() -> None:
     [("+55 11 98888-7777", "5511988887777"), ("+1 212 555 0100", "12125550100"), ("11 3333-4444", "551133334444")],
 )
 async def test_whatsapp_wants_a_country(number: str, international: str) -> None:
-    app, _, _ = build(Standing(3, "debt", 0), Provider(whatsapp=number))
-    assert f'href="https://wa.me/{international}"' in (await ask(app)).text
+    assert f'href="https://wa.me/{international}"' in (await Site(OWES, provider=Provider(whatsapp=number)).get()).text
 
 
 async def test_a_provider_that_says_nothing_of_itself_has_a_page_too() -> None:
-    app, _, _ = build(Standing(3, "debt", 0), Provider())
-    page = Structure((await ask(app)).text)
-    assert not page.all("a")
+    page = Structure((await Site(Standing(3, "debt", 0), provider=Provider()).get()).text)
+    assert [link["href"] for link in page.all("a")] == ["/poll"]
     assert not page.all("footer")
 
 
-async def test_only_who_owes_is_led_to_pay() -> None:
-    for standing, led in [
-        (Standing(3, "debt", 0), True),
-        (Standing(3, "operator", 0), False),
-        (Standing(0, "", 0), False),
-    ]:
-        app, _, _ = build(standing)
-        assert ("cliente.example.net" in (await ask(app)).text) is led
+async def test_other_methods_are_refused_and_health_asks_nobody() -> None:
+    site = Site()
+    assert (await site.get(method="POST")).status == 405
+    answer = await site.get("/healthz")
+    assert (answer.status, answer.text) == (200, "ok\n")
+    assert site.core.told == []
 
 
-async def test_a_reminder_that_was_seen_is_told() -> None:
-    app, core, _ = build(Standing(1, "notice", 0))
-    assert (await ask(app, method="HEAD")).status == 200
-    assert core.seen == []
-    await ask(app)
-    assert core.seen == ["100.64.0.10"]
+# -- reminders ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_reminder_goes_by_its_button() -> None:
+    site = Site(NOTICE)
+    assert {"method": "post", "action": "/dismiss"} in Structure((await site.get()).text).all("form")
+    await site.get("/dismiss")  # a stray click, a prefetch: the page once more
+    assert site.core.seen == []
+    assert (await site.post("/dismiss")).where == "/dismissed"
+    assert site.core.seen == [ADDRESS]
+    assert "You are online" in (await site.get("/dismissed")).text
+
+
+async def test_a_reminder_that_nobody_clicks_away_goes_by_itself() -> None:
+    site = Site(NOTICE)
+    for _ in range(2):
+        await site.get()
+        await site.get(method="HEAD")  # shows nobody anything
+        await site.get(address="100.64.0.11")
+    assert site.core.seen == []
+    await site.get()
+    assert site.core.seen == [ADDRESS]
 
 
 @pytest.mark.parametrize("standing", [s for s in STANDINGS if s is None or s.level != 1], ids=repr)
-async def test_other_pages_are_not_told(standing: Standing | None) -> None:
-    app, core, _ = build(standing)
-    await ask(app)
-    assert core.seen == []
+async def test_nothing_else_can_be_dismissed(standing: Standing | None) -> None:
+    site = Site(standing)
+    for _ in range(4):
+        await site.get()
+    assert (await site.post("/dismiss")).where == "/"
+    assert (await site.get("/dismissed")).where == "/"
+    assert site.core.seen == []
 
 
-async def test_health_asks_nobody() -> None:
-    app, core, _ = build(None)
-    answer = await ask(app, "/healthz")
-    assert (answer.status, answer.text) == (200, "ok\n")
-    assert core.asked == []
+# -- promises ----------------------------------------------------------------------------------------------------------
 
 
-async def test_other_methods_are_refused() -> None:
-    app, _, _ = build(None)
-    assert (await ask(app, method="POST")).status == 405
+async def confirm(site: Site) -> str:
+    page = Structure((await site.get("/promise")).text)
+    (nonce,) = [field["value"] for field in page.all("input") if field["name"] == "nonce"]
+    assert nonce
+    return nonce
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_colours_have_contrast(scheme: str) -> None:
-    css = (resources.files("edged.portal") / "templates" / "page.css").read_text("utf-8")
-    blocks = re.findall(r":root \{(.*?)\}", css)
-    colours = dict(re.findall(r"--(\w+): #([0-9a-f]{6})", blocks[scheme == "dark"]))
-    for ink, paper in [("text", "paper"), ("text", "ground"), ("soft", "ground"), ("link", "paper"), ("on", "link")]:
-        assert contrast(colours[ink], colours[paper]) >= 4.5, (ink, paper)  # WCAG 2.2, 1.4.3
+async def test_a_promise_takes_two_steps() -> None:
+    site = Site(OWES)
+    nonce = await confirm(site)
+    assert site.core.asked == []
+    assert (await site.post("/promise", {"nonce": nonce})).where == "/"
+    assert site.core.asked == [ADDRESS]
 
 
-def contrast(one: str, other: str) -> float:
-    lighter, darker = sorted((luminance(one), luminance(other)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)
+@pytest.mark.parametrize("fields", [{}, {"nonce": ""}, {"nonce": "0-0"}, {"nonce": "x" * 3000}, {"nonce": "é"}])
+async def test_without_its_nonce_nothing_is_promised(fields: dict[str, str]) -> None:
+    site = Site(OWES)
+    assert (await site.post("/promise", fields)).where == "/promise/expired"
+    assert "confirm again" in (await site.get("/promise/expired")).text
+    assert site.core.asked == []
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[n : n + 2], 16) / 255 for n in (0, 2, 4)]
-    red, green, blue = (p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+async def test_a_nonce_is_good_for_its_address_and_for_some_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(OWES)
+    nonce = await confirm(site)
+    await site.post("/promise", {"nonce": nonce}, address="100.64.0.11")
+    now = parts.minute()
+    for passed, taken in ((16, False), (-1, False), (15, True)):
+        monkeypatch.setattr(parts, "minute", lambda at=now + passed: at)
+        await site.post("/promise", {"nonce": nonce})
+        assert bool(site.core.asked) is taken
+
+
+@pytest.mark.parametrize(
+    "header", [{"sec_purpose": "prefetch;prerender"}, {"purpose": "prefetch"}, {"x_moz": "prefetch"}]
+)
+async def test_what_is_fetched_ahead_of_time_promises_nothing(header: dict[str, str]) -> None:
+    site = Site(OWES)
+    nonce = await confirm(site)
+    await site.post("/promise", {"nonce": nonce}, **header)
+    assert site.core.asked == []
+
+
+async def test_no_form_of_another_kind_or_size_promises() -> None:
+    site = Site(OWES)
+    body = f"nonce={await confirm(site)}".encode()
+    await site.get("/promise", method="POST", body=body, content_type="text/plain")
+    kind = "application/x-www-form-urlencoded"
+    await site.get("/promise", method="POST", body=body + b"&x=" + b"y" * 5000, content_type=kind)
+    assert site.core.asked == []
+
+
+@pytest.mark.parametrize("standing", [None, NOBODY, Standing(3, "fraud", 0), replace(OWES, asked=True)], ids=repr)
+async def test_who_cannot_promise_is_not_asked_to(standing: Standing | None) -> None:
+    assert (await Site(standing).get("/promise")).where == "/"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("spent", "promised before"), ("limited", "a moment ago"), ("not_applicable", "does not change"),
+        ("failed", "could not be passed on"), (None, "could not be passed on"),
+    ],
+)  # fmt: skip
+async def test_a_request_in_vain_says_why(answer: str | None, said: str) -> None:
+    site = Site(OWES)
+    site.core.answer = answer
+    where = (await site.post("/promise", {"nonce": await confirm(site)})).where
+    page = await site.get(where)
+    assert said in page.text
+    assert "suspended" in page.text
+    site.core.standing = NOBODY
+    assert (await site.get(where)).where == "/"
+    assert (await site.get("/promise/no-such")).where == "/"
+
+
+# -- the API -----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_api_is_there_over_tls_alone() -> None:
+    assert (await Site(OWES).get("/api")).headers["content-type"].startswith("text/html")
+    site = Site(OWES, tls=True)
+    answer = await site.get("/api")
+    assert answer.headers["content-type"] == "application/captive+json"
+    assert answer.headers["cache-control"] == "private, no-store"
+    site.core.standing = None
+    assert (await site.get("/api")).status == 503
+
+
+@pytest.mark.parametrize(("level", "captive"), [(0, "false"), (1, "false"), (2, "false"), (3, "true"), (4, "true")])
+async def test_captive_is_who_has_the_garden_alone(level: int, captive: str) -> None:
+    assert f'"captive":{captive}' in (await Site(Standing(level, "debt", 0), tls=True).get("/api")).text
+
+
+# -- paying ------------------------------------------------------------------------------------------------------------
+
+
+async def test_without_tls_there_is_no_pay_page() -> None:
+    site = Site(OWES)
+    assert "/pay" not in [link["href"] for link in Structure((await site.get()).text).all("a")]
+    assert "suspended" in (await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")).text
+    assert (await site.post("/pay", {"code": "AAAAAA"})).status == 405
+    assert site.core.proofs == []
+
+
+async def test_a_code_becomes_a_cookie_and_the_cookie_a_bill() -> None:
+    site = Site(OWES, tls=True)
+    answer = await site.post("/pay", {"code": " k7p-q2m "})
+    assert answer.where == "/pay"
+    assert site.core.proofs == ["k7p-q2m"]
+    assert answer.headers["set-cookie"] == (
+        f"__Host-edged={TICKET.hex()}; Path=/; Max-Age=900; Secure; HttpOnly; SameSite=Lax"
+    )
+    page = await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")
+    assert {"R$ 1.00", "November 2026", PIX, LINE_SHOWN} <= set(re.findall(r">([^<>]+)<", page.text))
+    assert len(Structure(page.text).all("svg")) == 1
+    assert len(page.body) < 30_000
+    assert TICKET.hex() not in page.text
+
+
+@pytest.mark.parametrize("path", ["/pay/link?token=a.b.c", "/pay/link/a.b.c"])
+async def test_a_link_is_gone_from_the_address_at_once(path: str) -> None:
+    site = Site(OWES, tls=True)
+    for purpose in ("prefetch", "prefetch;prerender"):
+        assert (await site.get(path, sec_purpose=purpose)).status == 403
+    assert (await site.get(path, method="HEAD")).status == 403
+    assert site.core.proofs == []
+    answer = await site.get(path)
+    assert answer.where == "/pay"
+    assert answer.headers["referrer-policy"] == "no-referrer"
+    assert site.core.proofs == ["a.b.c"]
+
+
+@pytest.mark.parametrize(
+    ("proof", "said"),
+    [
+        (Proof("wrong", b""), "not right"), (Proof("locked", b""), "too many"), (Proof("none", b""), "nothing to pay"),
+        (None, "just now"),
+    ],
+)  # fmt: skip
+async def test_a_proof_in_vain_says_why_and_gives_nothing(proof: Proof | None, said: str) -> None:
+    site = Site(OWES, tls=True)
+    site.core.proof = proof
+    answer = await site.post("/pay", {"code": "AAAAAA"})
+    assert "set-cookie" not in answer.headers
+    page = await site.get(answer.where)
+    assert said in page.text
+    assert PIX not in page.text
+
+
+@pytest.mark.parametrize(
+    "cookie", ["", "__Host-edged=00", f"__Host-edged={'0' * 32}", f"edged={TICKET.hex()}", "__Host-edged=é"]
+)
+async def test_no_other_cookie_opens_anything(cookie: str) -> None:
+    page = await Site(OWES, tls=True).get("/pay", cookie=cookie)
+    assert "Type the code" in page.text
+    assert PIX not in page.text
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"pix": PIX[:-1] + "0"}, {"line": "00190500954014481606906809350314337370000000101"}, {"amount": "2.00"},
+        {"pix": PIX.replace("426655440000", "426655440001")},
+    ],
+    ids=["checksum", "check digit", "amount", "payee"],
+)  # fmt: skip
+async def test_a_broken_or_foreign_code_is_not_drawn_though_the_core_sent_it(wrong: dict[str, str]) -> None:
+    site = Site(OWES, tls=True)
+    site.core.payment = {**PAYMENT, **wrong}
+    page = await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")
+    assert "Type the code" in page.text
+    assert not Structure(page.text).all("svg")
+
+
+# -- the provider's look -----------------------------------------------------------------------------------------------
+
+
+async def test_a_logo_takes_the_place_of_the_name(tmp_path: Path) -> None:
+    file = tmp_path / "logo.png"
+    file.write_bytes(PNG)
+    site = Site(OWES, look=look(logo=file))
+    assert Structure((await site.get()).text).all("img")[0]["src"] == "/logo"
+    answer = await site.get("/logo")
+    assert (answer.body, answer.headers["content-type"]) == (PNG, "image/png")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "No such file"), (PNG + bytes(20_000), "larger than"), (b"<svg/>", "is not PNG")]
+)
+def test_a_logo_that_cannot_be_used_is_an_error_with_a_remedy(tmp_path: Path, content: bytes | None, said: str) -> None:
+    file = tmp_path / "logo.png"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        Site(look=look(logo=file))
+
+
+async def test_templates_of_the_provider_take_the_place_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "debt.html").write_text(
+        '{% extends "edged/page.html" %}{% block said %}<p>Olá: {{ view.title }}</p>{% endblock %}'
+    )
+    (tmp_path / "page.css").write_text("body { color: #111 }")
+    site = Site(OWES, templates_dir=tmp_path)
+    text = (await site.get()).text
+    assert "<p>Olá: Your internet access is suspended</p>" in text
+    assert "body { color: #111 }" in text
+    assert "tel:08001234567" in text
+    site.core.standing = NOTICE
+    assert "Olá" not in (await site.get()).text
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "{% if %}", "{{ nothing.there }}", "{{ view.__class__.__mro__ }}", "{{ ''.__class__ }}",
+        "{% include '/etc/passwd' %}",
+        "{% for n in range(10000000) %}x{% endfor %}", "{{ view.title.nothing() }}", "{{ 1 / 0 }}",
+    ],
+)  # fmt: skip
+async def test_a_broken_template_is_said_and_ours_stands_in(
+    tmp_path: Path, broken: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "page.html").write_text(f"<p>mine</p>{broken}")
+    site = Site(OWES, templates_dir=tmp_path)
+    text = (await site.get()).text
+    assert "suspended" in text
+    assert "mine" not in text
+    assert "portal.templates_dir: " in caplog.text
+    assert "ours stands in" in caplog.text
+    (fault, *_) = render.faults(site.cfg)
+    assert fault in caplog.text

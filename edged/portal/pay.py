@@ -1,0 +1,157 @@
+"""The pay page: what is owed, the PIX and boleto codes, and a QR drawn here. Over TLS only, after a proof only.
+
+A proof is a one-time code, typed, or the token of a link in the customer area; either is exchanged for a ticket of the
+core, which a cookie holds for a quarter of an hour. Tokens come in a URL once and are gone from it by a redirect. The
+core has judged what it sends; codes are judged here once more, because they are what people pay by.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+import segno
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edged.config import PortalSection
+from edged.domain.payment import SHOWN, Payees, checked
+from edged.domain.rejection import Rejected
+from edged.portal import pages, parts, view
+from edged.portal.client import Proof
+from edged.portal.languages import Language
+from edged.portal.parts import Parts, see_other
+
+COOKIE = "__Host-edged"
+COOKIE_SECONDS = 900
+_TICKET = re.compile(r"[0-9a-f]{32}")
+_GROUPS = {47: (5, 5, 5, 6, 5, 6, 1, 14), 48: (11, 1, 11, 1, 11, 1, 11, 1)}
+
+_log = logging.getLogger(__name__)
+
+
+def _(sentence: str) -> str:
+    """Marks a sentence for the catalogues."""
+    return sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What the template shows: rows of label and text, the two codes, the QR of the first as SVG."""
+
+    rows: tuple[tuple[str, str], ...]
+    pix: str
+    line: str
+    qr: Markup
+
+
+def bill(fields: Mapping[str, str], language: Language, payees: Payees) -> Bill | None:
+    """Payment data as it is shown; None where any of it must not be."""
+    try:
+        found = checked({name: fields[name] for name in SHOWN if name in fields}, payees)
+    except Rejected as error:
+        _log.error("payment data that the core let through is not shown: %s", error)  # it names fields, no values
+        return None
+    rows = tuple(
+        (language.say(label), put(found[name]))
+        for name, label, put in (
+            ("amount", _("Amount"), language.money),
+            ("month", _("Month"), language.month),
+            ("due", _("Due date"), language.day),
+        )
+        if name in found
+    )
+    pix = found.get("pix", "")
+    return Bill(rows, pix, _grouped(found.get("line", "")), qr(pix) if pix else Markup()) if found else None
+
+
+def qr(text: str) -> Markup:
+    """A QR code as SVG, dark on white whatever the scheme: cameras want it so."""
+    out = io.BytesIO()
+    segno.make_qr(text, error="m").save(
+        out, kind="svg", xmldecl=False, svgns=True, omitsize=True, border=4, light="#fff", dark="#000", svgclass=None,
+        lineclass=None, title="QR PIX",
+    )  # fmt: skip
+    return Markup(out.getvalue().decode())  # noqa: S704  drawn by segno from a code, which becomes squares
+
+
+def _grouped(line: str) -> str:
+    """The line as it stands on paper; every program that takes one ignores the spaces."""
+    found, at = [], 0
+    for length in _GROUPS.get(len(line), (len(line),)):
+        found.append(line[at : at + length])
+        at += length
+    return " ".join(found)
+
+
+class Pay:
+    """The routes of the pay page; none without TLS."""
+
+    def __init__(self, shared: Parts, portal: PortalSection) -> None:
+        self._parts = shared
+        self._payees = portal.payees.checked()
+
+    @property
+    def routes(self) -> list[Route]:
+        if not self._parts.tls:
+            return []
+        return [
+            Route("/pay", self._show, methods=["GET"]),
+            Route("/pay", self._type, methods=["POST"]),
+            Route("/pay/link", self._link, methods=["GET"]),
+            Route("/pay/link/{token:str}", self._link, methods=["GET"]),
+            Route("/pay/{answer:str}", self._show, methods=["GET"]),
+        ]
+
+    async def _show(self, request: Request) -> Response:
+        language = self._parts.language(request)
+        self._parts.tally.add("pay", 200)
+        answer = request.path_params.get("answer", "")
+        ticket = request.cookies.get(COOKIE, "")
+        if not answer and _TICKET.fullmatch(ticket):
+            fields = await self._parts.core.bill(bytes.fromhex(ticket))
+            if fields is None:
+                answer = "busy"
+            elif found := bill(fields, language, self._payees):
+                shown = view.View("pay", language.code, "info", language.say(_("Your invoice")), ())
+                return self._parts.html(self._parts.renderer.render("pay", shown, bill=found), language.code)
+        said = (
+            _("Type the code that we sent you, or open the link in the customer area."),
+            _("It shows us that the invoice is yours."),
+        )
+        shown = view.View(
+            "code", language.code, "info", language.say(_("Pay your invoice")), tuple(map(language.say, said)),
+            note=language.say(pages.CODES.get(answer, "")),
+        )  # fmt: skip
+        return self._parts.html(self._parts.renderer.render("code", shown), language.code)
+
+    async def _type(self, request: Request) -> Response:
+        fields = await parts.form(request)
+        code = fields.get("code", "").strip()
+        if not code or parts.is_ahead_of_time(request):
+            return see_other("/pay")
+        return self._proven(await self._parts.core.prove(parts.address(request), code))
+
+    async def _link(self, request: Request) -> Response:
+        if parts.is_ahead_of_time(request) or request.method != "GET":
+            return Response(status_code=403, headers={"Cache-Control": "no-store"})  # a token is good once
+        token = request.path_params.get("token") or parse_qs(request.url.query).get("token", [""])[-1]
+        if not token:
+            return see_other("/pay")
+        return self._proven(await self._parts.core.token(token))
+
+    def _proven(self, proof: Proof | None) -> Response:
+        self._parts.tally.add("pay", 303)
+        if proof is None:
+            return see_other("/pay/busy")
+        if proof.verdict != "ok":
+            return see_other(f"/pay/{proof.verdict}")
+        # Lax, not Strict: who comes from the customer area is to keep it through the redirect
+        cookie = f"{COOKIE}={proof.ticket.hex()}; Path=/; Max-Age={COOKIE_SECONDS}; Secure; HttpOnly; SameSite=Lax"
+        return see_other("/pay", cookie)

@@ -1,0 +1,82 @@
+"""The promise button: a page that asks for confirmation, a form that carries its nonce, and what came of it.
+
+Nothing happens by a GET, by a form without this visitor's fresh nonce, or by what a browser fetches ahead of time. How
+often somebody may ask is the core's business: it knows the subscriber, the site only an address.
+"""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edged.portal import pages, parts, view
+from edged.portal.parts import Parts, see_other
+
+
+def _(sentence: str) -> str:
+    """Marks a sentence for the catalogues."""
+    return sentence
+
+
+_TITLE = _("Promise the payment")
+_SAID = (
+    _("Your access opens as soon as the promise is accepted, and you pay within the time shown then."),
+    _("If no payment is recognised by then, the access goes back to what it is now."),
+    _("As a rule, an invoice can be promised once."),
+)
+
+
+class Promise:
+    """The routes of the button."""
+
+    def __init__(self, shared: Parts) -> None:
+        self._parts = shared
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/promise", self._confirm, methods=["GET"]),
+            Route("/promise", self._ask, methods=["POST"]),
+            Route("/promise/{answer:str}", self._answer, methods=["GET"]),
+        ]
+
+    async def _confirm(self, request: Request, note: str = "") -> Response:
+        who = parts.address(request)
+        standing = await self._parts.who(request)
+        self._parts.tally.add("promise", 200)
+        if standing is None or not standing.can_trust or standing.asked:
+            return see_other("/")  # the main page says what there is to do
+        language = self._parts.language(request)
+        shown = view.View(
+            "confirm", language.code, "info", language.say(_TITLE), tuple(language.say(said) for said in _SAID),
+            note=language.say(note),
+        )  # fmt: skip
+        nonce = self._parts.nonces.give(who, parts.minute())
+        return self._parts.html(self._parts.renderer.render("confirm", shown, nonce=nonce), language.code)
+
+    async def _ask(self, request: Request) -> Response:
+        who = parts.address(request)
+        fields = await parts.form(request)
+        if parts.is_ahead_of_time(request) or not self._parts.nonces.takes(
+            fields.get("nonce", ""), who, parts.minute()
+        ):
+            self._parts.tally.add("promise", 303)
+            return see_other("/promise/expired")
+        answer = await self._parts.core.ask(who) or "failed"
+        self._parts.tally.add("promise", 303)
+        return see_other("/" if answer in {"requested", "granted"} else f"/promise/{answer}")
+
+    async def _answer(self, request: Request) -> Response:
+        answer = request.path_params["answer"]
+        if answer == "expired":
+            return await self._confirm(request, pages.ANSWERS[answer])
+        if answer not in pages.ANSWERS:
+            return see_other("/")
+        self._parts.tally.add("promise", 200)
+        language = self._parts.language(request)
+        standing = await self._parts.who(request)
+        found = self._parts.view(standing, language)
+        if found.tone == "good":
+            return see_other("/")
+        return self._parts.draw(view.noted(found, language.say(pages.ANSWERS[answer])))

@@ -1,0 +1,210 @@
+"""The site over TLS: what is owed, after a proof; the API of RFC 8908; a certificate renewed under an open connection.
+
+The daemon starts again with a certificate for it, and without one afterwards.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import signal
+import socket
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zxingcpp
+from PIL import Image
+from playwright.sync_api import Page
+
+from edged.client.links import pay_token
+from edged.envelope import OKPKey, public_text
+from tests.browser.chromium import Chromium
+from tests.browser.samples import LINE_SHOWN, PAYMENT, PIX, PIX_KEY
+from tests.browser.stage import DAY, Stage, check
+from tests.certificates import Authority
+from tests.lab.lab import Lab
+from tests.lab.manager import from_now
+from tests.lab.topology import GATEWAY4, SITE_PORT, WWW4
+
+URL = f"https://{GATEWAY4}:{SITE_PORT}/"
+NAMES = f"IP:{GATEWAY4}"
+SIGNER = OKPKey.generate_key("Ed25519")
+
+
+@pytest.fixture(scope="module")
+def authority(stage: Stage) -> Authority:
+    return Authority(stage.lab.directory / "ca")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def secure(stage: Stage, authority: Authority) -> Iterator[Lab]:
+    lab = stage.lab
+    folder = lab.directory / "tls"
+    folder.mkdir()
+    settings = {
+        "EDGED_PORTAL__URL": URL,
+        "EDGED_PORTAL__CERT_FILE": str(folder / "site.pem"),
+        "EDGED_PORTAL__KEY_FILE": str(folder / "site.key"),
+        "EDGED_SECURITY__ISSUERS": json.dumps([{"name": "erp", "key": public_text(SIGNER), "roles": ["billing"]}]),
+        "EDGED_PORTAL__PAYEES__PIX": json.dumps([PIX_KEY]),
+        "EDGED_PORTAL__PAYEES__BOLETO": json.dumps(["001"]),
+    }
+    install(authority, folder, "first")
+    restart(lab, **settings)
+    yield lab
+    restart(lab, **dict.fromkeys(settings))
+
+
+def restart(lab: Lab, **settings: str | None) -> None:
+    lab.configure(**settings)
+    lab.stop_daemon()
+    lab.start_daemon()
+
+
+def install(authority: Authority, folder: Path, name: str) -> int:
+    """Put a new certificate where the portal's account can read it. Returns its serial number."""
+    pair = authority.issue(name, names=NAMES)
+    for file, place in zip(pair, ("site.pem", "site.key"), strict=True):
+        (folder / place).write_bytes(file.read_bytes())
+        (folder / place).chmod(0o644)  # in a folder of the test; the account is nobody's
+    return int(ssl._ssl._test_decode_cert(str(pair[0]))["serialNumber"], 16)  # type: ignore[attr-defined]
+
+
+def connect(lab: Lab, authority: Authority) -> ssl.SSLSocket:
+    context = ssl.create_default_context(cafile=str(authority.file))
+    sock = lab.network.subscriber.socket(socket.AF_INET, socket.SOCK_STREAM)
+    sock.settimeout(10)
+    sock.bind((lab.debtor.person.v4, 0))
+    sock.connect((GATEWAY4, SITE_PORT))
+    return context.wrap_socket(sock, server_hostname=GATEWAY4)
+
+
+def ask(sock: ssl.SSLSocket, path: str) -> tuple[http.client.HTTPResponse, bytes]:
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {GATEWAY4}\r\n\r\n".encode())
+    response = http.client.HTTPResponse(sock, method="GET")
+    response.begin()
+    return response, response.read()
+
+
+def serial(sock: ssl.SSLSocket) -> int:
+    found = sock.getpeercert()
+    assert found is not None
+    return int(str(found["serialNumber"]), 16)
+
+
+def test_what_is_owed_is_seen_after_a_code_and_paid_at_once(stage: Stage, chromium: Chromium) -> None:
+    stage.become("pay")
+    stage.owe()
+    stage.say("page", fields={**PAYMENT, "code": "K7PQ2M"})
+    with chromium.page("pt-BR") as page:
+        page.goto(f"http://{WWW4}/")
+        assert page.url == URL
+        page.get_by_role("link", name="Pagar com PIX ou boleto").click()
+        page.get_by_label("Código").fill("AAAAAA")
+        check(page, "code")
+        page.get_by_role("button", name="Mostrar o que pagar").click()
+        page.get_by_role("status").filter(has_text="Este código não está certo").wait_for()
+        page.get_by_label("Código").fill("k7p-q2m")
+        page.get_by_role("button", name="Mostrar o que pagar").click()
+        page.get_by_role("heading", name="A sua fatura").wait_for()
+        assert page.url == f"{URL}pay"
+        said = page.locator("main").inner_text()
+        assert "R$ 1,00" in said
+        assert "novembro de 2026" in said
+        assert PIX in said
+        assert LINE_SHOWN in said
+        assert page.locator("svg").count() == 1
+        page.get_by_role("button", name="Copiar o código PIX").click()
+        page.get_by_role("status").filter(has_text="Copiado").wait_for()
+        page.reload()
+        check(page, "pay")
+        assert scanned(page.locator("svg").screenshot()) == PIX
+        assert "K7PQ2M" not in page.content()
+        ack = stage.lab.publish({"op": "paid", "sub": stage.sub})
+        page.goto(f"{URL}pay")
+        page.get_by_role("heading", name="Pagar a fatura").wait_for()  # nothing is owed any more, nothing is shown
+        page.goto(URL)
+        page.get_by_role("heading", name="Você está conectado").wait_for()
+        assert ack.statuses == ["applied"]
+
+
+def scanned(picture: bytes) -> str:
+    """What another program's eye reads in a QR code."""
+    found = zxingcpp.read_barcodes(Image.open(io.BytesIO(picture)).convert("L"))
+    return " ".join(one.text for one in found)
+
+
+def test_a_signed_link_opens_the_bill_once(stage: Stage, chromium: Chromium) -> None:
+    stage.become("link")
+    stage.owe()
+    stage.say("page", fields=PAYMENT)
+    token = pay_token("erp", SIGNER, stage.sub, ["lab"])
+    with chromium.page("en") as page:
+        page.goto(f"{URL}pay/link?token={token}")
+        page.get_by_role("heading", name="Your invoice").wait_for()
+        assert page.url == f"{URL}pay"
+        assert PIX in page.locator("main").inner_text()
+    with chromium.page("en") as page:
+        page.goto(f"{URL}pay/link?token={token}")
+        page.get_by_role("status").filter(has_text="not right").wait_for()
+        assert PIX not in page.content()
+    log = stage.lab.daemon_log(10_000)
+    assert not [word for word in (token, PIX, "K7PQ2M", stage.sub, stage.lab.debtor.person.v4) if word in log]
+
+
+def test_nothing_that_is_owed_is_in_a_page_without_a_proof(stage: Stage, page: Page) -> None:
+    stage.become("unproven")
+    stage.owe()
+    stage.say("page", fields={**PAYMENT, "code": "K7PQ2M"})
+    for path in ("", "pay", "pay/wrong", "promise", "state", "api"):
+        page.goto(f"{URL}{path}")
+        assert not [word for word in (PIX, LINE_SHOWN, "1,00", "1.00", stage.sub) if word in page.content()]
+
+
+def test_the_api_of_rfc_8908_follows_what_is_in_force(stage: Stage, authority: Authority) -> None:
+    stage.become("api")
+
+    def said() -> dict[str, Any]:
+        with connect(stage.lab, authority) as sock:
+            response, body = ask(sock, "/api")
+        assert response.status == 200
+        assert response.headers["content-type"] == "application/captive+json"
+        assert "no-store" in str(response.headers["cache-control"])
+        return json.loads(body)  # type: ignore[no-any-return]
+
+    assert said() == {"captive": False, "user-portal-url": URL, "can-extend-session": False}
+    stage.owe()
+    assert said() == {"captive": True, "user-portal-url": URL, "can-extend-session": True}
+    stage.say("trust", until=from_now(DAY)[0], basis="promise")
+    promised = said()
+    assert promised["captive"] is False
+    assert DAY - 60 < promised["seconds-remaining"] <= DAY
+    stage.say("paid")
+    assert said() == {"captive": False, "user-portal-url": URL, "can-extend-session": False}
+
+
+def test_a_certificate_is_renewed_while_connections_stay(stage: Stage, secure: Lab, authority: Authority) -> None:
+    folder = secure.directory / "tls"
+    daemon = secure.core_pid()  # which has the portal as a child, and tells it
+    with connect(secure, authority) as old:
+        before = serial(old)
+        renewed = install(authority, folder, "second")
+
+        def newest() -> int:
+            with connect(secure, authority) as sock:
+                return serial(sock)
+
+        os.kill(daemon, signal.SIGHUP)
+        secure.wait_until(lambda: newest() == renewed, "no new certificate")
+        assert renewed != before
+        assert ask(old, "/healthz")[1] == b"ok\n"
+        assert serial(old) == before
+    (folder / "site.pem").write_text("no certificate")
+    os.kill(daemon, signal.SIGHUP)
+    secure.wait_until(lambda: "the certificate in force stays" in secure.daemon_log(40), "no word of the mistake")
+    assert newest() == renewed
