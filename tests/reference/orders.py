@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tests.reference.blocks import APPLIED, UNCHANGED, block, paid, unblock
 from tests.reference.model import Model
+from tests.reference.state import State
 from tests.reference.words import (
     DAY,
     DEBTS,
@@ -81,7 +82,7 @@ def forget(model: Model, c: Command, sub: Sub) -> Answer:
 # -- waivers -------------------------------------------------------------------------------------------------------
 
 
-def asked_until(model: Model, c: Command) -> int:
+def asked_until(model: State, c: Command) -> int:
     """When a promise would end by the command's own words, or by its basis (§2)."""
     if "until" in c:
         return ms(c["until"])

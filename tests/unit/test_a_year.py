@@ -42,3 +42,14 @@ def test_a_gateway_with_other_rules_is_found_out(fault: dict[str, Any], told: st
     finally:
         year.close()
     assert any(told in violation for violation in year.violations)
+
+
+def test_a_gateway_that_calls_a_kept_promise_broken_is_found_out(tmp_path: Path) -> None:
+    year = Year(tmp_path, 1, 60)
+    judge = year.judge
+    year.judge = lambda e: judge({**e, "outcome": "breached"} if e.get("outcome") == "fulfilled" else e)  # type: ignore[method-assign]
+    try:
+        year.run()
+    finally:
+        year.close()
+    assert any("by the books" in violation for violation in year.violations)
