@@ -153,7 +153,7 @@ class Carrier:
         self, cmd: c.Block, known: Known | None, made: decide.Decision, work: Workset, now: int, issuer: str
     ) -> str:
         """Why the brake holds a command, empty where it passes."""
-        if brake.restricts(known.sub if known else None) or not brake.restricts(made.sub):
+        if not brake.counts(known.sub if known else None, made.sub, now):
             return ""
         first = not self._brake.closed and not work.write.held
         members = sum(self._store.totals.levels) + work.made

@@ -8,7 +8,7 @@ from typing import Any
 
 from edged.domain import effect
 from edged.domain.address import Addressing
-from edged.domain.model import Fact, Policy, rfc3339
+from edged.domain.model import Fact, Policy, Reason, rfc3339
 from edged.domain.rejection import Rejected
 from edged.domain.standing import Standing
 from edged.errors import KernelError
@@ -20,6 +20,14 @@ from edged.store.store import Store
 from edged.workset import Workset
 
 _MOST_HELD = 100_000
+
+
+def _waits(reason: Reason) -> list[str] | None:
+    """When a reason, or the first of what of it has not begun, is looked at again, and what it waits for."""
+    if reason.pending:
+        return [rfc3339(reason.onset), reason.why]
+    part = min(reason.waits, key=lambda w: w.onset, default=None)
+    return [rfc3339(part.onset), part.why] if part else None
 
 
 class Questions:
@@ -42,7 +50,12 @@ class Questions:
     def why(self, target: str) -> dict[str, Any]:
         """The record of a subscriber or address. Raises Rejected."""
         work = Workset(self._store, self._addressing)
-        found = self.look_up(work, target)
+        try:
+            found = self.look_up(work, target)
+        except Rejected as e:
+            if held := sorted(reason for _, reason in self._store.read(partial(rulings.held_of, subs=[target]))):
+                raise Rejected(e.code, f"{e.detail}; the brake holds a first block of it: {', '.join(held)}") from None
+            raise
         return self.describe(found, work.facts(found), self._clock())
 
     @staticmethod
@@ -82,7 +95,7 @@ class Questions:
                         "level": effect.level(s, now).word,
                         "since": rfc3339(s.since) if s.since else None,
                         "reasons": list(s.reasons),
-                        "waits": {n: [rfc3339(r.onset), r.why] for n, r in s.reasons.items() if r.pending},
+                        "waits": {n: waits for n, r in s.reasons.items() if (waits := _waits(r))},
                         "promise_until": rfc3339(s.promise.until) if s.promise else None,
                     }
                     for s in rows

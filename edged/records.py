@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from edged import plan
-from edged.domain import effect
+from edged.domain import effect, growth, promise
 from edged.domain.address import words
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
-from edged.domain.model import DEBT, NOTHING, WHOLE, Deferral, Fact, Policy, Reason, Subscriber, rfc3339
+from edged.domain.model import DEBT, NOTHING, WHOLE, Deferral, Fact, Policy, Reason, Subscriber, Waiting, rfc3339
 
 _ABOUT_NOW_MS = 1000
 """An element whose end is that near counts neither as there nor as missing."""
@@ -25,8 +25,10 @@ def _state(name: str, reason: Reason, sub: Subscriber, now: int) -> str:
         return "pending"
     if effect.waives(sub, name, reason, now):
         return "waived"
-    felt = effect.felt(sub, name, reason, now, promised=False)
-    return "in_force" if felt == reason.level else "eased" if felt else "deferred"
+    felt, begun = effect.felt(sub, name, reason, now, promised=False), effect.begun(reason)
+    if not begun:
+        return "pending"
+    return "in_force" if felt == begun else "eased" if felt else "deferred"
 
 
 def _reason(
@@ -55,6 +57,18 @@ def _reason(
             }
             for i in reason.invoices
         ],
+        "waiting": [_waiting(w) for w in reason.waits] or None,
+    }
+
+
+def _waiting(part: Waiting) -> dict[str, Any]:
+    """What of a debt has not begun: an invoice, what nobody has named (``rest``), or its higher level."""
+    return {
+        "part": "level" if part.id == growth.LEVEL else "rest" if part.id == WHOLE else "invoice",
+        "invoice": part.id if part.id not in {growth.LEVEL, WHOLE} else None,
+        "onset": _when(part.onset),
+        "waits_for": part.why,
+        "notified_at": _when(part.notified_at),
     }
 
 
@@ -91,7 +105,7 @@ def _area(sub: Subscriber, now: int, policy: Policy) -> dict[str, Any]:
 def _promise(sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Policy) -> dict[str, Any]:
     """The promise running, and whether another one could still be given."""
     owed = [i.id for n, r in sub.reasons.items() if n in DEBT for i in r.invoices] or [WHOLE]
-    spent = any(facts.get(i, NOTHING).spent >= policy.trust_per_invoice for i in owed)
+    spent = any(promise.used_up(i, facts, policy) for i in owed)
     running = sub.promise if sub.promise and sub.promise.until > now else None
     return {
         "running": {
@@ -107,6 +121,8 @@ def _promise(sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Polic
         else None,
         "spent": spent,
         "breached": sub.breached,
+        "in_30_days": promise.recent(sub, now) if policy.trust_per_30_days else None,
+        "most_in_30_days": policy.trust_per_30_days or None,
     }
 
 

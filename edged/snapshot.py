@@ -223,7 +223,7 @@ class Walk:
         if known is not None and whole:
             if not bound and not literal(name):
                 work.vacate(known)
-            self._clear(known, set(DEBT) - kept, work)
+            self._clear(known, set(DEBT) - kept, work, now)
         if known is None:
             return
         if (policy := self._policy()).regions is not NOWHERE and (before is None or before.area != known.sub.area):
@@ -251,9 +251,9 @@ class Walk:
         work.put(name, made, claim=isinstance(cmd, c.Block))
         return made.status
 
-    def _clear(self, known: Known, names: set[str], work: Workset) -> None:
+    def _clear(self, known: Known, names: set[str], work: Workset, now: int) -> None:
         if names & known.sub.reasons.keys():
-            after, events = decide.release(known.sub, names)
+            after, events = decide.release(known.sub, names, now)
             work.set(known, after, events)
 
     # -- those it does not name ------------------------------------------------------------------------------
@@ -272,7 +272,7 @@ class Walk:
             before = known.sub
             if not literal(before.sub):  # a literal address is bound to itself
                 work.vacate(known)
-            self._clear(known, set(DEBT), work)
+            self._clear(known, set(DEBT), work, now)
             sub = known.sub
             self._record(sub.sub, before, sub, work, now)
             if not (sub.reasons or sub.promise or sub.deferrals or sub.breached or sub.rev >= 0 or known.history):

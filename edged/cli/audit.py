@@ -115,6 +115,17 @@ def _state(state: Any) -> str:
     return plain(state.get("level")) + (f" ({more})" if more else "")
 
 
+def _found(result: Mapping[str, Any], *, met: bool) -> str:
+    """What a head that was found proves, and no more."""
+    if not met:
+        return "is NOT in it, see docs/audit.md"
+    if result.get("broken"):
+        return "is among its links, which says nothing while it is broken"
+    if n := result.get("forgotten"):
+        return f"is in it: all up to there is as it was then, but for what was emptied of the {n} about the forgotten"
+    return "is in it: all up to there is as it was then"
+
+
 def verdict(result: Mapping[str, Any]) -> str:
     """Whether it is whole, where not, and the head to be noted elsewhere."""
     counts = f"{plain(result.get('decisions'))} decisions, {plain(result.get('links'))} links"
@@ -127,6 +138,5 @@ def verdict(result: Mapping[str, Any]) -> str:
     if until := result.get("purged_until"):
         said.append(f"older ones, until {plain(until)}, were purged")
     if (noted := result.get("noted")) is not None:
-        found = "is in it: all up to there is as it was then" if noted.get("met") else "is NOT in it, see docs/audit.md"
-        said.append(f"the head noted elsewhere {found}")
+        said.append(f"the head noted elsewhere {_found(result, met=bool(noted.get('met')))}")
     return "\n".join([*said, f"head {plain(result.get('head'))}"])

@@ -25,6 +25,7 @@ _TOLD = (
 ).split()
 _REASON = (
     "reason level state since onset waits_for overridden deadline notified_at issuer ref page rate_kbit invoices"
+    " waiting"
 ).split()
 
 
@@ -146,11 +147,19 @@ class _Teller:
             owed.append(self._say("invoices", invoices=", ".join(self._invoice(i) for i in invoices)))
         elif str(reason.get("reason")) in {"notice", "debt_partial", "debt"}:
             owed.append(self._say("whole"))
+        owed += [self._waits(part) for part in _maps(reason.get("waiting"))]
         more = [self._say(key, at=self._when(reason[key])) for key in ("notified_at", "deadline") if reason.get(key)]
         more += [self._say("rate", rate=plain(reason["rate_kbit"]))] if reason.get("rate_kbit") else []
         more += [self._say("page", page=plain(reason["page"]))] if reason.get("page") else []
         more += [self._say("overridden")] if reason.get("overridden") else []
         return [whose, owed, more + _rest(reason, _REASON)]
+
+    def _waits(self, part: Json) -> str:
+        """What of a debt has not begun, and what for it waits."""
+        onset = self._when(part.get("onset"))
+        what = self._name(words.PARTS, part.get("part")).format(invoice=plain(part.get("invoice")))
+        said = f"{what}: {self._name(words.WAITS, part.get('waits_for')).format(onset=onset)}"
+        return ", ".join([said, *_rest(part, "part invoice onset waits_for notified_at".split())])
 
     def _invoice(self, invoice: Any) -> str:
         if not isinstance(invoice, Mapping):
@@ -175,7 +184,10 @@ class _Teller:
         elif promise:
             out.append(Line("    " + self._say("no_promise")))
         out += [Line("    " + self._say(word), _DOUBT) for word in ("breached", "spent") if promise.get(word)]
-        out += [Line("    " + text) for text in _rest(promise, ("running", "breached", "spent"))]
+        if most := promise.get("most_in_30_days"):
+            out.append(Line("    " + self._say("quota", n=plain(promise.get("in_30_days")), most=plain(most))))
+        known = ("running", "breached", "spent", "in_30_days", "most_in_30_days")
+        out += [Line("    " + text) for text in _rest(promise, known)]
         return out + [Line("    " + self._deferral(found), _GOOD) for found in deferrals]
 
     def _covered(self, waiver: Json) -> str:

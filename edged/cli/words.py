@@ -57,6 +57,11 @@ WAITS: dict[str, Both] = {
         "this gateway's clock is not to be trusted (edged status), looked at again {onset}",
     ),
 }
+PARTS: dict[str, Both] = {
+    "invoice": ("a fatura {invoice} ainda não conta", "invoice {invoice} does not count yet"),
+    "rest": ("o restante da dívida ainda não conta", "the rest of the debt does not count yet"),
+    "level": ("o nível mais alto ainda não vale", "the higher level does not count yet"),
+}
 BASES: dict[str, Both] = {
     "promise": ("o cliente promete pagar", "the customer will pay"),
     "payment_claimed": ("o cliente diz que já pagou", "the customer says it is paid"),
@@ -66,7 +71,7 @@ KINDS: dict[str, Both] = {
     "dispute": ("Contestação", "Dispute"),
     "hardship": ("Caso sensível", "Hardship"),
     "moratorium": ("Moratória", "Moratorium"),
-    "onset": ("Dívida que cresceu", "Debt that has grown"),
+    "onset": ("Aguarda data permitida", "Waits for a permitted moment"),
 }
 ROLES: dict[str, Both] = {
     "restricted": ("restrito", "restricted"),
@@ -141,6 +146,7 @@ SAID: dict[str, Both] = {
         "Uma promessa venceu sem pagamento: nenhuma outra até quitar",
         "A promise ran out unpaid: none is given until the debt is paid",
     ),
+    "quota": ("Promessas em 30 dias: {n} de {most}", "Promises in 30 days: {n} of {most}"),
     "channel": ("canal {channel}", "by {channel}"),
     "given": ("dada em {since}", "given {since}"),
     "deferral": ("{kind} até {until}: {effect}", "{kind} until {until}: {effect}"),

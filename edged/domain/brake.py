@@ -2,7 +2,8 @@
 
 Laws:
 
-1. What it counts: commands that give a first restricting reason to somebody who has none, begun or waiting.
+1. What it counts: commands that give a first restricting reason to somebody who has none, begun or waiting; and those
+   that restrict somebody who browses, whatever waited.
 2. More of them than ``most`` within the window close it; above :data:`FEWEST` also more than ``share`` of those known.
 3. Closed, everything that it counts is held until a human looked. What releases always passes.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from edged.domain import effect
 from edged.domain.levels import Level
 from edged.domain.model import Subscriber
 
@@ -37,6 +39,14 @@ class Limits(NamedTuple):
         return ""
 
 
-def restricts(sub: Subscriber | None) -> bool:
-    """Whether somebody has a reason that takes something away, begun or waiting; a reminder does not."""
-    return sub is not None and any(r.level >= Level.REDUCED for r in sub.reasons.values())
+def counts(before: Subscriber | None, after: Subscriber, now: int) -> bool:
+    """Whether what a command made of somebody is a new restriction (law 1); a reminder is none."""
+    if not _restricts(after):
+        return False
+    if before is None or not _restricts(before):
+        return True
+    return effect.level(before, now) < Level.REDUCED <= effect.level(after, now)
+
+
+def _restricts(sub: Subscriber) -> bool:
+    return any(r.level >= Level.REDUCED for r in sub.reasons.values())

@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import force_setattr
 
 from edged.domain.address import literal, may_be_address
-from edged.domain.model import REASONS, Invoice
+from edged.domain.model import REASONS, Invoice, milliseconds
 from edged.domain.region import EVERYWHERE
 from edged.domain.rejection import Rejected
 
@@ -65,6 +65,11 @@ def listed(invoices: Sequence[str | InvoiceIn]) -> tuple[Invoice, ...]:
         return (_named(invoices[0]),)
     found = (_named(i) for i in invoices)
     return tuple({i.id: i for i in found}.values())
+
+
+def told_at(cmd: Block) -> int:
+    """When the subscriber was notified, Unix ms; 0 where the command does not say."""
+    return milliseconds(cmd.notified_at) if cmd.notified_at is not None else 0
 
 
 def names(invoices: Sequence[str | InvoiceIn]) -> tuple[str, ...]:

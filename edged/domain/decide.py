@@ -8,18 +8,20 @@ Laws:
 4. A settled invoice never restricts again, whichever of payment and block came first.
 5. Nothing but its own ending ends what is no debt: court, terminated, fraud, abuse, preventive, operator, pause.
 6. A command meets the subscriber as it is at that moment: what was due by then has happened, timer or not.
-7. Whatever is decided is told in ``Decision``: new state, invoice facts, addresses, events.
+7. A deadline is told of a debt that is felt: while a promise or a deferral lifts it, it moves behind their end.
+8. Whatever is decided is told in ``Decision``: new state, invoice facts, addresses, events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, assert_never
 
 from msgspec.structs import replace
 
 from edged.domain import command as c
-from edged.domain import deferral, effect, onset, promise
+from edged.domain import deferral, effect, growth, onset, promise
 from edged.domain.levels import Level
 from edged.domain.model import (
     DEBT,
@@ -30,6 +32,7 @@ from edged.domain.model import (
     Policy,
     Reason,
     Subscriber,
+    Waiting,
     milliseconds,
     rfc3339,
 )
@@ -80,9 +83,9 @@ def _decided(
         case c.Block():
             return _block(cmd, checked, facts, now, policy, issuer)
         case c.Paid():
-            return _paid(cmd, checked, facts)
+            return _paid(cmd, checked, facts, now)
         case c.Unblock():
-            return _unblock(cmd, checked)
+            return _unblock(cmd, checked, now)
         case c.Trust():
             return promise.trust(cmd, checked, facts, now, policy, issuer)
         case c.Untrust():
@@ -90,7 +93,7 @@ def _decided(
         case c.Defer():
             return deferral.defer(cmd, checked, now, policy, issuer)
         case c.Undefer():
-            return deferral.undefer(cmd, checked)
+            return deferral.undefer(cmd, checked, now, policy)
     assert_never(cmd)
 
 
@@ -105,57 +108,60 @@ def check_rev(sub: Subscriber, rev: int | None) -> Subscriber:
 
 def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy, issuer: str) -> Decision:
     level = _level(cmd)
-    open_invoices = c.listed(cmd.invoices)
+    invoices = c.listed(cmd.invoices)
     if facts:
-        open_invoices = tuple(i for i in open_invoices if not facts.get(i.id, NOTHING).settled)
-    if cmd.invoices and not open_invoices:
-        detail = "every invoice named is settled already"
-        if cmd.reason not in sub.reasons or cmd.reason not in DEBT:
-            return Decision(sub, "unchanged", detail)
-        after, events = _without(sub, {cmd.reason}, "released")  # it replaces what was owed, by nothing
-        return Decision(after, detail=detail, events=events)
+        invoices = tuple(i for i in invoices if not facts.get(i.id, NOTHING).settled)
     had = sub.reasons.get(cmd.reason)
-    at, why, earliest = onset.asked(cmd, sub.area, now, policy)
-    if had is not None and not had.pending:
-        at, why = had.onset, ""  # what is in force is not put off by sending it again
+    if cmd.invoices and not invoices:
+        detail = "every invoice named is settled already"
+        if had is None or cmd.reason not in DEBT:
+            return Decision(sub, "unchanged", detail)
+        after, events = _without(sub, {cmd.reason}, "released", now)  # it replaces what was owed, by nothing
+        return Decision(after, detail=detail, events=events)
+    if cmd.reason == "pause" and cmd.deadline is not None and milliseconds(cmd.deadline) <= now:
+        return _paused_no_longer(sub)
+    notified = c.told_at(cmd) or (had.notified_at if had is not None else 0)
+    waits: tuple[Waiting, ...] = ()
+    named = invoices
+    if had is None or had.pending:
+        at, why, earliest = onset.asked(cmd, sub.area, now, policy, notified)
+    else:
+        at, why, earliest = had.onset, "", 0  # what is in force is not put off by sending it again
+        if cmd.reason in DEBT:
+            invoices, waits = growth.joined(cmd, named, level, had, sub.area, now, policy)
     reason = Reason(
         level=level,
         since=had.since if had else now,
         onset=at,
-        invoices=open_invoices,
+        invoices=invoices,
         rate=cmd.rate or 0,
         page=cmd.page or "",
         deadline=_deadline(cmd, at, why, had, now, policy),
-        notified_at=milliseconds(cmd.notified_at) if cmd.notified_at else 0,
+        notified_at=notified,
         ref=cmd.ref or "",
         issuer=issuer,
         pending=bool(why),
         why=why,
         earliest=earliest if why else 0,
         override=cmd.override is not None,
+        waits=waits,
     )
+    if waits and (part := growth.soonest(reason, named)):
+        at, why = part.onset, part.why
     if had == reason:
         return Decision(sub, "deferred", until=at, why=why) if why else Decision(sub, "unchanged")
     after = replace(sub, reasons={**sub.reasons, cmd.reason: reason})
     spent = promise.spent_later(after, cmd.reason, facts, now) if sub.promise is not None else {}
-    if not why and had is not None and cmd.reason in DEBT:
-        after, at, why = _grown(cmd, sub, after, now, policy)
     return Decision(after, "deferred", until=at, why=why, facts=spent) if why else Decision(after, facts=spent)
 
 
-def _grown(cmd: c.Block, sub: Subscriber, after: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, int, str]:
-    """(state, when and why what is new begins): a debt in force that grows is judged where more of it is felt.
-
-    Without that, whoever has a promise would be cut on a Sunday because another invoice joins those it names.
-    """
-    if cmd.override is not None:
-        after = deferral.overridden(after, cmd.reason)
-    if effect.owed(after, now) <= effect.owed(sub, now):
-        return after, 0, ""
-    at, why, earliest = onset.asked(cmd, sub.area, now, policy)
-    if not why:
-        return after, 0, ""
-    return deferral.grown(sub, after, cmd.reason, earliest, at, now), at, why
+def _paused_no_longer(sub: Subscriber) -> Decision:
+    """A pause that ends in the past is over."""
+    detail = "deadline: it has passed"
+    if "pause" not in sub.reasons:
+        return Decision(sub, "unchanged", detail)
+    after = replace(sub, reasons={n: r for n, r in sub.reasons.items() if n != "pause"})
+    return Decision(after, detail=detail, events=({"event": "pause.ended", "sub": sub.sub},))
 
 
 def _deadline(cmd: c.Block, at: int, why: str, had: Reason | None, now: int, policy: Policy) -> int:
@@ -163,7 +169,7 @@ def _deadline(cmd: c.Block, at: int, why: str, had: Reason | None, now: int, pol
     asked = milliseconds(cmd.deadline) if cmd.deadline else 0
     if had is None or had.pending:
         return asked or (0 if why else onset.deadline(cmd.reason, at, policy))
-    return asked if asked > now or (asked and (had.deadline or cmd.reason == "pause")) else had.deadline
+    return asked if asked > now or (asked and had.deadline) else had.deadline
 
 
 def _level(cmd: c.Block) -> int:
@@ -179,77 +185,86 @@ def _level(cmd: c.Block) -> int:
     return level.value
 
 
-def _without(sub: Subscriber, names: set[str], outcome: str) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+def _without(sub: Subscriber, names: set[str], outcome: str, now: int) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
     """The subscriber without these of its reasons; a promise with nothing left to lift ends."""
     reasons = {n: r for n, r in sub.reasons.items() if n not in names} if len(names) < len(sub.reasons) else {}
-    if (sub.promise is None and not sub.breached) or (reasons and _in_debt(reasons)):
+    if sub.promise is None and not sub.breached:
         return replace(sub, reasons=reasons), ()
+    if reasons and _in_debt(reasons):
+        return promise.outlived(replace(sub, reasons=reasons), outcome, now)
     events = (promise.ended(sub.sub, sub.promise, outcome),) if sub.promise else ()
     # Only payment wipes out a breach: a block sent anew must not bring a new promise.
     breached = sub.breached and outcome != "fulfilled"
     return replace(sub, reasons=reasons, promise=None, breached=breached), events
 
 
-def release(sub: Subscriber, names: set[str]) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+def release(sub: Subscriber, names: set[str], now: int) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
     """The subscriber without these reasons, and the events of it: billing says that they no longer stand."""
-    return _without(sub, names & sub.reasons.keys(), "released")
+    return _without(sub, names & sub.reasons.keys(), "released", now)
 
 
 def _in_debt(reasons: Collection[str]) -> bool:
     return "debt" in reasons or "debt_partial" in reasons or "notice" in reasons
 
 
-def _unblock(cmd: c.Unblock, sub: Subscriber) -> Decision:
+def _unblock(cmd: c.Unblock, sub: Subscriber, now: int) -> Decision:
     names = set(DEBT) if cmd.reason == "debt*" else {cmd.reason}
     found = names & sub.reasons.keys()
     if "preventive" in found and cmd.cause != DOCUMENTS_OK:
         raise Rejected("not_authorized", f'cause: a preventive block ends with "{DOCUMENTS_OK}" alone')
     if not found:
         return Decision(sub, "unchanged", f"no reason {cmd.reason} is set")
-    after, events = _without(sub, found, "released")
+    after, events = _without(sub, found, "released", now)
     return Decision(after, events=events)
 
 
-def _paid(cmd: c.Paid, sub: Subscriber, facts: Mapping[str, Fact]) -> Decision:
+def _paid(cmd: c.Paid, sub: Subscriber, facts: Mapping[str, Fact], now: int) -> Decision:
     debts = [n for n in sub.reasons if n in DEBT]
     if not debts and cmd.invoices is None and not facts:
         return Decision(sub, "unchanged")
     after, cleared = sub, set(debts)
     if cmd.invoices is None:
         settled = {i.id for n in debts for i in sub.reasons[n].invoices}
+        settled.update(i for i in facts if i != WHOLE)
     else:
         settled = set(c.names(cmd.invoices))
-        for name in debts:
-            owed = sub.reasons[name].invoices
-            left = [i for i in owed if i.id not in settled]
-            if left:
-                cleared.discard(name)
-            if left and len(left) < len(owed):
-                reason = replace(sub.reasons[name], invoices=tuple(left))
-                after = replace(after, reasons={**after.reasons, name: reason})
+        after, cleared = _less(sub, debts, settled)
     if facts:
         known = {i: facts.get(i, NOTHING) for i in settled}
         changed = {i: Fact(True, fact.spent) for i, fact in known.items() if not fact.settled}
     else:
         changed = dict.fromkeys(settled, _SETTLED)
-    after, events = _without(after, cleared, "fulfilled")
+    after, events = _without(after, cleared, "fulfilled", now)
+    if sub.breached and not after.breached and promise.spent_unpaid(facts, settled):
+        after = replace(after, breached=True)
     if facts and facts.get(WHOLE, NOTHING).spent and not _in_debt(after.reasons):
         changed[WHOLE] = NOTHING
     if after.promise is not None or after.deferrals:
-        after, more = _waivers_settled(after, settled.union(i for i, f in facts.items() if f.settled))
+        after, more = _waivers_settled(after, settled.union(i for i, f in facts.items() if f.settled), now)
         events = (*events, *more)
     if not changed and after == sub:
         return Decision(sub, "unchanged")
     return Decision(after, facts=changed, events=events)
 
 
-def _waivers_settled(sub: Subscriber, settled: Collection[str]) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
-    """Without the waivers that name only invoices which are settled."""
-    events: tuple[dict[str, Any], ...] = ()
-    running = sub.promise
-    if running and running.invoices and all(i in settled for i in running.invoices):
-        events = (promise.ended(sub.sub, running, "fulfilled"),)
-        sub = replace(sub, promise=None)
+def _less(sub: Subscriber, debts: Collection[str], settled: AbstractSet[str]) -> tuple[Subscriber, set[str]]:
+    """(without these invoices, the reasons behind which none is left open)."""
+    cleared = set(debts)
+    for name in debts:
+        owed = sub.reasons[name].invoices
+        left = [i for i in owed if i.id not in settled]
+        if left:
+            cleared.discard(name)
+        if left and len(left) < len(owed):
+            sub = replace(sub, reasons={**sub.reasons, name: growth.without(sub.reasons[name], tuple(left))})
+    return sub, cleared
+
+
+def _waivers_settled(
+    sub: Subscriber, settled: Collection[str], now: int
+) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+    """Without the waivers of invoices which are all settled."""
+    sub, events = promise.settled(sub, settled, now)
     if not sub.deferrals:
         return sub, events
     sub, more = deferral.settled(sub, settled)
@@ -261,26 +276,17 @@ def expire(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, tuple
     events: list[dict[str, Any]] = []
     after = sub
     if sub.promise and sub.promise.until <= now:
-        breached = _in_debt(sub.reasons)
-        events.append(promise.ended(sub.sub, sub.promise, "breached" if breached else "released"))
-        after = replace(after, promise=None, breached=breached)
+        outcome = sub.promise.over or ("breached" if _in_debt(sub.reasons) else "released")
+        events.append(promise.ended(sub.sub, sub.promise, outcome))
+        after = replace(after, promise=None, breached=outcome == "breached")
     if after.notified and after.notified <= now:
         after = replace(after, notified=0)
     if after.deferrals:
         after, more = deferral.expired(after, now, policy)
         events += more
     reasons = dict(after.reasons)
-    for name, reason in after.reasons.items():
-        if reason.pending and reason.onset <= now:
-            reasons[name] = onset.due(name, reason, after.area, now, policy)
-            if not reasons[name].pending:
-                events.append({"event": "block.began", "sub": sub.sub, "reason": name})
-        elif not reason.pending and reason.deadline and reason.deadline <= now:
-            events.append(_reached(sub.sub, name, reason))
-            if name == "pause":
-                del reasons[name]
-            else:
-                reasons[name] = replace(reason, deadline=0)
+    for name in after.reasons:
+        events += _aged(after, name, reasons, now, policy)
     if reasons != after.reasons:
         after = replace(after, reasons=reasons)
     return effect.settle(after, now), tuple(events)
@@ -294,12 +300,52 @@ def reconsider(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, t
         if reason.pending:
             reasons[name] = onset.due(name, reason, sub.area, now, policy)
             if not reasons[name].pending:
-                events.append({"event": "block.began", "sub": sub.sub, "reason": name})
+                events.append(_began(sub.sub, name))
+        elif reason.waits:
+            reasons[name] = growth.due(reason, sub.area, now, policy, every=True)
+            if growth.began(reason, reasons[name]):
+                events.append(_began(sub.sub, name))
     after = replace(sub, reasons=reasons) if reasons != sub.reasons else sub
     after = deferral.judged(deferral.rest(after, now, policy), now, policy)
     if (had := sub.deferrals.get(deferral.MORATORIUM)) and deferral.MORATORIUM not in after.deferrals:
         events.append(deferral.ended(sub.sub, deferral.MORATORIUM, had, "expired"))
     return (sub if after is sub else effect.settle(after, now)), tuple(events)
+
+
+def _aged(sub: Subscriber, name: str, reasons: dict[str, Reason], now: int, policy: Policy) -> list[dict[str, Any]]:
+    """What is due of one reason by ``now``, done in ``reasons``; the events of it."""
+    reason = reasons[name]
+    if reason.pending:
+        if reason.onset <= now:
+            reasons[name] = onset.due(name, reason, sub.area, now, policy)
+        return [] if reasons[name].pending else [_began(sub.sub, name)]
+    events = []
+    if any(w.onset <= now for w in reason.waits):
+        reasons[name] = growth.due(reason, sub.area, now, policy)
+        events += [_began(sub.sub, name)] if growth.began(reason, reasons[name]) else []
+    if 0 < reason.deadline <= now:
+        events += _deadline_passed(sub, name, reasons, now, policy)
+    return events
+
+
+def _deadline_passed(
+    sub: Subscriber, name: str, reasons: dict[str, Reason], now: int, policy: Policy
+) -> list[dict[str, Any]]:
+    """A deadline is told once, and not while something lifts the debt: days of that do not count (law 7)."""
+    reason = reasons[name]
+    lifted = deferral.lifted_until(sub, name, reason, now)
+    if lifted > now:
+        reasons[name] = replace(reason, deadline=onset.deadline(name, lifted, policy) or lifted)
+        return []
+    if name == "pause":
+        del reasons[name]
+    else:
+        reasons[name] = replace(reason, deadline=0)
+    return [_reached(sub.sub, name, reason)]
+
+
+def _began(sub: str, name: str) -> dict[str, Any]:
+    return {"event": "block.began", "sub": sub, "reason": name}
 
 
 def _reached(sub: str, name: str, reason: Reason) -> dict[str, Any]:

@@ -4,8 +4,10 @@ Laws:
 
 1. There is one of each kind; a new one takes the old one's place. It may be given before there is any debt.
 2. It ends by itself at a moment at which the calendar lets a debt begin again, or when all its invoices are settled.
-3. The kinds of :data:`OWN` are never given by a command: ``moratorium`` belongs to the moratoria of areas, ``onset`` to
-   a debt in force that grows, while what it has grown by may not begin yet.
+3. Where one ends, by itself or by command, and more is felt than before, that is an onset: what holds a debt's onset
+   back holds it, as the kind ``onset``, at what was felt.
+4. The kinds of :data:`OWN` are never given by a command: ``onset``, and ``moratorium``, which belongs to the moratoria
+   of areas.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from msgspec.structs import replace
 from edged.domain import command as c
 from edged.domain import effect, onset
 from edged.domain.levels import Level
-from edged.domain.model import DEBT, Deferral, Policy, Subscriber, milliseconds, rfc3339
+from edged.domain.model import DEBT, Deferral, Policy, Reason, Subscriber, milliseconds, rfc3339
 from edged.domain.promise import guarded
 from edged.domain.rejection import Rejected
 from edged.domain.verdict import Decision
@@ -50,17 +52,39 @@ def defer(cmd: c.Defer, sub: Subscriber, now: int, policy: Policy, issuer: str) 
     if had == made:
         return Decision(sub, "unchanged", until=until)
     detail = f"moved from {rfc3339(asked)}, when the calendar allows no block" if until != asked else ""
-    return Decision(replace(sub, deferrals={**sub.deferrals, cmd.kind: made}), detail=detail, until=until)
+    after = replace(sub, deferrals={**sub.deferrals, cmd.kind: made})
+    if had is not None:
+        after, at, why = _held(after, effect.owed(sub, now), now, policy)
+        if why:
+            return Decision(after, "deferred", detail, until=at, why=why)
+    return Decision(after, detail=detail, until=until)
 
 
-def undefer(cmd: c.Undefer, sub: Subscriber) -> Decision:
+def undefer(cmd: c.Undefer, sub: Subscriber, now: int, policy: Policy) -> Decision:
     """The decision on ``undefer``: of one kind, or all that commands gave."""
     kinds = {cmd.kind} if cmd.kind else sub.deferrals.keys() - set(OWN)
     found = {k: d for k, d in sub.deferrals.items() if k in kinds}
     if not found:
         return Decision(sub, "unchanged", "nothing is deferred")
     events = tuple(ended(sub.sub, k, d, "released") for k, d in found.items())
-    return Decision(_without(sub, found), events=events)
+    after, at, why = _held(_without(sub, found), effect.owed(sub, now), now, policy)
+    return Decision(after, "deferred" if why else "applied", until=at if why else 0, why=why, events=events)
+
+
+def _held(sub: Subscriber, felt: int, now: int, policy: Policy) -> tuple[Subscriber, int, str]:
+    """(state, until when, why): with more to feel than was ``felt``, that may have to wait (law 3)."""
+    if effect.owed(sub, now) <= felt:
+        return sub, 0, ""
+    until, why = _allowed(now, sub.area, now, policy)
+    if until <= now:
+        return sub, 0, ""
+    had = sub.deferrals.get(ONSET)
+    made = Deferral(now, max(until, had.until) if had else until, up_to=felt)
+    return replace(sub, deferrals={**sub.deferrals, ONSET: made}), made.until, why
+
+
+def _allowed(moment: int, area: str, now: int, policy: Policy) -> tuple[int, str]:
+    return onset.allowed(moment, "", area, now, policy, override=False, calendar=policy.guard_reblock)
 
 
 def settled(sub: Subscriber, paid: Collection[str]) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
@@ -70,13 +94,32 @@ def settled(sub: Subscriber, paid: Collection[str]) -> tuple[Subscriber, tuple[d
 
 
 def expired(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
-    """Without what has ended by ``now``; what a debt has grown by is judged once more, as an onset is."""
-    grown = sub.deferrals.get(ONSET)
-    if grown is not None and grown.until <= now:
+    """Without what has ended by ``now``; what is felt then is asked for as an onset is (law 3)."""
+    if (held := sub.deferrals.get(ONSET)) is not None and held.until <= now:
         later = judged(sub, now, policy)
         sub = later if ONSET in later.deferrals else sub
     found = {k: d for k, d in sub.deferrals.items() if d.until <= now}
-    return (_without(sub, found) if found else sub), tuple(ended(sub.sub, k, d, "expired") for k, d in found.items())
+    if not found:
+        return sub, ()
+    events = tuple(ended(sub.sub, k, d, "expired") for k, d in found.items())
+    given = [d.until for k, d in found.items() if k not in OWN]
+    after = _without(sub, found)
+    if given:
+        after, _, _ = _held(after, effect.owed(sub, min(given) - 1), now, policy)
+    return after, events
+
+
+def lifted_until(sub: Subscriber, name: str, reason: Reason, now: int) -> int:
+    """The last end of what lifts what has begun of a debt at ``now``; 0 where nothing does."""
+    if name not in DEBT:
+        return 0
+    level = effect.begun(reason)
+    if not level:
+        return min(w.onset for w in reason.waits)
+    if effect.felt(sub, name, reason, now, promised=True) >= level:
+        return 0
+    promised = sub.promise.until if sub.promise is not None else 0
+    return max([promised, *(d.until for d in sub.deferrals.values())])
 
 
 def rest(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
@@ -94,26 +137,12 @@ def rest(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
     return replace(sub, deferrals={**sub.deferrals, MORATORIUM: made})
 
 
-def grown(before: Subscriber, after: Subscriber, reason: str, earliest: int, until: int, now: int) -> Subscriber:
-    """A debt in force has grown so that more would be felt, which may begin at ``until``: till then as before."""
-    made = Deferral(now, until, up_to=effect.owed(before, now), reason=reason, earliest=earliest)
-    return replace(after, deferrals={**after.deferrals, ONSET: made})
-
-
-def overridden(sub: Subscriber, reason: str) -> Subscriber:
-    """What this debt has grown by counts at once: somebody has taken it on himself."""
-    had = sub.deferrals.get(ONSET)
-    return _without(sub, [ONSET]) if had is not None and had.reason == reason else sub
-
-
 def judged(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
-    """What a debt has grown by, after something was said of the area: perhaps it may begin earlier, or now."""
+    """What an onset holds back, after its moment has come or something was said of its area: perhaps it begins."""
     had = sub.deferrals.get(ONSET)
     if had is None:
         return sub
-    if had.reason not in sub.reasons:  # nothing waits any more
-        return _without(sub, [ONSET])
-    until, _ = onset.allowed(max(had.earliest, now), "", sub.area, now, policy, override=False)
+    until, _ = _allowed(now, sub.area, now, policy)
     if until <= now:
         return _without(sub, [ONSET])
     return sub if until == had.until else replace(sub, deferrals={**sub.deferrals, ONSET: replace(had, until=until)})

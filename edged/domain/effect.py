@@ -7,12 +7,15 @@ Laws:
 3. Promise and deferral lift debt reasons only, from their grant until their end, that millisecond excluded; a deferral
    perhaps no further than to a level.
 4. One that names invoices lifts a reason as far as that is due to those: what no waiver covers is felt in full.
+   What of a debt has not begun (:mod:`edged.domain.growth`) is not felt.
 5. The kernel entry says the level without the promise, the level with it, and when it ends: what the kernel does at
    that moment needs nobody.
 6. Between two moments named by :func:`next_moment` the level does not change.
 """
 
 from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
 
 import msgspec
 
@@ -24,6 +27,8 @@ from edged.domain.standing import Standing
 _PLAIN = {e.level: e for e in PLAIN}
 _LEVELS = tuple(Level)
 _WHOLE = (Invoice(WHOLE),)
+_OWN = ("moratorium", "onset")
+_NONE: frozenset[str] = frozenset()
 
 
 def felt(sub: Subscriber, name: str, reason: Reason, now: int, *, promised: bool) -> int:
@@ -38,18 +43,35 @@ def felt(sub: Subscriber, name: str, reason: Reason, now: int, *, promised: bool
         return 0
     waivers = [] if promise is None else [(promise.invoices, 0)]
     for kind, deferral in sub.deferrals.items():
-        if deferral.until > now and not (reason.override and kind == "moratorium"):
+        if deferral.until > now and not (reason.override and kind in _OWN):
             waivers.append((deferral.invoices, deferral.up_to))
-    if not waivers:
+    if not waivers and not reason.waits:
         return reason.level
+    level, waiting = _begun(reason) if reason.waits else (reason.level, _NONE)
     highest = 0
     for invoice in reason.invoices or _WHOLE:
-        lowest = reason.level
+        if invoice.id in waiting:
+            continue
+        lowest = level
         for named, cap in waivers:
             if cap < lowest and (not named or invoice.id in named):
                 lowest = cap
         highest = max(highest, lowest)
     return highest
+
+
+def begun(reason: Reason) -> int:
+    """The level of what of a reason has begun, waivers or not; 0 where all of it waits."""
+    if reason.pending:
+        return 0
+    level, waiting = _begun(reason)
+    return level if any(i.id not in waiting for i in reason.invoices or _WHOLE) else 0
+
+
+def _begun(reason: Reason) -> tuple[int, AbstractSet[str]]:
+    """(the level of what has begun, what of it has not)."""
+    ids = {w.id for w in reason.waits}
+    return min((w.level for w in reason.waits if not w.id), default=reason.level), ids
 
 
 def waives(sub: Subscriber, name: str, reason: Reason, now: int) -> bool:
@@ -81,10 +103,10 @@ def level(sub: Subscriber, now: int) -> Level:
     return _LEVELS[_in_force(sub, now)]
 
 
-def owed(sub: Subscriber, now: int) -> int:
-    """The level in force as far as debts go."""
+def owed(sub: Subscriber, now: int, *, promised: bool = True) -> int:
+    """The level in force as far as debts go; ``promised``: with what a promise lifts taken off."""
     debts = ((n, r) for n, r in sub.reasons.items() if n in DEBT and not r.pending)
-    return max((felt(sub, n, r, now, promised=True) for n, r in debts), default=0)
+    return max((felt(sub, n, r, now, promised=promised) for n, r in debts), default=0)
 
 
 def _in_force(sub: Subscriber, now: int) -> int:
@@ -122,6 +144,9 @@ def next_moment(sub: Subscriber, now: int) -> int:
         at = reason.onset if reason.pending else reason.deadline
         if at and (at < due or not due):
             due = at
+        for part in reason.waits:
+            if part.onset < due or not due:
+                due = part.onset
     for deferral in sub.deferrals.values():
         if deferral.until < due or not due:
             due = deferral.until
@@ -153,7 +178,7 @@ def judge(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, Entry,
     if sub.promise is None and not sub.notified and not sub.deferrals:
         base = due = 0
         for reason in sub.reasons.values():
-            if reason.pending:
+            if reason.pending or reason.waits:
                 break
             base = max(base, reason.level)
             if reason.deadline and (reason.deadline < due or not due):

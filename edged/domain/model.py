@@ -44,6 +44,23 @@ class Invoice(msgspec.Struct, frozen=True, array_like=True, gc=False):
     due: str = ""
 
 
+class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a debt in force has grown by and what may not begin yet.
+
+    ``id``: an invoice; :data:`WHOLE`: the rest, which nobody has named; empty: the reason's higher level.
+    """
+
+    id: str
+    onset: int
+    """When that will be looked at."""
+    why: str
+    earliest: int
+    """When it could begin if areas and calendars held nothing back."""
+    notified_at: int = 0
+    level: int = 0
+    """The level felt until then, where it is a higher one that waits."""
+
+
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One reason to restrict a subscriber. It counts once it has begun."""
 
@@ -65,6 +82,8 @@ class Reason(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """While it waits: when it could begin if areas and calendars held nothing back."""
     override: bool = False
     """Somebody has taken it on himself that it begins in spite of calendar, moratorium and outage."""
+    waits: tuple[Waiting, ...] = ()
+    """What of a debt that has begun has not (:mod:`edged.domain.growth`)."""
 
 
 class Deferral(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -76,13 +95,10 @@ class Deferral(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     up_to: int = 0
     ref: str = ""
     issuer: str = ""
-    reason: str = ""
-    """Of a debt that has grown: which; ``earliest``: when that could begin if nothing held it back in its area."""
-    earliest: int = 0
 
 
 class Promise(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A running promise. ``invoices`` empty: it covers every debt reason."""
+    """A running promise. ``invoices`` empty: it covers every debt reason, and ``owed`` are those it was given for."""
 
     basis: str
     since: int
@@ -91,6 +107,9 @@ class Promise(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     channel: str = ""
     ref: str = ""
     issuer: str = ""
+    owed: tuple[str, ...] = ()
+    over: str = ""
+    """What it was given for is owed no longer: the outcome to be told at its end, fulfilled or released."""
 
 
 class Subscriber(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -102,7 +121,7 @@ class Subscriber(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     reasons: dict[str, Reason] = {}
     promise: Promise | None = None
     deferrals: dict[str, Deferral] = {}
-    """Kind (agreement, dispute, hardship, moratorium) -> what it puts off."""
+    """Kind (agreement, dispute, hardship, moratorium, onset) -> what it puts off."""
     breached: bool = False
     """A promise ran out unpaid and the debt still stands: no further promise."""
     notified: int = 0

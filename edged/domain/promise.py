@@ -4,21 +4,25 @@ Laws:
 
 1. A promise is given where a debt is in force or pending, nothing else restricts, and its oldest invoice is old enough.
 2. An invoice carries at most ``trust_per_invoice`` promises, a subscriber ``trust_per_30_days``, and after one that ran
-   out unpaid there is none until the debt is paid. What is spent stays spent, however the promise ended.
+   out unpaid there is none until what it was given for is paid. What is spent stays spent, however the promise ended,
+   and a debt of which no invoice is named is spent while any invoice is that has not been paid.
 3. One that is asked for too long is refused, not shortened. Where nobody says how long, its basis does.
 4. Its end is moved on to a moment at which the calendar lets a debt begin again: it ends in a restriction.
+5. It is kept when all is paid that was owed when it was given, and released when billing says that none of it stands.
+   What it lifts besides it lifts until its end, which then is no breach; a mere reminder is nothing to lift.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from msgspec.structs import replace
 
 from edged.domain import command as c
 from edged.domain import effect
+from edged.domain.levels import Level
 from edged.domain.model import DEBT, NOTHING, WHOLE, Fact, Policy, Promise, Subscriber, milliseconds, rfc3339
 from edged.domain.rejection import Rejected
 from edged.domain.verdict import Decision
@@ -36,15 +40,67 @@ def ended(sub: str, promise: Promise, outcome: str) -> dict[str, Any]:
     return {"event": "trust.ended", "sub": sub, "outcome": outcome, "until": rfc3339(promise.until)}
 
 
+def settled(sub: Subscriber, paid: Collection[str], now: int) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+    """After payment: a promise whose invoices are all among those ``paid`` is kept (law 5)."""
+    running = sub.promise
+    if running is None:
+        return sub, ()
+    if running.invoices:
+        if any(i not in paid for i in running.invoices):
+            return sub, ()
+        return replace(sub, promise=None), (ended(sub.sub, running, "fulfilled"),)
+    if not running.owed or any(i not in paid for i in running.owed):
+        return sub, ()
+    return _over(sub, running, "fulfilled", now)
+
+
+def outlived(sub: Subscriber, outcome: str, now: int) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+    """After ``outcome`` was said of some reasons, while others are left: what a promise was for may be gone (law 5)."""
+    running = sub.promise
+    if running is None or outcome != "released":
+        return sub, ()
+    behind = {i.id for n, r in sub.reasons.items() if n in DEBT for i in r.invoices}
+    given = running.invoices or running.owed
+    if not given or not behind.isdisjoint(given):
+        return sub, ()
+    if running.invoices:
+        return replace(sub, promise=None), (ended(sub.sub, running, outcome),)
+    return _over(sub, running, outcome, now)
+
+
+def _over(sub: Subscriber, running: Promise, outcome: str, now: int) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+    """What it was given for is owed no longer: it ends, or where it lifts something else it runs on to its end."""
+    if effect.owed(sub, now, promised=False) <= Level.NOTICE:
+        return replace(sub, promise=None), (ended(sub.sub, running, running.over or outcome),)
+    return replace(sub, promise=replace(running, over=running.over or outcome)), ()
+
+
+def spent_unpaid(facts: Mapping[str, Fact], paid: Collection[str]) -> bool:
+    """Whether an invoice with a promise behind it is neither settled nor among those ``paid``."""
+    return any(f.spent and not f.settled and i != WHOLE and i not in paid for i, f in facts.items())
+
+
+def recent(sub: Subscriber, now: int) -> int:
+    """How many promises somebody was given in the last 30 days."""
+    return sum(t > now - MONTH_MS for t in sub.granted)
+
+
+def used_up(invoice: str, facts: Mapping[str, Fact], policy: Policy) -> bool:
+    """Whether no promise is left for an invoice, or for a debt of which none is named (law 2)."""
+    if facts.get(invoice, NOTHING).spent >= policy.trust_per_invoice:
+        return True
+    return invoice == WHOLE and any(f.spent >= policy.trust_per_invoice and not f.settled for f in facts.values())
+
+
 def trust(cmd: c.Trust, sub: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy, issuer: str) -> Decision:
     """The decision on ``trust``. Raises Rejected."""
+    owed = _owed(sub)
     asked = _end(cmd, sub.area, now, policy)
     until = guarded(asked, sub.area, policy)
     named = c.names(cmd.invoices)
     running = sub.promise if sub.promise and sub.promise.until > now else None
     if running and running.until == until and running.invoices == named:
         return Decision(sub, "unchanged", until=until)
-    owed = _owed(sub)
     if asked <= now:
         raise Rejected("malformed", f"until: {rfc3339(asked)} has passed")
     said = cmd.until is not None or cmd.hours is not None or cmd.days is not None
@@ -54,15 +110,19 @@ def trust(cmd: c.Trust, sub: Subscriber, facts: Mapping[str, Fact], now: int, po
         raise Rejected("trust_not_applicable", "none of these invoices is behind a debt reason")
     covered = list(named) or list(owed) or [WHOLE]
     _unspent(covered, sub, facts, now, policy)
-    _old_enough([owed[i] for i in covered if owed.get(i)], now, sub.area, policy)
-    promise = Promise(cmd.basis, now, until, named, cmd.channel or "", cmd.ref or "", issuer)
+    said_due = {i.id: i.due for i in c.listed(cmd.invoices)}
+    dues = [owed.get(i) or said_due.get(i, "") for i in covered]
+    _old_enough([due for due in dues if due], now, sub.area, policy)
+    promise = Promise(
+        cmd.basis, now, until, named, cmd.channel or "", cmd.ref or "", issuer, () if named else tuple(owed)
+    )
     if facts:
         changed = {i: Fact(fact.settled, fact.spent + 1) for i in covered for fact in (facts.get(i, NOTHING),)}
     else:
         changed = dict.fromkeys(covered, _SPENT)
     events = (ended(sub.sub, running, "replaced"),) if running else ()
-    recent = tuple(t for t in sub.granted if t > now - MONTH_MS) if policy.trust_per_30_days else ()
-    after = replace(sub, promise=promise, granted=(*recent, now) if policy.trust_per_30_days else ())
+    granted = (*(t for t in sub.granted if t > now - MONTH_MS), now) if policy.trust_per_30_days else ()
+    after = replace(sub, promise=promise, granted=granted)
     return Decision(after, detail=_told(after, asked, until, now), until=until, facts=changed, events=events)
 
 
@@ -115,12 +175,12 @@ def _unspent(covered: list[str], sub: Subscriber, facts: Mapping[str, Fact], now
     """Raises Rejected ``trust_spent`` (law 2)."""
     if sub.breached:
         raise Rejected("trust_spent", "a promise ran out unpaid and the debt still stands")
-    spent = [i for i in covered if facts.get(i, NOTHING).spent >= policy.trust_per_invoice]
+    spent = [i for i in covered if used_up(i, facts, policy)] if facts or not policy.trust_per_invoice else []
     if spent:
         what = "the debt" if spent[0] == WHOLE else f"invoice {spent[0]}"
         raise Rejected("trust_spent", f"the promise for {what} is used up")
     most = policy.trust_per_30_days
-    if most and sum(t > now - MONTH_MS for t in sub.granted) >= most:
+    if most and recent(sub, now) >= most:
         raise Rejected("trust_spent", f"{most} promises in 30 days are used up (policy.trust_per_30_days)")
 
 
@@ -144,7 +204,7 @@ def untrust(sub: Subscriber, now: int) -> Decision:
 def spent_later(sub: Subscriber, name: str, facts: Mapping[str, Fact], now: int) -> dict[str, Fact]:
     """Invoices that come under a promise already running are spent, too: it lifts them as well."""
     reason, promise = sub.reasons[name], sub.promise
-    if promise is None or promise.invoices or not effect.waives(sub, name, reason, now):
+    if reason.level <= Level.NOTICE or promise is None or promise.invoices or not effect.waives(sub, name, reason, now):
         return {}
     owed = [i.id for i in reason.invoices] or [WHOLE]
     fresh = [i for i in owed if not facts.get(i, NOTHING).spent]

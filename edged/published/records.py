@@ -28,6 +28,19 @@ class InvoiceRecord(Model):
     spent: Annotated[bool, Meta(description="Whether those are all that it may have.")]
 
 
+class WaitingRecord(Model):
+    """What a debt in force has grown by and what may not begin yet."""
+
+    part: Annotated[
+        Literal["invoice", "rest", "level"],
+        Meta(description="`rest`: what is owed besides the invoices named; `level`: the reason's higher level."),
+    ]
+    invoice: str | None
+    onset: Annotated[When, Meta(description="When it begins, or is looked at again.")]
+    waits_for: Waiting
+    notified_at: When | None
+
+
 class ReasonRecord(Model):
     """One reason, in force or not."""
 
@@ -53,6 +66,9 @@ class ReasonRecord(Model):
     page: str | None
     rate_kbit: Number | None
     invoices: list[InvoiceRecord]
+    waiting: Annotated[
+        list[WaitingRecord] | None, Meta(description="What of a debt in force has not begun; null where all has.")
+    ] = None
 
 
 class RunningPromise(Model):
@@ -73,6 +89,10 @@ class PromiseRecord(Model):
     running: RunningPromise | None
     spent: Annotated[bool, Meta(description="An open invoice has used up its promises.")]
     breached: Annotated[bool, Meta(description="A promise ran out unpaid: none is given until the debt is paid.")]
+    in_30_days: Annotated[
+        int | None, Meta(description="Promises of the last 30 days; null where they are not limited.")
+    ] = None
+    most_in_30_days: Annotated[int | None, Meta(description="`policy.trust_per_30_days`.")] = None
 
 
 class DeferralRecord(Model):

@@ -231,7 +231,6 @@ DEADLINES: dict[str, tuple[int, str, int, int]] = {  # what it has, reason, what
     "reached once is reached": (0, "debt", NOW - 5, 0),
     "reached at this moment": (0, "debt", NOW, 0),
     "reached, and a new one": (0, "debt", NOW + 5, NOW + 5),
-    "a pause is ended by a date that has passed": (0, "pause", NOW - 5, NOW - 5),
     "a reason beside pause is not": (0, "preventive", NOW - 5, 0),
     "nor one before it": (0, "notice", NOW - 5, 0),
 }
@@ -621,11 +620,31 @@ def test_brake(row: str) -> None:
         assert said == f"more than 20% of {known} known subscribers newly restricted (brake.max_share)"
 
 
-@pytest.mark.parametrize(("level", "counts"), [(1, False), (2, True), (3, True)])
-def test_who_is_restricted(level: int, counts: bool) -> None:
-    assert brake.restricts(owing(level=level, pending=True)) == counts
-    assert not brake.restricts(Subscriber("C-1"))
-    assert not brake.restricts(None)
+NEW: dict[str, tuple[Subscriber | None, Subscriber, bool]] = {
+    "nobody knew him": (None, owing(level=3), True),
+    "nothing was against him": (Subscriber("C-1"), owing(level=2), True),
+    "what waits is counted when it comes": (Subscriber("C-1"), owing(level=3, pending=True), True),
+    "not again by waiting": (owing(level=3, pending=True), owing(level=3, pending=True, ref="x"), False),
+    "he browsed, and is cut": (owing(level=3, pending=True), owing(level=3), True),
+    "a reminder is nothing": (Subscriber("C-1"), owing(level=1, name="notice"), False),
+    "nor was it before": (owing(level=1, name="notice"), owing(level=2), True),
+    "he was cut": (owing(level=3), owing(level=4), False),
+    "he was slow": (owing(level=2), owing(level=3), False),
+}
+
+
+@pytest.mark.parametrize("row", NEW)
+def test_what_counts_as_a_new_restriction(row: str) -> None:
+    before, after, new = NEW[row]
+    assert brake.counts(before, after, NOW) == new
+
+
+def test_a_pause_that_ends_in_the_past_is_over() -> None:
+    fields = {"reason": "pause", "deadline": at(NOW)}
+    assert does(Subscriber("C-1"), "block", **fields).status == "unchanged"
+    made = does(owing(name="pause", level=3, deadline=NOW + 5), "block", **fields)
+    assert (made.status, made.sub.reasons) == ("applied", {})
+    assert [e["event"] for e in made.events] == ["pause.ended"]
 
 
 # -- the models' defaults are the contract's --------------------------------------------------------------------------

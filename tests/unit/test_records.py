@@ -56,6 +56,8 @@ def test_everything_is_told() -> None:
         },
         "spent": True,
         "breached": False,
+        "in_30_days": None,
+        "most_in_30_days": None,
     }
     assert told["next_change"] == LATER
     assert told["addresses"] == [
@@ -128,7 +130,13 @@ def test_a_subscriber_without_anything() -> None:
     told = record(Subscriber("C-2"), {}, {}, {}, NOW, Policy())
     assert (told["level"], told["rev"], told["since"], told["next_change"]) == ("open", None, None, None)
     assert told["reasons"] == told["addresses"] == []
-    assert told["promise"] == {"running": None, "spent": False, "breached": False}
+    assert told["promise"] == {
+        "running": None,
+        "spent": False,
+        "breached": False,
+        "in_30_days": None,
+        "most_in_30_days": None,
+    }
 
 
 def test_a_promise_that_has_ended_is_no_longer_running() -> None:
