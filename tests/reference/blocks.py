@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.reference.model import Model
-from tests.reference.words import DEBTS, NOTICE, OWN_LEVEL, WHOLE, WORDS, Answer, Command, No, Sub, dues, ids, ms
+from tests.reference.words import DEBTS, NOTICE, OWN_LEVEL, RAISE, WHOLE, WORDS, Answer, Command, No, Sub, dues, ids, ms
 
 APPLIED, UNCHANGED = {"applied"}, {"unchanged"}
 
@@ -27,10 +27,10 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
     }  # fmt: skip
     comes_under_promise(model, sub, new, name)
     sub["reasons"][name] = new
-    if old and not old["pending"]:
-        return again(model, c, sub, old, new)
     if old and not new["notified_at"]:
         new["notified_at"] = old["notified_at"]
+    if old and not old["pending"]:
+        return again(model, c, sub, old, new)
     new["onset"], new["why"] = model.onset(name, new, sub["area"])
     if new["why"]:
         return waits(model, sub, name, [(new["onset"], new["why"])])
@@ -63,7 +63,7 @@ def nothing_left(model: Model, c: Command, sub: Sub, *, short: bool) -> Answer:
     """All that the command names is settled: in the place of what there was comes nothing."""
     gone = c["reason"] in sub["reasons"]
     if gone:
-        model.remove(sub, c["reason"])
+        del sub["reasons"][c["reason"]]
         if not model.debts(sub):
             model.promise_ends(c["sub"], sub, "released")
     return Answer((APPLIED if gone else UNCHANGED) | ({"notice_too_short"} if short and not gone else set()))
@@ -72,7 +72,7 @@ def nothing_left(model: Model, c: Command, sub: Sub, *, short: bool) -> Answer:
 def pause_is_over(model: Model, c: Command, sub: Sub) -> Answer:
     """A pause that ended before it was sent ends the one in force."""
     if model.reasons(c["sub"]).get("pause"):
-        model.remove(sub, "pause")
+        del sub["reasons"]["pause"]
         model.events.append(("pause.ended", c["sub"], "pause"))
         return Answer(APPLIED)
     return Answer(UNCHANGED)
@@ -84,7 +84,7 @@ def comes_under_promise(model: Model, sub: Sub, new: Sub, name: str) -> None:
     if name not in DEBTS or new["level"] <= NOTICE or not promise or promise["invoices"]:
         return
     for invoice in new["invoices"] or [WHOLE]:
-        if min([new["level"], *model.deferred(sub, name, invoice, overridden=new["override"])]):
+        if min([new["level"], *model.deferred(sub, invoice, overridden=new["override"])]):
             sub["spent"][invoice] = sub["spent"].get(invoice) or 1
 
 
@@ -102,18 +102,17 @@ def again(model: Model, c: Command, sub: Sub, old: Sub, new: Sub) -> Answer:
     if "deadline" not in c:
         new["deadline"], new["told"] = old["deadline"], old["told"]
     waiting: list[tuple[int, str]] = []
-    cap = sub["caps"].pop(name, None)
     if name in DEBTS:
         waiting = judge_invoices(model, c, sub, old, new)
-        felt = min(old["level"], cap["up_to"]) if cap else old["level"]
-        until, why = model.onset(name, new, sub["area"])
-        if new["level"] > felt and why:
-            sub["caps"][name] = {**terms(c), "until": until, "up_to": felt}
-            waiting.append((until, why))
+        onset, why = model.onset(name, new, sub["area"])
+        if new["level"] > model.begun_level(old) and why:
+            own = {**terms(c), "notified_at": new["notified_at"]}
+            new["waits"][RAISE] = {**own, "onset": onset, "why": why, "before": model.begun_level(old)}
+            waiting.append((onset, why))
     if waiting:
         return waits(model, sub, name, waiting)
     content = ("level", "invoices", "waits", "rate", "page", "dues")
-    if (cap and name not in sub["caps"]) or any(old[k] != new[k] for k in content):
+    if any(old[k] != new[k] for k in content):
         return Answer(APPLIED)
     same = all(old[k] == new[k] for k in ("not_before", "notified_at", "override")) and "deadline" not in c
     return Answer(UNCHANGED if same else APPLIED | UNCHANGED)
@@ -134,7 +133,7 @@ def judge_invoices(model: Model, c: Command, sub: Sub, old: Sub, new: Sub) -> li
     found = [(w["onset"], w["why"]) for w in new["waits"].values()]
     if WHOLE in new["waits"]:  # beside those that were named before
         new["invoices"] = [i for i in old["invoices"] if i != WHOLE] + [WHOLE]
-        new["waits"] = {**old["waits"], **new["waits"]}
+        new["waits"] = {**{i: w for i, w in old["waits"].items() if i != RAISE}, **new["waits"]}
         new["dues"] = old["dues"]
     return found
 
@@ -144,7 +143,7 @@ def unblock(model: Model, c: Command, sub: Sub) -> Answer:
         raise No("not_authorized")
     gone = [r for r in sub["reasons"] if r == c["reason"] or (c["reason"] == "debt*" and r in DEBTS)]
     for reason in gone:
-        model.remove(sub, reason)
+        del sub["reasons"][reason]
     promise = sub["promise"]
     if not gone or not promise:
         return Answer(APPLIED if gone else UNCHANGED)
@@ -168,7 +167,7 @@ def paid(model: Model, c: Command, sub: Sub) -> Answer:
         r["waits"] = {i: w for i, w in r["waits"].items() if i not in paid_now}
         news |= before != r["invoices"]
         if everything or not r["invoices"]:
-            model.remove(sub, reason)
+            del sub["reasons"][reason]
             news = True
     news |= promise_is_paid(model, name, sub)
     for kind, deferral in list(sub["deferrals"].items()):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.reference.state import State
-from tests.reference.words import DAY, DEBTS, NO_TERMS, NOTICE, WHOLE, Answer, Sub
+from tests.reference.words import DAY, DEBTS, NO_TERMS, NOTICE, RAISE, WHOLE, Answer, Sub
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Model(State):
             for r in sub["reasons"].values():
                 moments += [r["onset"]] if r["pending"] else [w["onset"] for w in r["waits"].values()]
                 moments += [r["deadline"]] if r["deadline"] and not r["told"] and not r["pending"] else []
-            moments += [d["until"] for d in [*sub["deferrals"].values(), *sub["caps"].values()]]
+            moments += [d["until"] for d in sub["deferrals"].values()]
             moments += [sub["promise"]["until"]] if sub["promise"] else []
         return min(moments, default=0)
 
@@ -46,28 +46,29 @@ class Model(State):
 
     def deferrals_end(self, name: str, sub: Sub) -> None:
         """Those whose time has come; of debts that are felt more by it, the end is an onset."""
-        over = [kind for kind, d in sub["deferrals"].items() if d["until"] <= self.now]
-        if "moratorium" in over:
-            self.deferral_ends(name, sub, "moratorium")
-        self.look_at_caps(name, sub)
         before = self.owes(sub)
+        self.look_at_onset(name, sub)
+        over = [kind for kind, d in sub["deferrals"].items() if d["until"] <= self.now]
         for kind in over:
-            if kind != "moratorium":
-                self.deferral_ends(name, sub, kind)
-        self.hold_back(sub, before)
+            self.deferral_ends(name, sub, kind)
+        if {*over} - {"moratorium"}:
+            self.hold_back(sub, before)
 
     def hold_back(self, sub: Sub, before: int) -> Answer | None:
         """A deferral has ended, and ``before`` was felt of the debts: while no onset is allowed, no more than that."""
         if self.owes(sub) <= before:
             return None
-        until, why = self.onset("debt", NO_TERMS, sub["area"])
+        until, why = self.end_of_deferral(sub)
         if not why:
             return None
-        caps = list(sub["caps"].values())
-        until = max([until, *(cap["until"] for cap in caps)])
-        earliest = max([cap["not_before"] for cap in caps] + [self.told_enough(cap) for cap in caps], default=0)
-        sub["caps"] = {"": {**NO_TERMS, "not_before": earliest, "up_to": before, "until": until}}
-        return Answer({"deferred"}, 0 if caps or self.outage(sub["area"]) else until, {why})
+        held = sub["deferrals"].get("onset")
+        until = max(until, held["until"]) if held else until
+        sub["deferrals"]["onset"] = {"invoices": [], "up_to": before, "until": until}
+        return Answer({"deferred"}, 0 if self.outage(sub["area"]) else until, {why})
+
+    def end_of_deferral(self, sub: Sub) -> tuple[int, str]:
+        """When what a deferral has lifted may be felt."""
+        return self.onset("debt", NO_TERMS, sub["area"], calendar=self.rules.guard_reblock)
 
     def look_at(self, name: str, sub: Sub, reason: str, *, anew: bool = False) -> None:
         """A reason that waits, or invoices of it, are judged again when it is time (or ``anew``), and may begin."""
@@ -85,7 +86,8 @@ class Model(State):
                     del r["waits"][invoice]
                     began.append(invoice)
         if WHOLE in began:
-            r["invoices"], r["waits"], r["dues"] = [], {}, {}
+            r["invoices"], r["dues"] = [], {}
+            r["waits"] = {i: w for i, w in r["waits"].items() if i == RAISE}
         if began:
             self.events.append(("block.began", name, reason))
 
@@ -101,19 +103,21 @@ class Model(State):
         r["told"] = True
         self.events.append(("pause.ended" if reason == "pause" else "deadline.reached", name, reason))
         if reason == "pause":
-            self.remove(sub, reason)
+            del sub["reasons"][reason]
 
     def lifted_until(self, sub: Sub, name: str) -> list[int]:
-        """The ends of all that lifts a begun debt, where together they lift it below its level."""
+        """The ends of all that lifts what has begun of a debt, where together they lift it below its level."""
         r = sub["reasons"][name]
-        if name not in DEBTS or not self.begun(r) or self.felt(sub, name) >= r["level"]:
+        begun, level = {*self.begun(r)}, self.begun_level(r)
+        if name not in DEBTS or (begun and self.felt(sub, name) >= level):
             return []
-        ends = [cap["until"] for of, cap in sub["caps"].items() if of in {"", name} and cap["up_to"] < r["level"]]
-        promise = [sub["promise"]] if sub["promise"] and sub["promise"]["until"] > self.now else []
-        waivers = promise + [d for k, d in sub["deferrals"].items() if not (r["override"] and k == "moratorium")]
-        begun = {*self.begun(r)}
-        lifting = [w for w in waivers if w.get("up_to", 0) < r["level"] and begun & {*(w["invoices"] or begun)}]
-        return ends + [w["until"] for w in lifting]
+        if not begun:
+            return [min(r["waits"][i]["onset"] for i in r["invoices"])]
+        passed = {"moratorium", "onset"} if r["override"] else {""}
+        waivers = [d for kind, d in sub["deferrals"].items() if kind not in passed]
+        waivers += [sub["promise"]] if sub["promise"] and sub["promise"]["until"] > self.now else []
+        lifting = [w for w in waivers if w.get("up_to", 0) < level and begun & {*(w["invoices"] or begun)}]
+        return [w["until"] for w in lifting]
 
     def own_days(self, reason: str) -> int:
         return {"preventive": self.rules.preventive_days, "debt": self.rules.debt_days}.get(reason, 0)
@@ -123,7 +127,7 @@ class Model(State):
         for reason in self.debts(sub):
             self.look_at(name, sub, reason, anew=True)
         self.rest(name, sub)
-        self.look_at_caps(name, sub, anew=True)
+        self.look_at_onset(name, sub, anew=True)
 
     def rest(self, name: str, sub: Sub) -> None:
         """For how long a moratorium lets rest what is in force."""
@@ -141,26 +145,18 @@ class Model(State):
     def guarded(self, until: int, sub: Sub) -> int:
         return self.next_cut(until, sub["area"]) if self.rules.guard_reblock else until
 
-    def look_at_caps(self, name: str, sub: Sub, *, anew: bool = False) -> None:
-        """A level that was raised, and what a deferral's end would bring, may begin."""
-        for reason, cap in list(sub["caps"].items()):
-            if anew or cap["until"] <= self.now:
-                cap["until"], _ = self.onset(reason or "debt", cap, sub["area"])
-                if cap["until"] <= self.now:
-                    del sub["caps"][reason]
-                    self.events.append(("defer.ended", name, "onset"))
+    def look_at_onset(self, name: str, sub: Sub, *, anew: bool = False) -> None:
+        """What a deferral's end would bring may begin."""
+        held = sub["deferrals"].get("onset")
+        if held and (anew or held["until"] <= self.now):
+            held["until"], _ = self.end_of_deferral(sub)
+            if held["until"] <= self.now:
+                self.deferral_ends(name, sub, "onset")
 
     def begin(self, reason: str, r: Sub) -> None:
         r["pending"], r["why"] = False, ""
         if self.own_days(reason) and not r["deadline"]:
             r["deadline"] = self.now + self.own_days(reason) * DAY
-
-    def remove(self, sub: Sub, reason: str) -> None:
-        """A reason is gone, and what held it back with it."""
-        del sub["reasons"][reason]
-        sub["caps"].pop(reason, None)
-        if not self.debts(sub):
-            sub["caps"].clear()
 
     def promise_ends(self, name: str, sub: Sub, outcome: str) -> None:
         """``outcome``, where no other one is fixed already."""

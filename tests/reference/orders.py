@@ -169,7 +169,7 @@ def defer(model: Model, c: Command, sub: Sub) -> Answer:
 
 def undefer(model: Model, c: Command, sub: Sub) -> Answer:
     before = model.owes(sub)
-    gone = [k for k in sub["deferrals"] if c.get("kind", k) == k != "moratorium"]
+    gone = [k for k in sub["deferrals"] if c.get("kind", k) == k not in {"moratorium", "onset"}]
     for kind in gone:
         model.deferral_ends(c["sub"], sub, kind)
     return model.hold_back(sub, before) or Answer(APPLIED if gone else UNCHANGED)

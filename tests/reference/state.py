@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.reference import days
-from tests.reference.words import DAY, DEBTS, LOOK, WHOLE, Rules, Sub, nobody
+from tests.reference.words import DAY, DEBTS, LOOK, NOTIFIED, RAISE, WHOLE, Rules, Sub, nobody
 
 
 @dataclass
@@ -84,7 +84,7 @@ class State:
         promise = sub["promise"] if sub["promise"] and sub["promise"]["until"] > self.now else None
         left = [0]
         for invoice in self.begun(reason):
-            lowest = min([reason["level"], *self.deferred(sub, name, invoice, overridden=reason["override"])])
+            lowest = min([self.begun_level(reason), *self.deferred(sub, invoice, overridden=reason["override"])])
             lifted = promise and invoice in (promise["invoices"] or [invoice])
             left.append(0 if lifted else lowest)
         return max(left)
@@ -93,12 +93,15 @@ class State:
         """The invoices of a begun reason that have begun."""
         return [i for i in reason["invoices"] or [WHOLE] if i not in reason["waits"]]
 
-    def deferred(self, sub: Sub, name: str, invoice: str, *, overridden: bool) -> list[int]:
-        """The levels at which what puts an invoice off stops short; an override passes the deferral of its area."""
-        passed = "moratorium" if overridden else ""
-        deferrals = [d for kind, d in sub["deferrals"].items() if kind != passed]
-        caps = [cap["up_to"] for of, cap in sub["caps"].items() if of in {"", name}]
-        return caps + [d["up_to"] for d in deferrals if invoice in (d["invoices"] or [invoice])]
+    def begun_level(self, reason: Sub) -> int:
+        """Its level, or while a higher one waits the one before."""
+        return int(reason["waits"][RAISE]["before"] if RAISE in reason["waits"] else reason["level"])
+
+    def deferred(self, sub: Sub, invoice: str, *, overridden: bool) -> list[int]:
+        """The levels at which the deferrals of an invoice stop short; an override passes those nobody has asked for."""
+        passed = {"moratorium", "onset"} if overridden else {""}
+        deferrals = [d for kind, d in sub["deferrals"].items() if kind not in passed]
+        return [d["up_to"] for d in deferrals if invoice in (d["invoices"] or [invoice])]
 
     def reasons(self, name: str) -> dict[str, bool | None]:
         """Each reason there is, and whether it has begun; None where all that is left of a begun one waits."""
@@ -123,29 +126,25 @@ class State:
 
     # -- when a block may begin (§3) ---------------------------------------------------------------------------
 
-    def onset(self, reason: str, r: Sub, area: str) -> tuple[int, str]:
+    def onset(self, reason: str, r: Sub, area: str, *, calendar: bool = True) -> tuple[int, str]:
         """The moment by the terms in ``r`` and what it waits for; now where it waits for nothing."""
         moment, why = self.now, ""
         later = [(r["not_before"], "not_before")]
-        if reason in DEBTS and r["notified_at"]:
-            later.append((self.told_enough(r), "notice_days"))
+        if reason in NOTIFIED and r["notified_at"]:
+            later.append((r["notified_at"] + self.rules.notice_days * DAY, "notice_days"))
         if reason in DEBTS and not r["override"]:
             later += [(end, "moratorium") for where, (end, _) in self.moratoria.items() if where in {"*", area}]
             later += [(self.look(eta), "outage") for where, eta in self.outages.values() if where in {"*", area}]
         for end, what in later:
             if end > moment:
                 moment, why = end, what
-        if reason in DEBTS and not r["override"] and self.next_cut(moment, area) > moment:
+        if reason in DEBTS and calendar and not r["override"] and self.next_cut(moment, area) > moment:
             moment, why = self.next_cut(moment, area), "calendar"
         return moment, why
 
     def look(self, eta: int) -> int:
         """When a debt held by an outage is looked at again."""
         return min([self.now + LOOK] + [eta] * (eta > self.now))
-
-    def told_enough(self, terms: Sub) -> int:
-        """When the days of notice are over."""
-        return terms["notified_at"] + self.rules.notice_days * DAY if terms["notified_at"] else 0
 
     def outage(self, area: str) -> bool:
         """Whether there is one: nobody knows when it ends."""

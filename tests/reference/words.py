@@ -12,7 +12,11 @@ from tests.reference import days
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 WHOLE = "*"
+RAISE = ""
+"""Stands among what waits for a higher level of the reason."""
 DEBTS = ("notice", "debt_partial", "debt")
+NOTIFIED = ("debt_partial", "debt")
+"""A reminder is a notification itself."""
 OWN_LEVEL = {
     "court": 4, "terminated": 4, "fraud": 3, "abuse": 3, "preventive": 3,
     "operator": 3, "pause": 3, "debt": 3, "debt_partial": 2, "notice": 1,
@@ -79,6 +83,6 @@ def dues(command: Command) -> dict[str, dt.date]:
 def nobody() -> Sub:
     """A subscriber of whom nothing is known."""
     return {
-        "rev": -1, "area": "", "reasons": {}, "promise": None, "deferrals": {}, "caps": {}, "breached": False,
+        "rev": -1, "area": "", "reasons": {}, "promise": None, "deferrals": {}, "breached": False,
         "granted": [], "settled": set(), "spent": {},
     }  # fmt: skip

@@ -42,7 +42,7 @@ ONSETS = [
         DEBT, SATURDAY, (block("debt", "F-2"), MONDAY), "= open", "2026-11-30 08:00", "= walled", "! block.began debt",
     ]),
     onset("what has begun stays begun, whatever is said of it", [
-        DEBT, (block("debt", "F-1", not_before=moment("2026-12-09 10:00")), "applied"), "= walled",
+        DEBT, (block("debt", "F-1", not_before=moment("2026-12-09 10:00")), "unchanged"), "= walled",
         (block("debt", "F-1", "F-2", notified_at=moment("2026-11-23 10:00")), "deferred 2026-12-08 10:00 notice_days"),
         "= walled",
     ]),
@@ -156,10 +156,11 @@ ONSETS = [
         DEBT, (trust(until=moment("2026-11-30 10:00")), "applied 2026-11-30 10:00"), (holiday("2026-11-30"), "applied"),
         "2026-11-30 10:00", "! trust.ended breached", "= walled",
     ]),
-    *(onset(f"days of notice count for {reason}, too", [
-        (block(reason, notified_at=moment("2026-11-23 10:00")), "deferred 2026-12-08 10:00 notice_days"), "= open",
-        "2026-12-08 10:00", f"! block.began {reason}",
-    ]) for reason in ("debt_partial", "notice")),
+    onset("days of notice count for a partial block, too, not for a reminder", [
+        (block("debt_partial", notified_at=moment("2026-11-23 10:00")), "deferred 2026-12-08 10:00 notice_days"),
+        (block("notice", notified_at=moment("2026-11-23 10:00")), "applied"), "= notice",
+        "2026-12-08 10:00", "! block.began debt_partial", "= reduced",
+    ]),
 ]  # fmt: skip
 
 PROMISES = [
