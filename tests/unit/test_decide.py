@@ -589,11 +589,13 @@ def test_a_level_that_rises_waits_too_and_what_is_in_force_stays(weekend: Person
     assert p.level() == Level.WALLED
 
 
-def test_who_is_cut_already_is_cut_for_the_next_invoice_too(weekend: Person) -> None:
+def test_who_is_cut_already_stays_cut_while_the_next_invoice_waits(weekend: Person) -> None:
     made = weekend.do("block", reason="debt", invoices=["F-1", "F-2"])
-    assert (made.status, weekend.level()) == ("applied", Level.WALLED)
-    assert weekend.sub is not None
-    assert not weekend.sub.deferrals
+    assert (made.status, made.until, weekend.level()) == ("deferred", MONDAY, Level.WALLED)
+    weekend.do("paid", invoices=["F-1"])
+    assert weekend.level() == Level.OPEN
+    weekend.wait(MONDAY - SATURDAY)
+    assert weekend.level() == Level.WALLED
 
 
 def test_an_override_does_not_wait(weekend: Person) -> None:
