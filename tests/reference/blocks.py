@@ -25,16 +25,21 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
         "dues": {i: d for i, d in dues(c).items() if i in left}, **terms(c), "pending": True, "onset": 0, "why": "",
         "deadline": ms(c["deadline"]) if "deadline" in c else 0, "told": False,
     }  # fmt: skip
-    comes_under_promise(model, sub, new, name)
     sub["reasons"][name] = new
     if old and not new["notified_at"]:
         new["notified_at"] = old["notified_at"]
-    if old and not old["pending"]:
-        return again(model, c, sub, old, new)
-    new["onset"], new["why"] = model.onset(name, new, sub["area"])
+    answer = again(model, c, sub, old, new) if old and not old["pending"] else begins(model, c, sub, new)
+    if not old or any(old[k] != new[k] for k in new if k != "not_before"):
+        comes_under_promise(model, sub, new, name, left)
+    return answer
+
+
+def begins(model: Model, c: Command, sub: Sub, new: Sub) -> Answer:
+    """A reason that is new, or takes the place of one that waits."""
+    new["onset"], new["why"] = model.onset(c["reason"], new, sub["area"])
     if new["why"]:
-        return waits(model, sub, name, [(new["onset"], new["why"])])
-    model.begin(name, new)
+        return waits(model, sub, c["reason"], [(new["onset"], new["why"])])
+    model.begin(c["reason"], new)
     return Answer(APPLIED)
 
 
@@ -60,12 +65,11 @@ def terms(c: Command) -> Sub:
 
 
 def nothing_left(model: Model, c: Command, sub: Sub, *, short: bool) -> Answer:
-    """All that the command names is settled: in the place of what there was comes nothing."""
+    """All that the command names is settled: in the place of what there was comes nothing, which unblocks it."""
     gone = c["reason"] in sub["reasons"]
     if gone:
         del sub["reasons"][c["reason"]]
-        if not model.debts(sub):
-            model.promise_ends(c["sub"], sub, "released")
+        promise_is_released(model, c["sub"], sub)
     return Answer((APPLIED if gone else UNCHANGED) | ({"notice_too_short"} if short and not gone else set()))
 
 
@@ -78,12 +82,12 @@ def pause_is_over(model: Model, c: Command, sub: Sub) -> Answer:
     return Answer(UNCHANGED)
 
 
-def comes_under_promise(model: Model, sub: Sub, new: Sub, name: str) -> None:
+def comes_under_promise(model: Model, sub: Sub, new: Sub, name: str, named: list[str]) -> None:
     """A promise for all that runs and opens it, where it would restrict: so it has had its promise."""
     promise = sub["promise"]
     if name not in DEBTS or new["level"] <= NOTICE or not promise or promise["invoices"]:
         return
-    for invoice in new["invoices"] or [WHOLE]:
+    for invoice in named or [WHOLE]:
         if min([new["level"], *model.deferred(sub, invoice, overridden=new["override"])]):
             sub["spent"][invoice] = sub["spent"].get(invoice) or 1
 
@@ -144,15 +148,20 @@ def unblock(model: Model, c: Command, sub: Sub) -> Answer:
     gone = [r for r in sub["reasons"] if r == c["reason"] or (c["reason"] == "debt*" and r in DEBTS)]
     for reason in gone:
         del sub["reasons"][reason]
-    promise = sub["promise"]
-    if not gone or not promise:
-        return Answer(APPLIED if gone else UNCHANGED)
-    of_no_use = promise["invoices"] and not {*promise["invoices"]} & {*model.owed(sub)}
-    if not model.debts(sub) or of_no_use:
-        model.promise_ends(c["sub"], sub, "released")
-    elif promise["owed"] and not model.behind(sub, promise["owed"]):
-        model.promise_is_kept(c["sub"], sub, "released")
-    return Answer(APPLIED)
+    if gone:
+        promise_is_released(model, c["sub"], sub)
+    return Answer(APPLIED if gone else UNCHANGED)
+
+
+def promise_is_released(model: Model, name: str, sub: Sub) -> None:
+    """What it means for the promise that a reason was taken back."""
+    promise, owed = sub["promise"], {*model.owed(sub)}
+    if not promise:
+        return
+    if not model.debts(sub) or (promise["invoices"] and not {*promise["invoices"]} & owed):
+        model.promise_ends(name, sub, "released")
+    elif promise["owed"] and not {*promise["owed"]} & owed:
+        model.promise_is_kept(name, sub, "released")
 
 
 def paid(model: Model, c: Command, sub: Sub) -> Answer:

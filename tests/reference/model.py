@@ -37,7 +37,8 @@ class Model(State):
             if {"*", sub["area"]} & {*self.said}:
                 self.judge_again(name, sub)
             if sub["promise"] and sub["promise"]["until"] <= now:
-                self.promise_ends(name, sub, "breached" if self.debts(sub) else "released")
+                unpaid = "breached" if self.debts(sub) else "released"
+                self.promise_ends(name, sub, sub["promise"]["outcome"] or unpaid)
             self.deferrals_end(name, sub)
             for reason in list(sub["reasons"]):
                 self.look_at(name, sub, reason)
@@ -159,11 +160,7 @@ class Model(State):
             r["deadline"] = self.now + self.own_days(reason) * DAY
 
     def promise_ends(self, name: str, sub: Sub, outcome: str) -> None:
-        """``outcome``, where no other one is fixed already."""
-        promise = sub["promise"]
-        if promise:
-            if outcome in {"fulfilled", "released", "breached"}:
-                outcome = promise["outcome"] or outcome
+        if sub["promise"]:
             sub["breached"] = sub["breached"] or outcome == "breached"
             self.events.append(("trust.ended", name, outcome))
         sub["promise"] = None
@@ -176,7 +173,7 @@ class Model(State):
         without = self.owes(sub)
         sub["promise"] = promise
         if without <= NOTICE:
-            self.promise_ends(name, sub, outcome)
+            self.promise_ends(name, sub, promise["outcome"])
 
     def deferral_ends(self, name: str, sub: Sub, kind: str) -> None:
         del sub["deferrals"][kind]

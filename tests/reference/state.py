@@ -119,11 +119,6 @@ class State:
     def owed(self, sub: Sub) -> list[str]:
         return list(dict.fromkeys(i for r in self.debts(sub).values() for i in r["invoices"]))
 
-    def behind(self, sub: Sub, invoices: list[str]) -> bool:
-        """Whether any of them is behind a debt reason: one that names none is for all that is owed."""
-        named = [r["invoices"] or [WHOLE] for r in self.debts(sub).values()]
-        return any(WHOLE in each or {*each} & {*invoices} for each in named)
-
     # -- when a block may begin (§3) ---------------------------------------------------------------------------
 
     def onset(self, reason: str, r: Sub, area: str, *, calendar: bool = True) -> tuple[int, str]:
