@@ -338,10 +338,11 @@ class Workset:
 
     def forget(self, cmd: c.Forget) -> str:
         """Carry out ``forget``: the subscriber, its addresses and its invoices go."""
+        if (found := self.get(cmd.sub)) is not None:
+            self._revised(found, cmd.rev)  # a refusal changes nothing
         self._write.forgotten.add(cmd.sub)  # also who is known to kept answers or to the audit trail alone
         self.forgotten.add(cmd.sub)
         known = self.find(cmd.sub, None)
-        self._revised(known, cmd.rev)
         self.remove(known)
         self._write.events = [e for e in self._write.events if cmd.sub not in e.document.values()]
         return "applied"

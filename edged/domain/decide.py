@@ -120,6 +120,7 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
         return Decision(after, detail=detail, events=events)
     if cmd.reason == "pause" and cmd.deadline is not None and milliseconds(cmd.deadline) <= now:
         return _paused_no_longer(sub)
+    onset.check_notified(cmd, policy)
     notified = c.told_at(cmd) or (had.notified_at if had is not None else 0)
     waits: tuple[Waiting, ...] = ()
     named = invoices
@@ -253,10 +254,11 @@ def _less(sub: Subscriber, debts: Collection[str], settled: AbstractSet[str]) ->
     for name in debts:
         owed = sub.reasons[name].invoices
         left = [i for i in owed if i.id not in settled]
-        if left:
+        if left and len(left) == len(owed):
             cleared.discard(name)
-        if left and len(left) < len(owed):
-            sub = replace(sub, reasons={**sub.reasons, name: growth.without(sub.reasons[name], tuple(left))})
+        elif (reason := growth.without(sub.reasons[name], tuple(left))) is not None:
+            cleared.discard(name)
+            sub = replace(sub, reasons={**sub.reasons, name: reason})
     return sub, cleared
 
 

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from edged.domain import command as c
 from edged.domain import effect, onset
 from edged.domain.levels import Level
-from edged.domain.model import DEBT, Deferral, Policy, Reason, Subscriber, milliseconds, rfc3339
+from edged.domain.model import DEBT, WHOLE, Deferral, Policy, Reason, Subscriber, milliseconds, rfc3339
 from edged.domain.promise import guarded
 from edged.domain.rejection import Rejected
 from edged.domain.verdict import Decision
@@ -105,7 +105,7 @@ def expired(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, tupl
     given = [d.until for k, d in found.items() if k not in OWN]
     after = _without(sub, found)
     if given:
-        after, _, _ = _held(after, effect.owed(sub, min(given) - 1), now, policy)
+        after, _, _ = _held(after, effect.owed(sub, max(given) - 1), now, policy)
     return after, events
 
 
@@ -115,11 +115,14 @@ def lifted_until(sub: Subscriber, name: str, reason: Reason, now: int) -> int:
         return 0
     level = effect.begun(reason)
     if not level:
-        return min(w.onset for w in reason.waits)
+        return min(w.onset for w in reason.waits if w.id)
     if effect.felt(sub, name, reason, now, promised=True) >= level:
         return 0
-    promised = sub.promise.until if sub.promise is not None else 0
-    return max([promised, *(d.until for d in sub.deferrals.values())])
+    ids = {i.id for i in reason.invoices} or {WHOLE}
+    waivers = [(d.until, d.invoices, d.up_to) for d in sub.deferrals.values()]
+    if sub.promise is not None:
+        waivers.append((sub.promise.until, sub.promise.invoices, Level.OPEN))
+    return max((t for t, named, cap in waivers if cap < level and (not named or ids.intersection(named))), default=0)
 
 
 def rest(sub: Subscriber, now: int, policy: Policy) -> Subscriber:

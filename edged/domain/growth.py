@@ -26,11 +26,11 @@ LEVEL = ""
 def joined(
     cmd: c.Block, named: tuple[Invoice, ...], level: int, had: Reason, area: str, now: int, policy: Policy
 ) -> tuple[tuple[Invoice, ...], tuple[Waiting, ...]]:
-    """(invoices, what waits) of a debt in force that a block names again. Raises Rejected ``notice_too_short``."""
+    """(invoices, what waits) of a debt in force that a block names again."""
     waited = {w.id: w for w in had.waits}
     raised = _raised(cmd, level, had, waited.get(LEVEL), area, now, policy)
     begun = {i.id for i in had.invoices} - waited.keys()
-    if not had.invoices or (named and begun.issuperset(i.id for i in named)):
+    if (not had.invoices and WHOLE not in waited) or (named and begun.issuperset(i.id for i in named)):
         return named, raised
     fresh = [i.id for i in named if i.id not in begun] or [WHOLE]
     parts = (_part(cmd, name, waited.get(name), area, now, policy) for name in fresh)
@@ -46,7 +46,8 @@ def _part(cmd: c.Block, name: str, had: Waiting | None, area: str, now: int, pol
     at, why, earliest = onset.asked(cmd, area, now, policy, had.notified_at if had else 0)
     if not why:
         return None
-    return Waiting(name, at, why, earliest, c.told_at(cmd) or (had.notified_at if had else 0))
+    notified = c.told_at(cmd) or (had.notified_at if had else 0)
+    return Waiting(name, at, why, earliest, notified, override=cmd.override is not None)
 
 
 def _raised(
@@ -56,7 +57,7 @@ def _raised(
     if level <= before:
         return ()
     at, why, earliest = onset.asked(cmd, area, now, policy, had.notified_at)
-    return (Waiting(LEVEL, at, why, earliest, level=before),) if why else ()
+    return (Waiting(LEVEL, at, why, earliest, level=before, override=cmd.override is not None),) if why else ()
 
 
 def soonest(reason: Reason, named: tuple[Invoice, ...]) -> Waiting | None:
@@ -71,7 +72,7 @@ def due(reason: Reason, area: str, now: int, policy: Policy, *, every: bool = Fa
     for part in reason.waits:
         found: Waiting | None = part
         if every or part.onset <= now:
-            found = onset.part_due(part, area, now, policy, override=reason.override)
+            found = onset.part_due(part, area, now, policy)
         if found is None:
             begun.add(part.id)
         else:
@@ -86,8 +87,10 @@ def began(before: Reason, after: Reason) -> bool:
     return len(after.waits) < len(before.waits)
 
 
-def without(reason: Reason, left: tuple[Invoice, ...]) -> Reason:
-    """The reason with these of its invoices left."""
+def without(reason: Reason, left: tuple[Invoice, ...]) -> Reason | None:
+    """The reason with these of its invoices left; None where nothing is."""
+    if not left and all(w.id != WHOLE for w in reason.waits):
+        return None
     if not reason.waits:
         return replace(reason, invoices=left)
     ids = {LEVEL, WHOLE, *(i.id for i in left)}

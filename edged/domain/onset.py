@@ -31,8 +31,14 @@ _MOST_MOVES = 50
 """Moratoria and calendars that hand an onset on to each other for longer than this are taken at their last word."""
 
 
+def check_notified(cmd: c.Block, policy: Policy) -> None:
+    """Raises Rejected ``notice_too_short`` where the provider wants to be told when somebody was notified."""
+    if cmd.reason == "debt" and policy.require_notice and cmd.notified_at is None:
+        raise Rejected("notice_too_short", "notified_at: this provider's policy.require_notice asks for it")
+
+
 def earliest(cmd: c.Block, now: int, policy: Policy, notified: int = 0) -> tuple[int, str]:
-    """When what a command asks for could begin if nothing held it back in its area. Raises ``notice_too_short``.
+    """When what a command asks for could begin if nothing held it back in its area.
 
     ``notified``: when the subscriber was told of it, as far as is known, where the command leaves that out (law 7).
     """
@@ -41,8 +47,6 @@ def earliest(cmd: c.Block, now: int, policy: Policy, notified: int = 0) -> tuple
         onset, why = not_before, "not_before"
     if cmd.notified_at is not None:
         notified = milliseconds(cmd.notified_at)
-    elif cmd.reason == "debt" and policy.require_notice:
-        raise Rejected("notice_too_short", "notified_at: this provider's policy.require_notice asks for it")
     if notified and cmd.reason in _NOTIFIED and (told := notified + policy.notice_days * DAY_MS) > onset:
         onset, why = told, "notice_days"
     return onset, why
@@ -51,7 +55,7 @@ def earliest(cmd: c.Block, now: int, policy: Policy, notified: int = 0) -> tuple
 def asked(cmd: c.Block, area: str, now: int, policy: Policy, notified: int = 0) -> tuple[int, str, int]:
     """When what a command asks for may begin, why if later than now, and when it could if its area held nothing back.
 
-    ``notified`` as for :func:`earliest`. Raises Rejected ``notice_too_short``.
+    ``notified`` as for :func:`earliest`.
     """
     first, why = earliest(cmd, now, policy, notified)
     if cmd.reason not in DEBT:
@@ -89,10 +93,10 @@ def deadline(name: str, begins: int, policy: Policy) -> int:
     return begins + days * DAY_MS if days else 0
 
 
-def part_due(part: Waiting, area: str, now: int, policy: Policy, *, override: bool) -> Waiting | None:
+def part_due(part: Waiting, area: str, now: int, policy: Policy) -> Waiting | None:
     """What a debt in force has grown by as it is now: None when it begins, else what it waits for (law 4)."""
     at, why = max(part.earliest, now), part.why if part.earliest > now else ""
-    at, why = allowed(at, why, area, now, policy, override=override)
+    at, why = allowed(at, why, area, now, policy, override=part.override)
     return None if at <= now else replace(part, onset=at, why=why)
 
 

@@ -10,6 +10,7 @@ from edged.domain import decide as d
 from edged.domain import effect
 from edged.domain.model import WHOLE, Fact, Policy, Subscriber
 from edged.domain.region import Moratorium, Outage, Regions
+from edged.domain.rejection import Rejected
 from tests.unit.test_domain_rules import CUT, DAY, FREE, HOUR, NOW, at, does, owing
 
 NOTICE = 15 * DAY
@@ -83,7 +84,12 @@ def test_the_rest_waits_beside_what_was_named() -> None:
     assert does(owing("F-1"), "block", reason="debt").sub.reasons["debt"].invoices == ()
     again = does(made.sub, "block", reason="debt", invoices=["F-1"])
     assert (again.status, waits(again.sub)) == ("applied", {})
-    assert does(made.sub, "paid", invoices=["F-1"]).sub.reasons == {}
+    paid = does(made.sub, "paid", invoices=["F-1"]).sub
+    assert (effect.level(paid, NOW), waits(paid)) == (0, {WHOLE: NOW + DAY})
+    assert effect.level(later(paid, NOW + DAY)[0], NOW + DAY) == 3
+    assert waits(does(paid, "block", reason="debt", invoices=["F-3"], not_before=at(NOW + HOUR)).sub) == {
+        "F-3": NOW + HOUR
+    }
 
 
 def test_a_higher_level_waits() -> None:
@@ -99,7 +105,7 @@ def test_a_higher_level_waits() -> None:
 
 
 def test_who_overrides_passes_the_calendar_and_not_the_notice() -> None:
-    override = {"override": {"author": "a", "motive": "m"}}
+    override: dict[str, Any] = {"override": {"author": "a", "motive": "m"}}
     friday = NOW + 2 * DAY  # a holiday besides
     fields: dict[str, Any] = {"reason": "debt", "invoices": ["F-1", "F-2"]}
     sub = owing("F-1")
@@ -115,6 +121,25 @@ def test_what_waits_is_asked_again_and_when_something_is_said_of_its_area() -> N
     assert waits(later(made.sub, NOW + 9 * DAY, longer)[0]) == {"F-2": NOW + 20 * DAY}
     after, events = d.reconsider(made.sub, NOW, FREE)
     assert (waits(after), [e["event"] for e in events]) == ({}, ["block.began"])
+
+
+def test_an_override_is_of_what_it_came_with() -> None:
+    override: dict[str, Any] = {"override": {"author": "a", "motive": "m"}}
+    friday = NOW + 2 * DAY
+    notified: dict[str, Any] = {"reason": "debt", "invoices": ["F-1", "F-2"], "notified_at": at(friday - NOTICE)}
+    sub = does(owing("F-1"), "block", NOW, CUT, **notified, override=override["override"]).sub
+    assert waits(sub) == {"F-2": friday}
+    sub = does(sub, "block", NOW, CUT, reason="debt", not_before=at(NOW + HOUR * 2)).sub
+    assert waits(sub) == {"F-2": friday, WHOLE: NOW + 2 * HOUR}
+    held = does(owing("F-1"), "block", NOW, CUT, **notified).sub
+    assert waits(held)["F-2"] > friday
+    alone = does(owing("F-1"), "block", NOW, CUT, **notified, override=override["override"]).sub
+    assert waits(later(alone, friday, CUT)[0]) == {}
+
+
+def test_a_notice_can_be_asked_for_whatever_is_named() -> None:
+    with pytest.raises(Rejected, match=r"policy\.require_notice"):
+        does(owing("F-1"), "block", policy=Policy(require_notice=True), reason="debt", invoices=["F-1"])
 
 
 def test_paid_takes_what_waits_along() -> None:
@@ -151,7 +176,8 @@ def test_one_that_lifts_another_debt_runs_on_and_is_no_breach() -> None:
 
 
 def test_what_billing_takes_back_is_released() -> None:
-    for fields in ({}, {"invoices": ["F-1"]}):
+    whichever: tuple[dict[str, Any], ...] = ({}, {"invoices": ["F-1"]})
+    for fields in whichever:
         sub = does(owing("F-1"), "trust", hours=48, **fields).sub
         sub = does(sub, "block", reason="notice", invoices=["F-2"]).sub
         made = does(sub, "unblock", reason="debt")
@@ -161,7 +187,7 @@ def test_what_billing_takes_back_is_released() -> None:
 def test_a_debt_without_names_is_spent_while_an_invoice_is() -> None:
     for facts, code in (({"F-1": Fact(spent=1)}, "trust_spent"), ({"F-1": Fact(settled=True, spent=1)}, "")):
         if code:
-            with pytest.raises(d.Rejected, match="is used up"):
+            with pytest.raises(Rejected, match="is used up"):
                 does(owing(), "trust", facts=facts)
         else:
             assert does(owing(), "trust", facts=facts).status == "applied"
@@ -177,14 +203,14 @@ def test_a_breach_stays_until_what_was_promised_is_paid() -> None:
 
 
 def test_a_due_date_in_the_promise_counts() -> None:
-    with pytest.raises(d.Rejected, match="1 days overdue"):
+    with pytest.raises(Rejected, match="1 days overdue"):
         does(owing("F-1"), "trust", invoices=[{"id": "F-1", "due": "2026-11-17"}])
 
 
 def test_a_promise_is_no_answer_to_fraud_also_sent_again() -> None:
     sub = does(owing("F-1"), "trust", hours=48).sub
     sub = does(sub, "block", reason="fraud").sub
-    with pytest.raises(d.Rejected, match="fraud is in force"):
+    with pytest.raises(Rejected, match="fraud is in force"):
         does(sub, "trust", hours=48)
 
 
@@ -220,7 +246,7 @@ def test_one_that_is_taken_back_or_narrowed_waits_too() -> None:
 
 
 def test_who_was_overridden_is_not_held() -> None:
-    override = {"override": {"author": "a", "motive": "m"}}
+    override: dict[str, Any] = {"override": {"author": "a", "motive": "m"}}
     sub = does(Subscriber("C-1", area="north"), "block", reason="debt", **override).sub
     sub = does(sub, "defer", **AGREED).sub
     assert effect.level(later(sub, NOW + DAY, HELD)[0], NOW + DAY) == 3
@@ -234,6 +260,8 @@ def test_days_on_which_a_debt_is_lifted_do_not_count() -> None:
     after, events = later(sub, NOW + DAY)
     assert (after.reasons["debt"].deadline, events) == (NOW + 69 * DAY, [])
     assert later(owing("F-1", deadline=NOW + DAY), NOW + DAY)[1] == ["deadline.reached"]
+    other = does(sub, "defer", kind="dispute", until=at(NOW + 99 * DAY), invoices=["F-9"]).sub
+    assert later(other, NOW + DAY)[0].reasons["debt"].deadline == NOW + 69 * DAY
     waiting = does(
         owing("F-1", deadline=NOW + HOUR), "block", reason="debt", invoices=["F-2"], not_before=at(NOW + DAY)
     )
