@@ -1,213 +1,21 @@
 """What edged must do, told by domain.md alone: dictionaries and lists, everything worked out anew at every question.
 
 Commands come as the dictionaries that are sent. Where the texts leave two answers open, an answer lists both.
-Times are Unix milliseconds.
+Times are Unix milliseconds. Here is what time does; ``state`` answers questions, ``blocks`` and ``orders`` carry out
+commands.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import zoneinfo
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from tests.reference import days
-
-MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
-WHOLE = "*"
-DEBTS = ("notice", "debt_partial", "debt")
-OWN_LEVEL = {
-    "court": 4, "terminated": 4, "fraud": 3, "abuse": 3, "preventive": 3,
-    "operator": 3, "pause": 3, "debt": 3, "debt_partial": 2, "notice": 1,
-}  # fmt: skip
-WORDS = ("open", "notice", "reduced", "walled", "blocked")
-LOOK = 15 * MINUTE
-"""A debt that an outage holds is looked at again after so long."""
-METHOD_DAYS = {"bank": 2, "lottery": 2, "debit": 2, "collection": 4}
-
-Command = Mapping[str, Any]
-Sub = dict[str, Any]
+from tests.reference.state import State
+from tests.reference.words import DAY, DEBTS, NO_TERMS, NOTICE, RAISE, WHOLE, Answer, Sub
 
 
 @dataclass
-class Rules:
-    """The provider's policy, as far as the model knows it. ``may_cut`` None: no cut calendar is configured."""
-
-    zone: zoneinfo.ZoneInfo = days.ZONE
-    may_cut: Callable[[dt.datetime], bool] | None = None
-    bank_day: Callable[[dt.date], bool] = days.bank_day
-    trust_max_hours: int = 168
-    trust_per_invoice: int = 1
-    trust_per_30_days: int = 0
-    min_days_overdue: int = 4
-    notice_days: int = 15
-    require_notice: bool = False
-    guard_reblock: bool = True
-    preventive_days: int = 30
-    debt_days: int = 60
-
-
-@dataclass
-class Answer:
-    """``words``: the statuses, or codes of refusals, any of which is right. ``until`` and ``why`` 0 or empty: none."""
-
-    words: set[str]
-    until: int = 0
-    why: str = ""
-
-
-class No(Exception):
-    """Refused, with every code that would be right."""
-
-
-def ms(text: str) -> int:
-    """RFC 3339 as Unix ms."""
-    return round(dt.datetime.fromisoformat(text).timestamp() * 1000)
-
-
-def ids(command: Command) -> list[str]:
-    """The invoices a command names, each once."""
-    named = [i if isinstance(i, str) else i["id"] for i in command.get("invoices") or []]
-    return list(dict.fromkeys(named))
-
-
-def dues(command: Command) -> dict[str, dt.date]:
-    """Those of them whose due date is given."""
-    named = [i for i in command.get("invoices") or [] if not isinstance(i, str) and i.get("due")]
-    return {i["id"]: dt.date.fromisoformat(i["due"]) for i in named}
-
-
-def nobody() -> Sub:
-    """A subscriber of whom nothing is known."""
-    return {
-        "rev": -1, "area": "", "reasons": {}, "promise": None, "deferrals": {}, "breached": False,
-        "granted": [], "settled": set(), "spent": {},
-    }  # fmt: skip
-
-
-@dataclass
-class Model:
-    """Everything there is. Call ``due`` when time has passed."""
-
-    now: int
-    rules: Rules = field(default_factory=Rules)
-    subs: dict[str, Sub] = field(default_factory=dict)
-    holder: dict[str, str] = field(default_factory=dict)
-    """Address -> name."""
-    moratoria: dict[str, tuple[int, bool]] = field(default_factory=dict)
-    """Area -> end, and whether it releases those who are restricted already."""
-    outages: dict[str, tuple[str, int]] = field(default_factory=dict)
-    """Id -> area and eta."""
-    municipal: dict[str, tuple[set[str], str]] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
-    """Areas of which something was said since the timers ran."""
-    events: list[tuple[str, ...]] = field(default_factory=list)
-    """(event, subscriber, what)."""
-
-    # -- days ------------------------------------------------------------------------------------------------
-
-    def local(self, now: int) -> dt.datetime:
-        return dt.datetime.fromtimestamp(now / 1000, self.rules.zone)
-
-    def allowed(self, moment: dt.datetime, area: str) -> bool:
-        """Whether the cut calendar of the area lets a block begin at this moment."""
-        if self.rules.may_cut is None:
-            return True
-        off = self.municipal.get(area, (set(), ""))[0]
-        tomorrow = (moment + dt.timedelta(days=1)).date()
-        return self.rules.may_cut(moment) and moment.date().isoformat() not in off and tomorrow.isoformat() not in off
-
-    def next_cut(self, now: int, area: str) -> int:
-        """This moment if it is allowed, else the opening of the first day that is."""
-        moment = self.local(now)
-        if self.allowed(moment, area):
-            return now
-        morning = moment.replace(hour=days.OPENS, minute=0, second=0, microsecond=0)
-        while morning <= moment or not self.allowed(morning, area):
-            morning += dt.timedelta(days=1)
-        return round(morning.timestamp() * 1000)
-
-    def end_of_bank_day(self, count: int) -> int:
-        """The midnight that ends the ``count``-th bank day after today."""
-        day = self.local(self.now).date()
-        while count:
-            day += dt.timedelta(days=1)
-            count -= self.rules.bank_day(day)
-        return self.midnight(day)
-
-    def midnight(self, day: dt.date) -> int:
-        """The one at the end of the day."""
-        end = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), self.rules.zone)
-        return round(end.timestamp() * 1000)
-
-    # -- questions -------------------------------------------------------------------------------------------
-
-    def level(self, name: str) -> int:
-        """The highest level of the reasons that have begun and that are not waived (§1)."""
-        sub = self.subs.get(name) or nobody()
-        return max([self.felt(sub, r) for r in sub["reasons"] if not sub["reasons"][r]["pending"]], default=0)
-
-    def owes(self, sub: Sub) -> int:
-        """The same of its debts alone."""
-        return max([self.felt(sub, name) for name, r in self.debts(sub).items() if not r["pending"]], default=0)
-
-    def felt(self, sub: Sub, name: str) -> int:
-        """What is left of a reason's level by promise and deferrals: the worst of its invoices."""
-        reason = sub["reasons"][name]
-        if name not in DEBTS:
-            return int(reason["level"])
-        left: list[int] = []
-        for invoice in reason["invoices"] or [WHOLE]:
-            caps = [reason["level"]]
-            promise = sub["promise"]
-            if promise and promise["until"] > self.now and invoice in (promise["invoices"] or [invoice]):
-                caps.append(0)
-            left.append(min(caps + self.deferred(sub, invoice, overridden=reason["override"])))
-        return max(left)
-
-    def deferred(self, sub: Sub, invoice: str, *, overridden: bool) -> list[int]:
-        """The levels at which the deferrals that cover an invoice stop short; an override passes those of its area."""
-        passed = "moratorium" if overridden else ""
-        running = [d for kind, d in sub["deferrals"].items() if d["until"] > self.now and kind != passed]
-        return [d["up_to"] for d in running if invoice in (d["invoices"] or [invoice])]
-
-    def reasons(self, name: str) -> dict[str, bool]:
-        """Each reason there is, and whether it has begun."""
-        return {r: not v["pending"] for r, v in (self.subs.get(name) or nobody())["reasons"].items()}
-
-    def promise(self, name: str) -> int:
-        """The end of the running promise, or 0."""
-        promise = (self.subs.get(name) or nobody())["promise"]
-        return promise["until"] if promise and promise["until"] > self.now else 0
-
-    def debts(self, sub: Sub) -> dict[str, Any]:
-        return {r: v for r, v in sub["reasons"].items() if r in DEBTS}
-
-    def owed(self, sub: Sub) -> list[str]:
-        return list(dict.fromkeys(i for r in self.debts(sub).values() for i in r["invoices"]))
-
-    # -- when a block may begin (§3) ---------------------------------------------------------------------------
-
-    def onset(self, name: str, reason: str, r: Sub, area: str) -> tuple[int, str]:
-        """The moment and what it waits for; the moment is now where it waits for nothing."""
-        moment, why = self.now, ""
-        later = [(r["not_before"], "not_before")]
-        if reason == "debt" and r["notified_at"]:
-            later.append((r["notified_at"] + self.rules.notice_days * DAY, "notice_days"))
-        if reason in DEBTS and not r["override"]:
-            later += [(end, "moratorium") for where, (end, _) in self.moratoria.items() if where in {"*", area}]
-            later += [(self.look(eta), "outage") for where, eta in self.outages.values() if where in {"*", area}]
-        for end, what in later:
-            if end > moment:
-                moment, why = end, what
-        if reason in DEBTS and not r["override"] and self.next_cut(moment, area) > moment:
-            moment, why = self.next_cut(moment, area), "calendar"
-        return moment, why
-
-    def look(self, eta: int) -> int:
-        """When a debt held by an outage is looked at again."""
-        return min([self.now + LOOK] + [eta] * (eta > self.now))
+class Model(State):
+    """Call ``due`` when time has passed."""
 
     # -- time --------------------------------------------------------------------------------------------------
 
@@ -215,8 +23,9 @@ class Model:
         """When something happens by itself; 0: never."""
         moments: list[int] = []
         for sub in self.subs.values():
-            moments += [r["onset"] for r in sub["reasons"].values() if r["pending"]]
-            moments += [r["deadline"] for r in sub["reasons"].values() if r["deadline"] and not r["told"]]
+            for r in sub["reasons"].values():
+                moments += [r["onset"]] if r["pending"] else [w["onset"] for w in r["waits"].values()]
+                moments += [r["deadline"]] if r["deadline"] and not r["told"] and not r["pending"] else []
             moments += [d["until"] for d in sub["deferrals"].values()]
             moments += [sub["promise"]["until"]] if sub["promise"] else []
         return min(moments, default=0)
@@ -227,40 +36,99 @@ class Model:
         for name, sub in self.subs.items():
             if {"*", sub["area"]} & {*self.said}:
                 self.judge_again(name, sub)
-            for reason, r in list(sub["reasons"].items()):
-                if r["pending"] and r["onset"] <= now:
-                    self.look_at(name, sub, reason)
-                if r["deadline"] and not r["told"] and r["deadline"] <= now:
-                    r["told"] = True
-                    if reason == "pause":
-                        del sub["reasons"][reason]
-                    self.events.append(("pause.ended" if reason == "pause" else "deadline.reached", name, reason))
             if sub["promise"] and sub["promise"]["until"] <= now:
-                sub["breached"] = bool(self.debts(sub))
-                self.promise_ends(name, sub, "breached" if sub["breached"] else "released")
-            for kind, deferral in list(sub["deferrals"].items()):
-                if deferral["until"] <= now and kind == "onset":
-                    self.look_at_growth(name, sub)
-                elif deferral["until"] <= now:
-                    self.deferral_ends(name, sub, kind)
+                unpaid = "breached" if self.debts(sub) else "released"
+                self.promise_ends(name, sub, sub["promise"]["outcome"] or unpaid)
+            self.deferrals_end(name, sub)
+            for reason in list(sub["reasons"]):
+                self.look_at(name, sub, reason)
+                self.deadline(name, sub, reason)
         self.said.clear()
 
-    def look_at(self, name: str, sub: Sub, reason: str) -> None:
-        """A reason that waits is judged again, and may begin."""
+    def deferrals_end(self, name: str, sub: Sub) -> None:
+        """Those whose time has come; of debts that are felt more by it, the end is an onset."""
+        before = self.owes(sub)
+        self.look_at_onset(name, sub)
+        over = [kind for kind, d in sub["deferrals"].items() if d["until"] <= self.now]
+        for kind in over:
+            self.deferral_ends(name, sub, kind)
+        if {*over} - {"moratorium"}:
+            self.hold_back(sub, before)
+
+    def hold_back(self, sub: Sub, before: int) -> Answer | None:
+        """A deferral has ended, and ``before`` was felt of the debts: while no onset is allowed, no more than that."""
+        if self.owes(sub) <= before:
+            return None
+        until, why = self.end_of_deferral(sub)
+        if not why:
+            return None
+        held = sub["deferrals"].get("onset")
+        until = max(until, held["until"]) if held else until
+        sub["deferrals"]["onset"] = {"invoices": [], "up_to": before, "until": until}
+        return Answer({"deferred"}, 0 if self.outage(sub["area"]) else until, {why})
+
+    def end_of_deferral(self, sub: Sub) -> tuple[int, str]:
+        """When what a deferral has lifted may be felt."""
+        return self.onset("debt", NO_TERMS, sub["area"], calendar=self.rules.guard_reblock)
+
+    def look_at(self, name: str, sub: Sub, reason: str, *, anew: bool = False) -> None:
+        """A reason that waits, or invoices of it, are judged again when it is time (or ``anew``), and may begin."""
         r = sub["reasons"][reason]
-        r["onset"], r["why"] = self.onset(name, reason, r, sub["area"])
-        if r["onset"] <= self.now:
-            self.begin(reason, r)
+        began = []
+        if r["pending"] and (anew or r["onset"] <= self.now):
+            r["onset"], r["why"] = self.onset(reason, r, sub["area"])
+            if r["onset"] <= self.now:
+                self.begin(reason, r)
+                began.append(reason)
+        for invoice, wait in list(r["waits"].items()):
+            if anew or wait["onset"] <= self.now:
+                wait["onset"], wait["why"] = self.onset(reason, wait, sub["area"])
+                if wait["onset"] <= self.now:
+                    del r["waits"][invoice]
+                    began.append(invoice)
+        if WHOLE in began:
+            r["invoices"], r["dues"] = [], {}
+            r["waits"] = {i: w for i, w in r["waits"].items() if i == RAISE}
+        if began:
             self.events.append(("block.began", name, reason))
+
+    def deadline(self, name: str, sub: Sub, reason: str) -> None:
+        """A deadline is told once, of a debt not while something lifts it; a pause ends with it."""
+        r = sub["reasons"][reason]
+        if r["pending"] or r["told"] or not r["deadline"] or r["deadline"] > self.now:
+            return
+        ends = self.lifted_until(sub, reason)
+        if ends:
+            r["deadline"] = max(ends) + self.own_days(reason) * DAY
+            return
+        r["told"] = True
+        self.events.append(("pause.ended" if reason == "pause" else "deadline.reached", name, reason))
+        if reason == "pause":
+            del sub["reasons"][reason]
+
+    def lifted_until(self, sub: Sub, name: str) -> list[int]:
+        """The ends of all that lifts what has begun of a debt, where together they lift it below its level."""
+        r = sub["reasons"][name]
+        begun, level = {*self.begun(r)}, self.begun_level(r)
+        if name not in DEBTS or (begun and self.felt(sub, name) >= level):
+            return []
+        if not begun:
+            return [min(r["waits"][i]["onset"] for i in r["invoices"])]
+        passed = {"moratorium", "onset"} if r["override"] else {""}
+        waivers = [d for kind, d in sub["deferrals"].items() if kind not in passed]
+        waivers += [sub["promise"]] if sub["promise"] and sub["promise"]["until"] > self.now else []
+        lifting = [w for w in waivers if w.get("up_to", 0) < level and begun & {*(w["invoices"] or begun)}]
+        return [w["until"] for w in lifting]
+
+    def own_days(self, reason: str) -> int:
+        return {"preventive": self.rules.preventive_days, "debt": self.rules.debt_days}.get(reason, 0)
 
     def judge_again(self, name: str, sub: Sub) -> None:
         """Something was said of the subscriber's area: what waits is judged again, and for how long it rests."""
-        for reason, r in self.debts(sub).items():
-            if r["pending"]:
-                self.look_at(name, sub, reason)
+        for reason in self.debts(sub):
+            self.look_at(name, sub, reason, anew=True)
         self.rest(name, sub)
-        if "onset" in sub["deferrals"]:
-            self.look_at_growth(name, sub)
+        self.look_at_onset(name, sub, anew=True)
 
     def rest(self, name: str, sub: Sub) -> None:
         """For how long a moratorium lets rest what is in force."""
@@ -278,24 +146,34 @@ class Model:
     def guarded(self, until: int, sub: Sub) -> int:
         return self.next_cut(until, sub["area"]) if self.rules.guard_reblock else until
 
-    def look_at_growth(self, name: str, sub: Sub) -> None:
-        """What joined a debt in force, and waits, is judged again."""
-        waiting = sub["deferrals"]["onset"]
-        if waiting["reason"] in sub["reasons"]:
-            waiting["until"], _ = self.onset(name, waiting["reason"], waiting["terms"], sub["area"])
-        if waiting["until"] <= self.now:
-            self.deferral_ends(name, sub, "onset")
+    def look_at_onset(self, name: str, sub: Sub, *, anew: bool = False) -> None:
+        """What a deferral's end would bring may begin."""
+        held = sub["deferrals"].get("onset")
+        if held and (anew or held["until"] <= self.now):
+            held["until"], _ = self.end_of_deferral(sub)
+            if held["until"] <= self.now:
+                self.deferral_ends(name, sub, "onset")
 
     def begin(self, reason: str, r: Sub) -> None:
         r["pending"], r["why"] = False, ""
-        length = {"preventive": self.rules.preventive_days, "debt": self.rules.debt_days}.get(reason)
-        if length and not r["deadline"]:
-            r["deadline"] = self.now + length * DAY
+        if self.own_days(reason) and not r["deadline"]:
+            r["deadline"] = self.now + self.own_days(reason) * DAY
 
     def promise_ends(self, name: str, sub: Sub, outcome: str) -> None:
         if sub["promise"]:
+            sub["breached"] = sub["breached"] or outcome == "breached"
             self.events.append(("trust.ended", name, outcome))
         sub["promise"] = None
+
+    def promise_is_kept(self, name: str, sub: Sub, outcome: str) -> None:
+        """What a promise for all was given for is owed no more: it ends, or runs on where that would cut for others."""
+        promise = sub["promise"]
+        promise["outcome"] = promise["outcome"] or outcome
+        sub["promise"] = None
+        without = self.owes(sub)
+        sub["promise"] = promise
+        if without <= NOTICE:
+            self.promise_ends(name, sub, promise["outcome"])
 
     def deferral_ends(self, name: str, sub: Sub, kind: str) -> None:
         del sub["deferrals"][kind]

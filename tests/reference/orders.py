@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable
 
-from tests.reference.model import (
+from tests.reference.blocks import APPLIED, UNCHANGED, block, paid, unblock
+from tests.reference.model import Model
+from tests.reference.state import State
+from tests.reference.words import (
     DAY,
     DEBTS,
     HOUR,
     METHOD_DAYS,
-    OWN_LEVEL,
     WHOLE,
     WORDS,
     Answer,
     Command,
-    Model,
     No,
     Sub,
     dues,
@@ -23,7 +25,6 @@ from tests.reference.model import (
     nobody,
 )
 
-APPLIED, UNCHANGED = {"applied"}, {"unchanged"}
 MAKES_KNOWN = ("bind", "block", "paid")
 
 
@@ -78,119 +79,10 @@ def forget(model: Model, c: Command, sub: Sub) -> Answer:
     return Answer(APPLIED)
 
 
-# -- reasons -------------------------------------------------------------------------------------------------------
-
-
-def block(model: Model, c: Command, sub: Sub) -> Answer:
-    name, own = c["reason"], OWN_LEVEL[c["reason"]]
-    level = WORDS.index(c["level"]) if "level" in c else own
-    if name in DEBTS:
-        right = level <= own
-    elif name == "abuse":
-        right = level in {3, 4}
-    else:
-        right = name == "operator" or level == own
-    if not right or ("rate" in c and level != 2):
-        raise No("malformed")
-    named = ids(c)
-    left = [i for i in named if i not in sub["settled"]]
-    short = name == "debt" and model.rules.require_notice and "notified_at" not in c
-    if named and not left:
-        gone = sub["reasons"].pop(name, None)  # in its place comes nothing
-        if gone and not model.debts(sub):
-            model.promise_ends(c["sub"], sub, "released")
-        return Answer((APPLIED if gone else UNCHANGED) | ({"notice_too_short"} if short and not gone else set()))
-    if short:
-        raise No("notice_too_short")
-    old = sub["reasons"].get(name)
-    times = {k: ms(c[k]) if k in c else 0 for k in ("not_before", "notified_at")}
-    content = {"level": level, "invoices": left, "rate": c.get("rate", 0), "page": c.get("page", "")}
-    new = {
-        **content, **times, "override": "override" in c, "pending": True, "told": False,
-        "dues": {i: d for i, d in dues(c).items() if i in left},
-        "deadline": ms(c["deadline"]) if "deadline" in c else 0,
-    }  # fmt: skip
-    sub["reasons"][name] = new
-    promise = sub["promise"]
-    if name in DEBTS and promise and promise["until"] > model.now and not promise["invoices"]:
-        for invoice in left or [WHOLE]:  # a promise for all that runs and opens it: so it has had its promise
-            if min([level, *model.deferred(sub, invoice, overridden="override" in c)]):
-                sub["spent"][invoice] = sub["spent"].get(invoice) or 1
-    if old and not old["pending"]:
-        return again(model, c, sub, old, new, {**content, "dues": new["dues"]})
-    new["onset"], new["why"] = model.onset(c["sub"], name, new, sub["area"])
-    if new["why"]:
-        held = name in DEBTS and any(where in {"*", sub["area"]} for where, _ in model.outages.values())
-        return Answer({"deferred"}, 0 if held else new["onset"], new["why"])  # nobody knows when an outage ends
-    model.begin(name, new)
-    return Answer(APPLIED)
-
-
-def again(model: Model, c: Command, sub: Sub, old: Sub, new: Sub, content: Sub) -> Answer:
-    """What is in force is not put off by saying it again; what it takes away beyond that waits as a new onset does."""
-    name = c["reason"]
-    sub["reasons"][name] = old
-    if new["override"] and sub["deferrals"].get("onset", {}).get("reason") == name:
-        del sub["deferrals"]["onset"]
-        content["override"] = True
-    before = model.owes(sub)
-    sub["reasons"][name] = new
-    new["pending"], new["onset"], new["why"] = False, old["onset"], ""
-    if "deadline" not in c:
-        new["deadline"], new["told"] = old["deadline"], old["told"]
-    if name in DEBTS and model.owes(sub) > before:
-        onset, why = model.onset(c["sub"], name, new, sub["area"])
-        if why:
-            sub["deferrals"]["onset"] = {"until": onset, "invoices": [], "up_to": before, "reason": name, "terms": new}
-            return Answer({"deferred"}, 0, why)
-    if any(old[k] != v for k, v in content.items()):
-        return Answer(APPLIED)
-    same = all(old[k] == new[k] for k in ("not_before", "notified_at", "override")) and "deadline" not in c
-    return Answer(UNCHANGED if same else APPLIED | UNCHANGED)
-
-
-def unblock(model: Model, c: Command, sub: Sub) -> Answer:
-    if c["reason"] == "preventive" in sub["reasons"] and c.get("cause") != "documents_ok":
-        raise No("not_authorized")
-    gone = [r for r in sub["reasons"] if r == c["reason"] or (c["reason"] == "debt*" and r in DEBTS)]
-    for reason in gone:
-        del sub["reasons"][reason]
-    if gone and not model.debts(sub):
-        model.promise_ends(c["sub"], sub, "released")
-    return Answer(APPLIED if gone else UNCHANGED)
-
-
-def paid(model: Model, c: Command, sub: Sub) -> Answer:
-    name, paid_now = c["sub"], ids(c) if "invoices" in c else model.owed(sub)
-    news = any(i not in sub["settled"] for i in paid_now)
-    sub["settled"] |= set(paid_now)
-    for reason, r in model.debts(sub).items():
-        before = r["invoices"]
-        r["invoices"] = [i for i in before if i not in paid_now]
-        r["dues"] = {i: d for i, d in r["dues"].items() if i not in paid_now}
-        news |= before != r["invoices"]
-        if not r["invoices"]:
-            del sub["reasons"][reason]
-            news = True
-    promise = sub["promise"]
-    if not model.debts(sub):
-        whole = sub["spent"].pop(WHOLE, 0)
-        news |= bool(promise or sub["breached"] or whole)
-        model.promise_ends(name, sub, "fulfilled")
-        sub["breached"] = False
-    elif promise and promise["invoices"] and set(promise["invoices"]) <= sub["settled"]:
-        model.promise_ends(name, sub, "fulfilled")
-    for kind, deferral in list(sub["deferrals"].items()):
-        if deferral["invoices"] and set(deferral["invoices"]) <= sub["settled"]:
-            model.deferral_ends(name, sub, kind)
-            news = True
-    return Answer(APPLIED if news else UNCHANGED)
-
-
 # -- waivers -------------------------------------------------------------------------------------------------------
 
 
-def asked_until(model: Model, c: Command) -> int:
+def asked_until(model: State, c: Command) -> int:
     """When a promise would end by the command's own words, or by its basis (§2)."""
     if "until" in c:
         return ms(c["until"])
@@ -211,38 +103,49 @@ def trust(model: Model, c: Command, sub: Sub) -> Answer:
     now, rules, promise = model.now, model.rules, sub["promise"]
     asked, named = asked_until(model, c), ids(c)
     until = model.next_cut(asked, sub["area"]) if rules.guard_reblock else asked
-    if promise and promise["until"] == until > now and promise["invoices"] == named:
+    firm = any(r not in DEBTS and begun for r, begun in model.reasons(c["sub"]).items())
+    if promise and promise["until"] == until > now and promise["invoices"] == named and not firm:
         return Answer(UNCHANGED, until)
     owed = model.owed(sub)
     covered = named or owed or [WHOLE]
-    due_dates = {i: d for r in model.debts(sub).values() for i, d in r["dues"].items() if i in owed and i in covered}
-    today = model.local(now).date()
+    known = [d for invoice in covered for d in due_dates(model, c, sub, invoice)]
     codes = set()
-    if any(r not in DEBTS and begun for r, begun in model.reasons(c["sub"]).items()) or not model.debts(sub):
+    if firm or not model.debts(sub) or (named and not set(named) & set(owed)):
         codes.add("trust_not_applicable")
-    if named and not set(named) & set(owed):
-        codes.add("trust_not_applicable")
-    if due_dates and (today - min(due_dates.values())).days < rules.min_days_overdue:
+    if known and (model.local(now).date() - min(known)).days < rules.min_days_overdue:
         codes.add("trust_not_applicable")
     if asked <= now:
         codes.add("malformed")
     usual = not c.keys() & {"until", "hours", "days"}
     if asked - now > rules.trust_max_hours * HOUR and not usual:
         codes.add("trust_too_long")
-    if sub["breached"] or any(sub["spent"].get(i, 0) >= rules.trust_per_invoice for i in covered):
+    if sub["breached"] or any(used_up(model, sub, i) for i in covered):
         codes.add("trust_spent")
     recent = [g for g in sub["granted"] if g > now - 30 * DAY]
     if rules.trust_per_30_days and len(recent) >= rules.trust_per_30_days:
         codes.add("trust_spent")
     if codes:
         raise No(*codes)
-    if promise and promise["until"] > now:
+    if promise:
         model.promise_ends(c["sub"], sub, "replaced")
     for invoice in covered:
         sub["spent"][invoice] = sub["spent"].get(invoice, 0) + 1
     sub["granted"].append(now)
-    sub["promise"] = {"until": until, "invoices": named}
+    sub["promise"] = {"until": until, "invoices": named, "owed": [] if named else owed, "outcome": ""}
     return Answer(APPLIED, until)
+
+
+def due_dates(model: Model, c: Command, sub: Sub, invoice: str) -> list[dt.date]:
+    """When an invoice is due by the reasons, or where none of them knows by the command."""
+    known = [r["dues"][invoice] for r in model.debts(sub).values() if invoice in r["dues"]]
+    return known or [d for i, d in dues(c).items() if i == invoice]
+
+
+def used_up(model: Model, sub: Sub, invoice: str) -> bool:
+    """Whether it has had its promises; a debt without invoices has while any that is unpaid has."""
+    unpaid = [i for i in sub["spent"] if i not in sub["settled"]]
+    meant = [*unpaid, WHOLE] if invoice == WHOLE else [invoice]
+    return any(sub["spent"].get(i, 0) >= model.rules.trust_per_invoice for i in meant)
 
 
 def untrust(model: Model, c: Command, sub: Sub) -> Answer:
@@ -255,19 +158,21 @@ def untrust(model: Model, c: Command, sub: Sub) -> Answer:
 def defer(model: Model, c: Command, sub: Sub) -> Answer:
     if ms(c["until"]) <= model.now:
         raise No("trust_not_applicable")
+    before = model.owes(sub)
     until = model.next_cut(ms(c["until"]), sub["area"]) if model.rules.guard_reblock else ms(c["until"])
     up_to = WORDS.index(c["up_to"]) if "up_to" in c else 0
     new = {"until": until, "invoices": ids(c), "up_to": up_to}
     old = sub["deferrals"].get(c["kind"])
     sub["deferrals"][c["kind"]] = new
-    return Answer(UNCHANGED if old == new else APPLIED, until)
+    return model.hold_back(sub, before) or Answer(UNCHANGED if old == new else APPLIED, until)
 
 
 def undefer(model: Model, c: Command, sub: Sub) -> Answer:
+    before = model.owes(sub)
     gone = [k for k in sub["deferrals"] if c.get("kind", k) == k not in {"moratorium", "onset"}]
     for kind in gone:
         model.deferral_ends(c["sub"], sub, kind)
-    return Answer(APPLIED if gone else UNCHANGED)
+    return model.hold_back(sub, before) or Answer(APPLIED if gone else UNCHANGED)
 
 
 # -- areas ---------------------------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@ from __future__ import annotations
 from edged.domain.calendar import Calendar
 from edged.domain.model import Policy
 from tests.reference import days
-from tests.reference.model import Rules
 from tests.reference.pair import Pair
+from tests.reference.words import Rules
 
 BRAZIL = Calendar(days.ZONE, "BR")
 

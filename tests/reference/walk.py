@@ -7,18 +7,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.reference.model import DAY, HOUR, MINUTE, OWN_LEVEL
 from tests.reference.pair import ADDRESSES, Disagreement, Pair, Step
+from tests.reference.words import DAY, HOUR, MINUTE, OWN_LEVEL
 
 SUBS = ("A", "B", "C", "D")
 AREAS = ("north", "south")
 WAITS = (1, MINUTE, 7 * MINUTE, HOUR, 5 * HOUR, 13 * HOUR, DAY, 3 * DAY, 8 * DAY, 16 * DAY, 31 * DAY, 62 * DAY)
 EPISODE = 100
 """Steps in the life of one store."""
+MONTH = 12
+"""Steps after which one more invoice is issued, and the oldest is no longer spoken of."""
 WEIGHTS = {
-    "bind": 6, "block": 30, "unblock": 8, "paid": 9, "trust": 18, "untrust": 2, "defer": 7, "undefer": 3,
+    "bind": 6, "block": 30, "unblock": 8, "paid": 9, "trust": 18, "untrust": 2, "defer": 9, "undefer": 5,
     "moratorium": 3, "end_moratorium": 2, "outage": 3, "end_outage": 4, "calendar": 2, "forget": 1,
 }  # fmt: skip
+"""What is sent how often."""
+DEBTORS = {"bind": 2, "unblock": 5, "trust": 20, "untrust": 1, "paid": 8, "forget": 0.2, "calendar": 1}
+"""The same in lives of people who owe money, where it differs: promises live long enough to meet everything else."""
+DEBTS = ("debt", "debt", "debt", "debt", "debt_partial", "notice")
+"""More often than the rest."""
 
 
 def maybe(rng: random.Random, chance: float, **fields: Any) -> dict[str, Any]:
@@ -31,18 +38,24 @@ def ahead(rng: random.Random) -> int:
 
 
 DUE = (-30, -3, 10, 40)
-"""When each invoice of a subscriber is due, in days from the first moment."""
+"""When each of the first invoices of a subscriber is due, in days from the first moment."""
 
 
-def some(rng: random.Random, sub: str, *, dated: bool = False) -> list[Any]:
+def some(rng: random.Random, sub: str, month: int, *, dated: bool = False) -> list[Any]:
     """Invoices of a subscriber, few enough that they meet again; with ``dated`` some have their due date."""
-    numbers = rng.sample(range(len(DUE)), rng.choice((1, 1, 2, 3)))
-    return [(f"F-{sub}-{n}", DUE[n]) if dated and rng.random() < 0.3 else f"F-{sub}-{n}" for n in numbers]
+    numbers = rng.sample(range(month, month + len(DUE)), rng.choice((1, 1, 2, 3)))
+    due = [*DUE, *(DUE[:-1] * max(numbers))]
+    return [(f"F-{sub}-{n}", due[n]) if dated and rng.random() < 0.3 else f"F-{sub}-{n}" for n in numbers]
 
 
-def command(rng: random.Random) -> dict[str, Any]:
-    """Any command; times in ms from now, dates in days from today."""
-    op, sub, area = rng.choices([*WEIGHTS], [*WEIGHTS.values()])[0], rng.choice(SUBS), rng.choice((*AREAS, "*"))
+def command(rng: random.Random, month: int = 0, *, debtors: bool = False) -> dict[str, Any]:
+    """Any command; times in ms from now, dates in days from today. Invoices are those of the ``month``, and some more.
+
+    ``debtors``: of two who owe money and nothing else.
+    """
+    weights = {**WEIGHTS, **DEBTORS} if debtors else WEIGHTS
+    op, area = rng.choices([*weights], [*weights.values()])[0], rng.choice((*AREAS, "*"))
+    sub = rng.choice(SUBS[:2] if debtors else SUBS)
     on: dict[str, Any] = {"op": op, "sub": sub, **maybe(rng, 0.03, rev=rng.randrange(4))}
     match op:
         case "bind":
@@ -50,18 +63,22 @@ def command(rng: random.Random) -> dict[str, Any]:
             on |= {"addresses": addresses, **maybe(rng, 0.3, replace=False)}
             return on | maybe(rng, 0.5, area=rng.choice(AREAS))
         case "block":
-            return block(rng, on)
+            return block(
+                rng, on, month, ("debt", "debt", "debt_partial", "notice") if debtors else (*OWN_LEVEL, *DEBTS)
+            )
         case "unblock":
-            reason = rng.choice((*OWN_LEVEL, "debt*", "debt*"))
+            reason = rng.choice(
+                ("debt*", "debt", "debt_partial", "notice") if debtors else (*OWN_LEVEL, "debt*", "debt*")
+            )
             return on | {"reason": reason, **maybe(rng, 0.7 if reason == "preventive" else 0.02, cause="documents_ok")}
         case "paid":
-            return on | maybe(rng, 0.6, invoices=some(rng, sub))
+            return on | maybe(rng, 0.85 if debtors else 0.6, invoices=some(rng, sub, month))
         case "trust":
-            return on | trust(rng, sub)
+            return on | trust(rng, sub, month)
         case "defer":
             kind = rng.choice(("agreement", "dispute", "hardship"))
             until = ahead(rng) if rng.random() < 0.95 else -HOUR
-            on |= {"kind": kind, "until": until, **maybe(rng, 0.5, invoices=some(rng, sub))}
+            on |= {"kind": kind, "until": until, **maybe(rng, 0.5, invoices=some(rng, sub, month))}
             return on | maybe(rng, 0.4, up_to=rng.choice(("notice", "reduced", "walled")))
         case "undefer":
             return on | maybe(rng, 0.7, kind=rng.choice(("agreement", "dispute", "hardship")))
@@ -80,21 +97,23 @@ def command(rng: random.Random) -> dict[str, Any]:
     return on
 
 
-def block(rng: random.Random, on: dict[str, Any]) -> dict[str, Any]:
-    reason = rng.choice((*OWN_LEVEL, "debt", "debt", "debt", "debt", "debt_partial", "notice"))
+def block(rng: random.Random, on: dict[str, Any], month: int, reasons: Sequence[str]) -> dict[str, Any]:
+    reason = rng.choice(reasons)
     on |= {"reason": reason, **maybe(rng, 0.15, not_before=rng.choice((-HOUR, ahead(rng))))}
     if reason in {"debt", "debt_partial", "notice"}:
-        on |= maybe(rng, 0.75, invoices=some(rng, on["sub"], dated=True))
+        on |= maybe(rng, 0.75, invoices=some(rng, on["sub"], month, dated=True))
         on |= maybe(rng, 0.2, notified_at=-rng.choice((0, 5 * DAY, 14 * DAY, 16 * DAY)))
-        on |= maybe(rng, 0.15, override={"author": "a", "motive": "m"})
+        on |= maybe(rng, 0.15, override={"author": "a", "motive": "m"}) | maybe(rng, 0.05, deadline=ahead(rng))
+        on |= maybe(rng, 0.2, level=rng.choice(("notice", "reduced")))
     if reason == "pause":
-        on |= maybe(rng, 0.8, deadline=max(on.get("not_before", 0), 0) + ahead(rng))
+        begins = max(on.get("not_before", 0), 0)
+        on |= maybe(rng, 0.8, deadline=rng.choice((begins + ahead(rng), begins + ahead(rng), -HOUR)))
     level = rng.choice(("notice", "reduced", "walled", "blocked"))
-    return on | maybe(rng, 0.1, level=level) | maybe(rng, 0.05, page="p")
+    return on | maybe(rng, 0.07, level=level) | maybe(rng, 0.05, page="p")
 
 
-def trust(rng: random.Random, sub: str) -> dict[str, Any]:
-    said = maybe(rng, 0.4, invoices=some(rng, sub))
+def trust(rng: random.Random, sub: str, month: int) -> dict[str, Any]:
+    said = maybe(rng, 0.4, invoices=some(rng, sub, month, dated=True))
     length: dict[str, Any] = rng.choice(
         ({}, {"until": ahead(rng)}, {"hours": rng.choice((1, 30, 168, 169))}, {"days": rng.choice((2, 6.5, 8))},
          {"next_business_day": True})
@@ -105,11 +124,11 @@ def trust(rng: random.Random, sub: str) -> dict[str, Any]:
     return said | length
 
 
-def step(rng: random.Random) -> Step:
+def step(rng: random.Random, month: int = 0, *, debtors: bool = False) -> Step:
     """Any step."""
     chance = rng.random()
     if chance < 0.78:
-        return "send", [command(rng) for _ in range(rng.choice((1, 1, 1, 2, 4)))]
+        return "send", [command(rng, month, debtors=debtors) for _ in range(rng.choice((1, 1, 1, 2, 4)))]
     if chance < 0.88:
         return "wait", rng.choices(WAITS, range(len(WAITS), 0, -1))[0] + rng.choice((0, 0, 1, 1234))
     if chance < 0.91:
@@ -122,7 +141,8 @@ def step(rng: random.Random) -> Step:
 def draw(seed: int, n: int) -> tuple[int, list[Step]]:
     """The first moment (ms behind START) and ``n`` steps."""
     rng = random.Random(f"rules {seed}")
-    return rng.randrange(200 * DAY), [step(rng) for _ in range(n)]
+    debtors = rng.random() < 0.5
+    return rng.randrange(200 * DAY), [step(rng, k // MONTH, debtors=debtors) for k in range(n)]
 
 
 @dataclass

@@ -4,7 +4,7 @@ It keeps books of its own in plain dictionaries, and compares them with the gate
 
 * no debt begins on a forbidden day, by the events and by the kernel: nobody is newly restricted in a closed hour but by
   a command that may;
-* nobody gets a second promise on an invoice, nor one after a breach;
+* nobody gets a second promise on an invoice, nor one after a breach; each promise ends as the books say it must;
 * nobody who has paid is restricted for debt; nobody who has another reason is opened by money or a promise.
 """
 
@@ -13,7 +13,6 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,11 @@ from edged.domain.brake import Limits
 from edged.domain.calendar import Calendar
 from edged.domain.model import Policy
 from tests.reference import days
+from tests.reference.orders import asked_until
 from tests.reference.pair import in_force, rfc3339
+from tests.reference.people import Given, Person
+from tests.reference.state import State
+from tests.reference.words import Rules
 from tests.unit.core import Core
 
 FIRST = dt.date(2026, 10, 1)
@@ -34,39 +37,6 @@ MOST = 1000
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 POLICY = Policy(calendar=Calendar(days.ZONE, "BR"), trust_per_30_days=2)
 OTHERS = ("court", "fraud", "abuse", "preventive", "operator", "pause")
-
-
-@dataclass
-class Person:
-    """What billing and the desks know of a subscriber."""
-
-    number: int
-    area: str
-    unpaid: dict[str, dt.date] = field(default_factory=dict)
-    """Invoice -> the day on which it will be paid."""
-    due: dict[str, dt.date] = field(default_factory=dict)
-    claimed: dict[str, set[str]] = field(default_factory=dict)
-    """Debt reason sent to the gateway -> its unpaid invoices."""
-    notified: int = 0
-    promised: set[str] = field(default_factory=set)
-    """Invoices that were in a promise that was granted, or came under one."""
-    breached: bool = False
-    others: dict[str, dt.date] = field(default_factory=dict)
-    """Reason that money cannot lift -> the day on which it ends."""
-    moved: int = -1
-    """When something was said last that may restrict it at any hour, or end what opened it, Unix ms."""
-
-    @property
-    def sub(self) -> str:
-        return f"C-{self.number}"
-
-    @property
-    def key(self) -> bytes:
-        return (100 << 24 | 64 << 16 | self.number + 1).to_bytes(4)
-
-    @property
-    def address(self) -> str:
-        return ".".join(str(b) for b in self.key)
 
 
 class Year:
@@ -155,6 +125,7 @@ class Year:
             self.security(day)
             self.at(day, 19)
             self.closed_hours(began, before)
+            self.promises_end()
             self.read_events()
             self.books(day)
             if n in ACCIDENTS:
@@ -187,6 +158,7 @@ class Year:
 
     def payments(self, day: dt.date) -> None:
         """Invoices are issued; who pays today is reported, whether late or not."""
+        self.promises_end()
         commands = []
         for p in self.people[day.day - 1 :: 28] if day.day <= 28 else ():
             name, chance = f"F-{p.number}-{day:%y%m}", self.rng.random()
@@ -201,8 +173,7 @@ class Year:
             for invoice in paid:
                 del p.unpaid[invoice], p.due[invoice]
             p.claimed = {reason: left for reason, named in p.claimed.items() if (left := named - {*paid})}
-            if not p.claimed and paid:
-                p.breached, p.notified = False, 0
+            p.pays({*paid})
             if not p.unpaid:
                 del self.behind[p.number]
         self.send(commands)
@@ -228,8 +199,21 @@ class Year:
             if said == "brake":
                 self.wrong(f"billing's daily run is held: {command}")
 
+    def promises_end(self) -> None:
+        """Those whose time has come by now."""
+        for p in self.behind.values():
+            p.promises_end(self.core.now)
+
+    def ends(self, p: Person, command: dict[str, Any]) -> int:
+        """When a promise asked for now must end, in Unix ms: never in a closed hour."""
+        rules = Rules(may_cut=days.may_cut)
+        municipal = {area: (off, "") for area, off in self.municipal.items()}
+        state = State(self.core.now, rules, municipal=municipal)
+        return state.next_cut(asked_until(state, command), p.area)
+
     def help_desk(self, day: dt.date) -> None:
         """Promises, deferrals, and some that change their mind."""
+        self.promises_end()
         rng = self.rng
         asked: list[tuple[Person, set[str]]] = []
         commands: list[dict[str, Any]] = []
@@ -252,9 +236,14 @@ class Year:
             else:
                 commands.append({"op": rng.choice(("untrust", "undefer")), "sub": p.sub})
                 asked.append((p, set()))
-                p.moved = self.core.now
+                if commands[-1]["op"] == "untrust":
+                    p.moved = self.core.now
         for (p, covered), command, said in zip(asked, commands, self.send(commands), strict=True):
-            if command["op"] != "trust" or said != "applied":
+            if command["op"] not in {"trust", "untrust"} or said != "applied":
+                continue
+            for given in p.promises:  # one that was kept may have ended before
+                given.outcomes |= {"replaced" if command["op"] == "trust" else "revoked"}
+            if command["op"] == "untrust":
                 continue
             if covered & p.promised:
                 self.wrong(f"a second promise for {covered & p.promised}: {command}")
@@ -263,6 +252,7 @@ class Year:
             if any(end > day for end in p.others.values()):
                 self.wrong(f"a promise beside {[*p.others]}: {command}")
             p.promised |= covered
+            p.promises.append(Given(self.ends(p, command), {*covered}))
 
     def security(self, day: dt.date) -> None:
         """Reasons that money cannot lift, set and ended."""
@@ -329,6 +319,9 @@ class Year:
                 self.counts[str(stored.document["event"])] += 1
                 self.judge(stored.document)
             self.core.store.forget_events(found[-1][0])
+        for p in self.people:
+            if any(given.until <= self.core.now for given in p.promises):
+                self.wrong(f"nobody told how a promise ended: {p}")
 
     def judge(self, event: dict[str, Any]) -> None:
         p = self.by_name.get(event.get("sub", ""))
@@ -339,9 +332,11 @@ class Year:
             case "block.began" if event["reason"] in {"notice", "debt_partial", "debt"}:
                 if not self.open_hour(at, p.area):
                     self.wrong(f"begins in a closed hour: {event}")
-            case "trust.ended" if event["outcome"] == "breached":
-                p.breached = True
-                if not days.may_cut(self.local(at)):  # municipal holidays may have been told after it was granted
+            case "trust.ended":
+                if not p.told(event["outcome"]):
+                    self.wrong(f"by the books it ends otherwise: {event}")
+                # Municipal holidays may have been told after it was granted.
+                if event["outcome"] == "breached" and not days.may_cut(self.local(at)):
                     self.wrong(f"a promise ends in a closed hour: {event}")
 
     def books(self, day: dt.date) -> None:

@@ -46,10 +46,6 @@ ROWS = [
     Row("§3", "Onset of a *debt* reason", "as many days as the provider says", [
         (block("debt", notified_at=moment("2026-11-23 10:00")), "deferred 2026-12-03 10:00 notice_days"),
     ], policy="ten days of notice"),
-    Row("§3", "Onset of a *debt* reason", "days of notice are for the total block", [
-        (block("debt_partial", notified_at=moment("2026-11-23 10:00")), "applied"),
-        (block("notice", notified_at=moment("2026-11-23 10:00")), "applied"), "= reduced",
-    ]),
     Row("§3", "Onset of a *debt* reason", "a notice can be made mandatory", [
         (block("debt"), "notice_too_short"), "= open", (block("debt_partial"), "applied"), (block("notice"), "applied"),
         (block("operator"), "applied"), (block("debt", notified_at=moment("2026-11-01 10:00")), "applied"),

@@ -42,3 +42,19 @@ def test_a_gateway_with_other_rules_is_found_out(fault: dict[str, Any], told: st
     finally:
         year.close()
     assert any(told in violation for violation in year.violations)
+
+
+class Slandered(Year):
+    """Of a gateway that calls kept promises broken."""
+
+    def judge(self, event: dict[str, Any]) -> None:
+        super().judge({**event, "outcome": "breached"} if event.get("outcome") == "fulfilled" else event)
+
+
+def test_a_gateway_that_calls_a_kept_promise_broken_is_found_out(tmp_path: Path) -> None:
+    year = Slandered(tmp_path, 1, 60)
+    try:
+        year.run()
+    finally:
+        year.close()
+    assert any("by the books" in violation for violation in year.violations)

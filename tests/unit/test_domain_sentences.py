@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.sentences import after, elsewhere, onsets, promises, reasons
+from tests.sentences import after, elsewhere, onsets, promises, reasons, terms
 from tests.sentences.rows import POLICIES, Row
 from tests.sentences.story import Story
 from tests.sentences.text import SENTENCES
 
-ROWS: list[Row] = [*reasons.ROWS, *promises.ROWS, *onsets.ROWS, *after.ROWS]
+ROWS: list[Row] = [*reasons.ROWS, *promises.ROWS, *onsets.ROWS, *terms.ROWS, *after.ROWS]
 
 
 def sentence(paragraph: str, quote: str) -> str:

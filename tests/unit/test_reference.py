@@ -19,9 +19,9 @@ from msgspec.structs import replace
 
 from tests import reference
 from tests.reference import walk
-from tests.reference.model import DAY, HOUR, MINUTE
 from tests.reference.pair import Pair
 from tests.reference.providers import PROVIDERS, pair
+from tests.reference.words import DAY, HOUR, MINUTE
 
 STEPS = 8_000
 """Of the seeded walks in ``make test``, in all."""
@@ -131,7 +131,7 @@ def test_a_core_with_other_rules_is_found_out(fault: dict[str, Any]) -> None:
     assert any(life.fault for life in lives)
 
 
-@pytest.mark.parametrize("module", ["days", "model", "orders"])
+@pytest.mark.parametrize("module", ["days", "words", "state", "model", "blocks", "orders"])
 def test_the_model_knows_nothing_of_edged(module: str) -> None:
     source = (Path(reference.__file__).parent / f"{module}.py").read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
