@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from edged.control import ControlClient
 from tests.broker import Broker
 from tests.lab import netns, topology
 from tests.lab.client import Device
@@ -197,6 +198,10 @@ class Lab:
             return json.loads(done.stdout)
         except json.JSONDecodeError:
             return [json.loads(line) for line in done.stdout.splitlines() if line.strip()]
+
+    def why(self, target: str) -> Json:
+        """What ``edged why TARGET --json`` prints, asked without starting a program for it."""
+        return ControlClient(self.run_dir / "control.sock").result({"do": "why", "target": target})
 
     def publish(self, *commands: Json, **options: Any) -> Ack:
         """Short for ``manager.publish``."""

@@ -104,7 +104,8 @@ class Year:
         self.counts.update(f"{c['op']} {s}" for c, s in zip(commands, out, strict=True))
         return out
 
-    def run(self) -> None:
+    def run(self, until: str = "") -> None:
+        """The whole year; with ``until`` it ends on the day of the first violation that says so."""
         self.at(FIRST, 0)
         for p in self.people:
             p.moved = self.core.now
@@ -132,6 +133,8 @@ class Year:
                 self.accident(day)
             if n % 61 == 7:
                 self.core.restart()
+            if until and any(until in violation for violation in self.violations):
+                return
         if not self.core.agrees():
             self.wrong("a refill changes the kernel")
 

@@ -155,7 +155,7 @@ COMMANDS: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize(("command", "code"), COMMANDS.values(), ids=COMMANDS.keys())
 def test_a_bad_command_falls_alone(lab: Lab, command: Any, code: str) -> None:
-    before = lab.edged_json("why", lab.debtor.person.sub)
+    before = lab.why(lab.debtor.person.sub)
     order = {"sub": GOOD, "reason": "operator"}
     ack = lab.publish({"op": "block", **order}, command, {"op": "query", "sub": GOOD}, {"op": "unblock", **order})
     results = {result["i"]: result for result in ack.document["results"]}
@@ -164,7 +164,7 @@ def test_a_bad_command_falls_alone(lab: Lab, command: Any, code: str) -> None:
     assert results[1]["detail"], "a code alone does not help whoever has to repair the sender"
     assert ack.count("rejected") == 1
     assert "operator" in json.dumps(results[2]["record"]), "commands are applied in order"
-    assert lab.edged_json("why", lab.debtor.person.sub) == before
+    assert lab.why(lab.debtor.person.sub) == before
     nobody = lab.publish({"op": "query", "sub": "C-9"})
     assert nobody.codes == ["unknown_subscriber"], "half of a refused bind was kept"
     assert lab.debtor.tcp(WWW4, 443).outcome == "open"

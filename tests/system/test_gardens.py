@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import signal
 import socket
@@ -17,8 +18,18 @@ import pytest
 from edged import gardens
 from edged.gardens import Gardens
 from edged.nft.garden import Opening
+from tests.broker import free_port, wait_until
 
 BANK = {"networks": [], "domains": ["bank.example"], "ports": [{"protocols": [6], "first": 443, "last": 443}]}
+
+
+def free_port_of_both() -> int:
+    """A port of 127.0.0.1 on which nobody listens at the moment, neither with UDP nor with TCP."""
+    while True:
+        port = free_port()
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class NameServer:
@@ -26,16 +37,24 @@ class NameServer:
 
     def __init__(self, directory: Path) -> None:
         self._hosts = directory / "hosts"
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self._log = directory / "dnsmasq.log"
+        self.port = free_port_of_both()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *lines: str) -> None:
         self.say(*lines)
         argv = ["dnsmasq", "--no-daemon", "--no-resolv", "--conf-file=/dev/null", f"--port={self.port}", "--user=root"]
         argv += ["--listen-address=127.0.0.1", "--bind-interfaces", "--no-hosts", f"--addn-hosts={self._hosts}"]
-        self._process = subprocess.Popen([*argv, "--local=/example/", "--pid-file="], stderr=subprocess.DEVNULL)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen([*argv, "--local=/example/", "--pid-file="], stderr=log)
+        wait_until(self._listens, f"dnsmasq on port {self.port}")
+
+    def _listens(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
 
     def say(self, *lines: str) -> None:
         self._hosts.write_text("".join(f"{line}\n" for line in lines))
@@ -63,7 +82,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NameServ
 
 
 async def until(found: Gardens, *wanted: Opening, garden: str = "garden") -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not set(wanted) <= set(found.openings()[garden]):  # noqa: ASYNC110  a name server tells nobody
             await asyncio.sleep(0.02)
 
@@ -87,7 +106,7 @@ async def test_names_are_resolved_and_followed(server: NameServer) -> None:
         await until(found, opening("198.51.100.80", 443), opening("2001:db8:f::80", 443))
         await until(found, opening("192.0.2.53"), opening("192.0.2.7"), garden="open")
         assert found.unresolved() == ["page.example"]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not told:  # noqa: ASYNC110  what is found shows a moment before it is told
                 await asyncio.sleep(0.02)
         # A name that moves: the new address opens, the old one stays for those whose resolver still gives it out.

@@ -38,7 +38,7 @@ def test_a_year(seed: int, tmp_path: Path) -> None:
 def test_a_gateway_with_other_rules_is_found_out(fault: dict[str, Any], told: str, tmp_path: Path) -> None:
     year = Year(tmp_path, 1, 60, replace(POLICY, **fault))
     try:
-        year.run()
+        year.run(told)
     finally:
         year.close()
     assert any(told in violation for violation in year.violations)

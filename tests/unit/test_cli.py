@@ -110,11 +110,18 @@ class Daemon:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._server.start(), self._loop).result(20)
+        try:
+            asyncio.run_coroutine_threadsafe(self._server.start(), self._loop).result(20)
+        except BaseException:
+            self._end()  # else the interpreter waits for the thread for ever
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         asyncio.run_coroutine_threadsafe(self._server.close(), self._loop).result(20)
+        self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)
         self._loop.close()

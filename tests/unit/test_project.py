@@ -7,6 +7,8 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+from tests.__main__ import PIECES, pieces
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -32,3 +34,12 @@ def test_every_dependency_is_locked() -> None:
     wanted = {re.split(r"[<>=]", d)[0] for d in [*project["dependencies"], *project["optional-dependencies"]["dev"]]}
     locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.lock").read_text(), flags=re.MULTILINE))
     assert wanted <= locked
+
+
+def test_make_test_leaves_out_no_file_and_runs_none_twice() -> None:
+    files = [str(path.relative_to(ROOT / "tests")) for path in (ROOT / "tests").rglob("test_*.py")]
+    taken = pieces([*files, "a_new_room/test_it.py"])
+    assert sorted(name for piece in taken for name in piece) == sorted([*files, "a_new_room/test_it.py"])
+    assert taken[-1] == ["a_new_room/test_it.py"]
+    for beginning in " ".join(PIECES).split():
+        assert [name for name in files if name.startswith(beginning)], f"{beginning} names no file any more"

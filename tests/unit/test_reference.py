@@ -23,7 +23,7 @@ from tests.reference.pair import Pair
 from tests.reference.providers import PROVIDERS, pair
 from tests.reference.words import DAY, HOUR, MINUTE
 
-STEPS = 8_000
+STEPS = 5_000
 """Of the seeded walks in ``make test``, in all."""
 EXAMPLES, LENGTH = 30, 40
 """Lives that Hypothesis tries, and their steps."""
