@@ -263,7 +263,7 @@ class Pipeline:
     def _enforce(self, work: Workset, write: Write) -> bool:
         whole = work.met() if self.enforcer.loose else {}
         try:
-            self.enforcer.apply(diff(write.entries), self.clock(), whole)
+            self.enforcer.apply(diff(write.entries), self.clock(), whole, write.entries)
         except SetFull:
             self.doubt = "growth"
             return False
