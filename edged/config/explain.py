@@ -52,7 +52,7 @@ def _plain(value: Any) -> Any:
 
 def warnings(config: Config) -> list[str]:
     """What works but will surprise somebody, one sentence each. Looks at the files that are named, changes nothing."""
-    return [*_mqtt(config), *_security(config), *_garden(config), *_portal(config), *_rest(config)]
+    return [*_mqtt(config), *_security(config), *_garden(config), *_portal(config), *_xdp(config), *_rest(config)]
 
 
 def _mqtt(config: Config) -> Iterator[str]:
@@ -115,6 +115,22 @@ def _portal(config: Config) -> Iterator[str]:
         yield "portal.url is https, but portal.site_listen speaks plain HTTP: put a TLS proxy in front of it"
     if not (portal.provider.phone or portal.provider.whatsapp or portal.provider.customer_area):
         yield "portal.provider names no phone, whatsapp or customer_area: a restricted subscriber cannot reach you"
+
+
+def _xdp(config: Config) -> Iterator[str]:
+    xdp = config.xdp
+    if xdp.mode == "off":
+        if xdp.drop_blocked:
+            yield 'xdp.drop_blocked = true: has no effect while xdp.mode is "off"'
+        return
+    names = config.network.subscriber_interfaces
+    if not xdp.interfaces and all(name.startswith("ppp") for name in names):
+        yield (
+            "xdp.interfaces is empty, and ppp interfaces carry no Ethernet frames: nothing is answered in XDP; name the "
+            "Ethernet device that the PPPoE sessions run on, or set xdp.mode = \"off\""
+        )
+    if not xdp.pin_dir.is_relative_to("/sys/fs/bpf"):
+        yield f"xdp.pin_dir = {xdp.pin_dir}: must be in a BPF file system; the usual one is /sys/fs/bpf"
 
 
 def _rest(config: Config) -> Iterator[str]:
