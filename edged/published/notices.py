@@ -181,7 +181,10 @@ class Online(Model):
     in_sync: Annotated[bool, Meta(description="Whether the kernel holds the desired state.")]
     portal: Annotated[Literal["up", "down"], Meta(description="The notice page.")]
     brake: Annotated[Literal["open", "closed"], Meta(description="Closed: it holds something until a human looked.")]
-    xdp: Annotated[Literal["off"], Meta(description="Later versions: native, generic.")]
+    xdp: Annotated[
+        Literal["native", "generic", "off"],
+        Meta(description="Where HTTP of restricted subscribers is answered before the stack: driver, behind it, nowhere."),
+    ]
 
 
 class Offline(Model):
