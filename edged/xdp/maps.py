@@ -1,0 +1,99 @@
+"""The maps of the XDP program as user space uses them.
+
+Theory of operation:
+
+1. Restricted addresses and gardens are in maps of their own behind two *slots*, beside the settings of that slot; the
+   number in ``live`` says which slot packets look at. A :class:`Generation` is filled where no packet looks, then put
+   into the free slot, then the number is written: that is the one moment. The other slot is emptied afterwards.
+2. Everything is pinned under ``<bpffs>/edged/<layout version>/``, the generation's maps with their slot. So a restart
+   finds what packets look at and goes on writing to it. Pins of another layout version are removed, never read.
+3. Small changes go to every generation that is open, as the nft sets' do.
+4. An error leaves the maps as they are or with a part of a change; who calls decides (edged: detach, refill). The nft
+   rules alone are always right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edged.xdp import layout, libbpf
+from edged.xdp.layout import Array, Held, Network
+
+BPFFS = Path("/sys/fs/bpf")
+OBJECT = Path(__file__).parent / "bpf" / "edged.bpf.o"
+PROGRAM = "edged_xdp"
+_KEPT = ("live", "settings", "restricted4", "restricted6", "gardens", "links", "counters", "answered")
+_INNER = ("restricted4", "restricted6", "gardens")
+_ROOM = 2
+"""A map has room for so many times what is put in at first, and for SPARE more."""
+SPARE = 4096
+
+
+class Generation:
+    """One set of inner maps. ``sizes``: entries each of IPv4 and IPv6 has room for."""
+
+    def __init__(self, fds: Mapping[str, int], sizes: tuple[int, int]) -> None:
+        self.fds = dict(fds)
+        self.sizes = sizes
+
+    def close(self) -> None:
+        libbpf.close_all(list(self.fds.values()))
+        self.fds = {}
+
+
+class Maps(Protocol):
+    """What the mirror writes to: the kernel, or the fake beside it. Keys and values as ``layout.py`` makes them."""
+
+    live: Generation | None
+    """What packets look at; None before the first switch."""
+
+    def begin(self, count4: int, count6: int) -> Generation:
+        """New, empty maps with room for twice so many addresses (and some), with the gardens of now."""
+
+    def write(self, generation: Generation, family: int, keys: Array, values: npt.NDArray[np.void]) -> None:
+        """Write entries. Raises BpfError: E2BIG when the map is full."""
+
+    def delete(self, generation: Generation, family: int, keys: Array) -> None:
+        """Remove entries; missing ones do not matter."""
+
+    def switch(self, generation: Generation, settings: layout.Settings) -> None:
+        """From now on packets meet this generation and these settings. The one before is closed."""
+
+    def discard(self, generation: Generation) -> None:
+        """Throw away a generation that never went live."""
+
+    def set_settings(self, settings: layout.Settings) -> None:
+        """Other settings for the live generation, at once."""
+
+    def set_gardens(self, networks: Mapping[str, Iterable[Network]]) -> None:
+        """The gardens ``open`` and ``garden`` hold exactly this, for the live generation at once and for later ones."""
+
+    def link(self, ifindex: int, frames: layout.Frames, vlans: Iterable[int] | None = None) -> None:
+        """Frames of these kinds from this interface are subscribers'."""
+
+    def unlink(self, ifindex: int) -> None:
+        """No frames from this interface are."""
+
+    def read(self, family: int, key: bytes) -> Held | None:
+        """What packets meet for one address (a map's key: ``layout.key``)."""
+
+    def everything(self, family: int) -> dict[bytes, Held]:
+        """All that packets meet; slow, for tests and doubts."""
+
+    def counters(self) -> dict[str, int]:
+        """Packets by action since the maps were made."""
+
+    def clear(self) -> None:
+        """Remove every pin; maps and program end with their last user."""
+
+    def close(self) -> None:
+        """Give the descriptors back; what is pinned and attached stays."""
