@@ -8,7 +8,7 @@ from typing import Protocol
 
 from edged import plan
 from edged.nft.garden import Opening
-from edged.plan import Change, Element, Owned, Run
+from edged.plan import Change, Copy, Element, Owned, Run
 
 
 class Source(Protocol):
@@ -51,6 +51,9 @@ class Follower(Protocol):
 
     def abandon(self) -> None:
         """The refill failed; another one will begin."""
+
+    def truth(self, key: bytes) -> Copy | None:
+        """What is held for an address. This one raises EdgedError when it cannot be said."""
 
 
 @dataclass(slots=True)
