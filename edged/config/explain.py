@@ -129,8 +129,6 @@ def _xdp(config: Config) -> Iterator[str]:
             "xdp.interfaces is empty, and ppp interfaces carry no Ethernet frames: nothing is answered in XDP; name the "
             "Ethernet device that the PPPoE sessions run on, or set xdp.mode = \"off\""
         )
-    if not xdp.pin_dir.is_relative_to("/sys/fs/bpf"):
-        yield f"xdp.pin_dir = {xdp.pin_dir}: must be in a BPF file system; the usual one is /sys/fs/bpf"
 
 
 def _rest(config: Config) -> Iterator[str]:

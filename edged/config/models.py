@@ -179,8 +179,8 @@ class XdpSection(Section):
     drop_blocked: bool = Field(
         False, description="Drop what blocked subscribers send elsewhere at once, instead of refusing it."
     )
-    pin_dir: AbsolutePath = Field(
-        Path("/sys/fs/bpf/edged"), description="Where in a BPF file system its maps outlive the daemon."
+    bpffs: AbsolutePath = Field(
+        Path("/sys/fs/bpf"), description="The BPF file system in which its maps outlive the daemon."
     )
 
 
