@@ -17,7 +17,10 @@ N     ?= 1
 # command it brings : Debian package. The Debian package is asked for only when its command is not there.
 TOOLS := nft:nftables mosquitto:mosquitto mosquitto_pub:mosquitto-clients ip:iproute2 ipset:ipset iptables:iptables \
          nginx:nginx-light wrk:wrk curl:curl dnsmasq:dnsmasq-base tcpdump:tcpdump ping:iputils-ping ps:procps \
-         modprobe:kmod systemd-analyze:systemd openssl:openssl strace:strace
+         modprobe:kmod systemd-analyze:systemd openssl:openssl strace:strace clang:clang
+# header it brings : Debian package. For the XDP program, which is compiled when edged is installed.
+HEADERS := /usr/include/bpf/bpf_helpers.h:libbpf-dev /usr/include/linux/bpf.h:linux-libc-dev
+XDP := edged/xdp/bpf/edged.bpf.o
 MUTATION_TOOL := cosmic-ray==8.7.0
 SBIN := $$PATH:/usr/sbin:/sbin
 
@@ -26,7 +29,7 @@ SBIN := $$PATH:/usr/sbin:/sbin
 help: ## say what each target does
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: .stamp/apt .stamp/venv ## install what is missing (Debian packages, .venv from requirements.lock); quick when nothing is
+install: .stamp/apt .stamp/venv $(XDP) ## install what is missing (Debian packages, .venv from requirements.lock); quick when nothing is
 
 run: install ## play the main job in a lab of three namespaces, step by step (KEEP=1 leaves the lab up)
 	KEEP=$(KEEP) $(BIN)/python -m tests.lab.story $(ARGS)
@@ -63,7 +66,7 @@ lock: ## make requirements.lock anew from pyproject.toml, with hashes and no reg
 	rm -rf .stamp/lock
 
 clean: ## remove what the other targets made here (Debian packages stay)
-	rm -rf $(VENV) .stamp .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(XDP) $(VENV) .stamp .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Services: a package must not start a broker or a web server on the machine of somebody who only wants to run tests.
@@ -74,6 +77,7 @@ clean: ## remove what the other targets made here (Debian packages stay)
 	@mkdir -p .stamp
 	@export PATH=$(SBIN); packages=; \
 	for pair in $(TOOLS); do command -v "$${pair%%:*}" >/dev/null || packages+=" $${pair##*:}"; done; \
+	for pair in $(HEADERS); do [[ -e $${pair%%:*} ]] || packages+=" $${pair##*:}"; done; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || packages+=" python3-venv"; \
 	if [[ -n $$packages ]]; then \
 	  [[ $$(id -u) = 0 ]] || { echo "as root: apt-get install$$packages" >&2; exit 1; }; \
@@ -94,6 +98,9 @@ $(BIN)/python: | .stamp/apt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edged needs Python 3.11 or later")'
 	$(PYTHON) -m venv $(VENV)
 
+$(XDP): $(wildcard edged/xdp/bpf/*.[ch]) hatch_build.py | .stamp/venv
+	$(BIN)/python hatch_build.py
+
 # The mutation tool is nobody's dependency: it has a place of its own beside the venv.
 .stamp/mutants/.done: Makefile | .stamp/venv
 	rm -rf .stamp/mutants
@@ -103,5 +110,5 @@ $(BIN)/python: | .stamp/apt
 .stamp/venv: requirements.lock pyproject.toml $(BIN)/python
 	@mkdir -p .stamp
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e . # compiles the XDP program, too
 	@touch $@

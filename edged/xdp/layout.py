@@ -20,7 +20,7 @@ from edged.plan import V4_TAG
 
 VERSION = 1
 SLOTS, LENGTHS, GARDENS, ANSWER, FLOWS, VLANS = 2, 8, 16, 1024, 262_144, 4096
-MAPS = ("live", "settings", "restricted4", "restricted6", "gardens", "links", "counters", "answered")
+MAPS = ("live", "settings", "restricted4", "restricted6", "gardens_of", "links", "counters", "answered")
 
 Array = npt.NDArray[np.void] | npt.NDArray[np.uint8]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -73,11 +73,12 @@ class Action(enum.IntEnum):
     REDIRECT = 6
     REDIRECT_EARLY = 7
     REFUSED = 8
-    ACK = 9
-    DROP_ACK = 10
-    DROP_EARLY = 11
-    DROP_RATE = 12
-    DROP_BLOCKED_RATE = 13
+    REPEAT = 9
+    ACK = 10
+    DROP_ACK = 11
+    DROP_EARLY = 12
+    DROP_RATE = 13
+    DROP_BLOCKED_RATE = 14
 
     @property
     def word(self) -> str:

@@ -272,6 +272,17 @@ def delete_batch(fd: int, keys: bytes, key_size: int) -> None:
         at += number.value + 1  # the one behind those done was not there
 
 
+def entries(fd: int) -> int:
+    """How many entries a map has room for (the fifth word of struct bpf_map_info)."""
+    return _info(fd)[4]
+
+
+def _info(fd: int) -> list[int]:
+    info, size = (c_uint32 * 64)(), c_uint32(256)
+    _checked(library().bpf_obj_get_info_by_fd(fd, info, byref(size)), "information about a map or program")
+    return list(info)
+
+
 # -- pins, programs ---------------------------------------------------------------------------------------------------
 
 
@@ -290,9 +301,7 @@ def pinned(path: Path) -> int | None:
 
 def program_id(fd: int) -> int:
     """The kernel's number of a program (the second word of struct bpf_prog_info)."""
-    info, size = (c_uint32 * 64)(), c_uint32(256)
-    _checked(library().bpf_obj_get_info_by_fd(fd, info, byref(size)), "program information")
-    return int(info[1])
+    return _info(fd)[1]
 
 
 def attach(ifindex: int, fd: int, flags: int, old: int | None = None) -> None:

@@ -14,12 +14,7 @@ Theory of operation:
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -28,20 +23,18 @@ import numpy.typing as npt
 from edged.xdp import layout, libbpf
 from edged.xdp.layout import Array, Held, Network
 
-BPFFS = Path("/sys/fs/bpf")
-OBJECT = Path(__file__).parent / "bpf" / "edged.bpf.o"
-PROGRAM = "edged_xdp"
-_KEPT = ("live", "settings", "restricted4", "restricted6", "gardens", "links", "counters", "answered")
-_INNER = ("restricted4", "restricted6", "gardens")
-_ROOM = 2
-"""A map has room for so many times what is put in at first, and for SPARE more."""
 SPARE = 4096
 
 
-class Generation:
-    """One set of inner maps. ``sizes``: entries each of IPv4 and IPv6 has room for."""
+def room_for(count: int) -> int:
+    """Entries a new map has room for: twice what is to be put in, and some."""
+    return 2 * count + SPARE
 
-    def __init__(self, fds: Mapping[str, int], sizes: tuple[int, int]) -> None:
+
+class Generation:
+    """One set of inner maps, by family (0: gardens). ``sizes``: entries that IPv4 and IPv6 have room for."""
+
+    def __init__(self, fds: Mapping[int, int], sizes: tuple[int, int]) -> None:
         self.fds = dict(fds)
         self.sizes = sizes
 

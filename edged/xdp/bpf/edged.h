@@ -116,6 +116,7 @@ enum edged_action {
 	EDGED_REDIRECT,	     /* answered: a whole GET or HEAD */
 	EDGED_REDIRECT_EARLY,/* answered: the beginning of another request */
 	EDGED_REFUSED,	     /* answered: no HTTP */
+	EDGED_REPEAT,	     /* answered again: more of a client that has not seen the answer */
 	EDGED_ACK,	     /* answered: FIN, or what came after the answer */
 	EDGED_DROP_ACK,	     /* dropped: acknowledgements that need no answer */
 	EDGED_DROP_EARLY,    /* dropped: overtook its request, or no window for the answer; the client sends it again */

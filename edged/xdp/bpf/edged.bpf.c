@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/* HTTP of restricted subscribers, answered before the stack: without sockets, without connection tracking, and, until
+ * a client has proved its address, without a trace.
+ *
+ *    SYN                                     ► SYN-ACK whose number is the kernel's SYN cookie
+ *    ACK with that cookie, no data           ► nothing
+ *    first data with that cookie             ► 302 and FIN in one segment; noted in `answered`
+ *    FIN, more data of a noted connection    ► ACK
+ *    ACK of a noted connection               ► nothing
+ *    pieces that overtook their request      ► nothing: the client sends them again
+ *    everything else                         ► pass: the nft rules, which alone are right, decide
+ *
+ * Laws. Passing is always right. Nothing is answered that does not come from a restricted address, on a link and in a
+ * frame that subscribers use, to the HTTP port of an address that is neither the gateway's nor in a garden. An address
+ * that proved nothing gets at most one SYN-ACK for each SYN. A repeated packet gets the same answer. No RST, ever.
+ */
+#include "frame.h"
+#include "maps.h"
+#include "answer.h"
+
+#define NS_PER_TICK_BITS 30
+#define QUIET_TICKS 3 /* for so long after a SYN a piece without its request counts as one that overtook it */
+
+static __always_inline int level_of(const struct edged_entry *e, __u64 now)
+{
+	return e->until && now < e->until ? e->lift : e->level;
+}
+
+static __always_inline int expected(const struct edged_link *link, const struct frame *f)
+{
+	if ((link->flags & f->kind) != f->kind)
+		return 0;
+	return f->kind & EDGED_LINK_PLAIN || link->vlans[(f->vlan >> 6) & 63] >> (f->vlan & 63) & 1;
+}
+
+/* Whether an address may have one packet more (GCRA); lost updates between processors let a few more through. */
+static __always_inline int within_rate(struct edged_entry *e, const struct edged_settings *s, __u64 now)
+{
+	__u64 tat = e->tat > now ? e->tat : now;
+
+	if (tat - now > s->burst)
+		return 0;
+	e->tat = tat + s->cost;
+	return 1;
+}
+
+static __always_inline void mask(struct in6_addr *to, const struct in6_addr *from, __u32 length)
+{
+	_Pragma("unroll") for (int i = 0; i < 4; i++) {
+		__u32 bits = length > 32 * i ? length - 32 * i : 0;
+
+		to->in6_u.u6_addr32[i] =
+			bits >= 32 ? from->in6_u.u6_addr32[i] :
+				     from->in6_u.u6_addr32[i] & bpf_htonl(~(__u32)(0xffffffffULL >> bits));
+	}
+}
+
+static __always_inline struct edged_entry *entry4(void *restricted, __be32 address)
+{
+	return bpf_map_lookup_elem(restricted, &address);
+}
+
+static __always_inline struct edged_entry *entry6(void *restricted, const struct edged_settings *s,
+						  const struct in6_addr *address)
+{
+	struct edged_prefix key = {};
+	struct edged_entry *e;
+
+	for (int i = 0; i < EDGED_LENGTHS; i++) {
+		if (i >= s->n_lengths6)
+			break;
+		key.length = s->lengths6[i];
+		mask((void *)key.address, address, key.length);
+		e = bpf_map_lookup_elem(restricted, &key);
+		if (e)
+			return e;
+	}
+	return 0;
+}
+
+/* Whether a destination is in a garden that `level` may use. `to`: an IPv4 address in its first word. */
+static __always_inline int in_garden(void *gardens, const struct edged_settings *s, __u8 family,
+				     const struct in6_addr *to, int level)
+{
+	__u32 wanted = level == EDGED_BLOCKED ? EDGED_GARDEN_OPEN : EDGED_GARDEN_OPEN | EDGED_GARDEN_WALLED;
+	__u32 lengths = family == 4 ? s->n_gardens4 : s->n_gardens6;
+	struct edged_network key = {.family = family};
+	__u32 *found;
+
+	for (int i = 0; i < EDGED_GARDENS; i++) {
+		if (i >= lengths)
+			break;
+		key.length = family == 4 ? s->gardens4[i] : s->gardens6[i];
+		mask((void *)key.address, to, key.length);
+		found = bpf_map_lookup_elem(gardens, &key);
+		if (found && *found & wanted)
+			return 1;
+	}
+	return 0;
+}
+
+/* Whether the gateway would send a packet on; the kernel's own tables know its addresses best. What it has no way for,
+ * or may not forward, is left to the stack. */
+static __always_inline int goes_on(struct xdp_md *ctx, struct bpf_fib_lookup *way)
+{
+	way->ifindex = ctx->ingress_ifindex;
+	switch (bpf_fib_lookup(ctx, way, sizeof(*way), 0)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
+		return 1;
+	}
+	return 0;
+}
+
+/* Whether a socket of this host holds the connection; a listener does not. */
+static __always_inline int held_by_socket(struct xdp_md *ctx, struct bpf_sock_tuple *tuple, __u32 size)
+{
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(ctx, tuple, size, BPF_F_CURRENT_NETNS, 0);
+	int held = 0;
+
+	if (sk) {
+		held = sk->state != BPF_TCP_LISTEN;
+		bpf_sk_release(sk);
+	}
+	return held;
+}
+
+/* What packets of both families have in common; the few lines that differ ask `p.s.family`. */
+struct packet {
+	struct frame f;
+	struct segment s;
+	union {
+		struct iphdr ip4;
+		struct ipv6hdr ip6;
+	};
+};
+
+/* The header of a SYN with its options, 0 and more bytes, as the helper wants it. */
+static __always_inline int copy_header(struct xdp_md *ctx, const struct packet *p, __u8 room[60])
+{
+	__u32 size = p->s.header;
+
+	FRESH(size);
+	if (size < sizeof(struct tcphdr) || size > 60)
+		return -1;
+	return bpf_xdp_load_bytes(ctx, p->s.at - size, room, size);
+}
+
+static __always_inline int cookie_is_ours(struct xdp_md *ctx, struct packet *p)
+{
+	struct tcphdr tcp;
+
+	if (bpf_xdp_load_bytes(ctx, p->s.at - p->s.header, &tcp, sizeof(tcp)))
+		return 0;
+	return !(p->s.family == 4 ? bpf_tcp_raw_check_syncookie_ipv4(&p->ip4, &tcp) :
+				    bpf_tcp_raw_check_syncookie_ipv6(&p->ip6, &tcp));
+}
+
+static __always_inline int leads_on(struct xdp_md *ctx, const struct packet *p)
+{
+	struct bpf_fib_lookup way = {.l4_protocol = IPPROTO_TCP};
+
+	if (p->s.family == 4) {
+		way.family = 2; /* AF_INET */
+		way.ipv4_src = p->ip4.saddr;
+		way.ipv4_dst = p->ip4.daddr;
+	} else {
+		way.family = 10; /* AF_INET6 */
+		__builtin_memcpy(way.ipv6_src, &p->ip6.saddr, 16);
+		__builtin_memcpy(way.ipv6_dst, &p->ip6.daddr, 16);
+	}
+	return goes_on(ctx, &way);
+}
+
+static __always_inline int known_to_a_socket(struct xdp_md *ctx, const struct packet *p)
+{
+	struct bpf_sock_tuple tuple = {};
+
+	if (p->s.family == 4) {
+		tuple.ipv4.saddr = p->ip4.saddr;
+		tuple.ipv4.daddr = p->ip4.daddr;
+		tuple.ipv4.sport = p->s.sport;
+		tuple.ipv4.dport = p->s.dport;
+		return held_by_socket(ctx, &tuple, sizeof(tuple.ipv4));
+	}
+	__builtin_memcpy(tuple.ipv6.saddr, &p->ip6.saddr, 16);
+	__builtin_memcpy(tuple.ipv6.daddr, &p->ip6.daddr, 16);
+	tuple.ipv6.sport = p->s.sport;
+	tuple.ipv6.dport = p->s.dport;
+	return held_by_socket(ctx, &tuple, sizeof(tuple.ipv6));
+}
+
+static __always_inline int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
+				  struct edged_entry *e, __u64 now)
+{
+	__u8 tcp[60] = {};
+	__s64 cookie;
+
+	if (!within_rate(e, s, now))
+		return counted(EDGED_DROP_RATE, XDP_DROP);
+	if (!leads_on(ctx, p))
+		return counted(EDGED_PASS_LOCAL, XDP_PASS);
+	if (copy_header(ctx, p, tcp))
+		return counted(EDGED_PASS_ODD, XDP_PASS);
+	if (p->s.family == 4)
+		cookie = bpf_tcp_raw_gen_syncookie_ipv4(&p->ip4, (void *)tcp, p->s.header & 63);
+	else
+		cookie = bpf_tcp_raw_gen_syncookie_ipv6(&p->ip6, (void *)tcp, p->s.header & 63);
+	/* the number's upper half is the largest segment the client takes: an answer must fit into one */
+	if (cookie < 0 || (cookie >> 32 & 0xffff) < longest(s))
+		return counted(EDGED_PASS_ODD, XDP_PASS);
+	e->heard = now >> NS_PER_TICK_BITS;
+	return send_syn_ack(ctx, &p->f, &p->s, &p->ip4, &p->ip6, (__u32)cookie);
+}
+
+/* The answer that the first bytes of a request deserve, and whether they are all of it. */
+static __always_inline __u32 judged(struct xdp_md *ctx, const struct packet *p, int *action)
+{
+	__u32 at = p->s.at, size = p->s.data;
+	union bytes8 first = {};
+	__u32 last = 0;
+
+	*action = EDGED_REDIRECT_EARLY;
+	if (size >= sizeof(first)) {
+		if (bpf_xdp_load_bytes(ctx, at, &first, sizeof(first)) ||
+		    bpf_xdp_load_bytes(ctx, at + size - sizeof(last), &last, sizeof(last)))
+			return EDGED_ANSWERS;
+	} else {
+		_Pragma("unroll") for (int i = 0; i < 8; i++)
+			if (i < size && bpf_xdp_load_bytes(ctx, at + i, first.c + i, 1))
+				return EDGED_ANSWERS;
+	}
+	if (last == TEXT4('\r', '\n', '\r', '\n'))
+		*action = EDGED_REDIRECT;
+	if (first.word == TEXT4('G', 'E', 'T', ' '))
+		return EDGED_FOUND;
+	if (first.word == TEXT4('H', 'E', 'A', 'D') && first.c[4] == ' ')
+		return EDGED_FOUND_NO_BODY;
+	*action = EDGED_REDIRECT_EARLY;
+	if (!begins_request(&first, size)) {
+		*action = EDGED_REFUSED;
+		return EDGED_BAD;
+	}
+	return EDGED_FOUND;
+}
+
+static __always_inline int on_request(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
+				      struct edged_entry *e, __u64 now, __u64 hash)
+{
+	const struct edged_text *text;
+	int action, fate;
+	__u32 which;
+
+	if (!leads_on(ctx, p))
+		return counted(EDGED_PASS_LOCAL, XDP_PASS);
+	which = judged(ctx, p, &action);
+	if (which >= EDGED_ANSWERS)
+		return counted(EDGED_PASS_ODD, XDP_PASS);
+	text = &s->answers[which];
+	if (p->s.window < text->length) {
+		/* it will ask again, and say how much it can take by then */
+		e->heard = now >> NS_PER_TICK_BITS;
+		return counted(EDGED_DROP_EARLY, XDP_DROP);
+	}
+	if (!within_rate(e, s, now))
+		return counted(EDGED_DROP_RATE, XDP_DROP);
+	fate = send_text(ctx, &p->f, &p->s, &p->ip4, &p->ip6, text);
+	if (fate != XDP_TX)
+		return counted(EDGED_PASS_ODD, fate);
+	note(hash, p->s.ack, which);
+	return counted(action, fate);
+}
+
+/* Data or a FIN of an answered connection that has not seen the answer yet: perhaps it was lost, and an acknowledgement
+ * alone would let the client wait for it for ever. */
+static __always_inline int on_unheard(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
+				      struct edged_entry *e, __u64 now, __u32 which)
+{
+	int fate;
+
+	if (which >= EDGED_ANSWERS || p->s.window < s->answers[which].length || !within_rate(e, s, now))
+		return counted(EDGED_DROP_RATE, XDP_DROP);
+	fate = send_text(ctx, &p->f, &p->s, &p->ip4, &p->ip6, &s->answers[which]);
+	return counted(fate == XDP_TX ? EDGED_REPEAT : EDGED_PASS_ODD, fate);
+}
+
+/* Anything with an ACK that is neither SYN nor RST. */
+static __always_inline int on_segment(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
+				      struct edged_entry *e, __u64 now)
+{
+	__u64 hash = p->s.family == 4 ? hash4(s->seed, &p->ip4, &p->s) : hash6(s->seed, &p->ip6, &p->s);
+	__u32 base = 0, which = 0;
+	int ours = noted(hash, &base, &which) && p->s.ack - base <= EDGED_ANSWER + 1;
+	int fin = p->s.flags & TCP_FIN;
+
+	/* the first data, also when it comes again: its number and ours are those of the cookie */
+	if (!ours || (p->s.data && p->s.ack == base)) {
+		if (cookie_is_ours(ctx, p)) {
+			if (p->s.data)
+				return on_request(ctx, p, s, e, now, hash);
+			e->heard = now >> NS_PER_TICK_BITS;
+			if (!fin)
+				return counted(EDGED_DROP_ACK, XDP_DROP);
+			if (!leads_on(ctx, p))
+				return counted(EDGED_PASS_LOCAL, XDP_PASS);
+			return send_ack(ctx, &p->f, &p->s, &p->ip4, &p->ip6, TCP_FIN);
+		}
+	}
+	if (ours) {
+		if (!fin && !p->s.data)
+			return counted(EDGED_DROP_ACK, XDP_DROP);
+		if (p->s.ack == base)
+			return on_unheard(ctx, p, s, e, now, which);
+		return send_ack(ctx, &p->f, &p->s, &p->ip4, &p->ip6, 0);
+	}
+	if ((__u32)(now >> NS_PER_TICK_BITS) - e->heard < QUIET_TICKS && !known_to_a_socket(ctx, p))
+		return counted(EDGED_DROP_EARLY, XDP_DROP);
+	return counted(EDGED_PASS_SOCKET, XDP_PASS);
+}
+
+static __always_inline int is_group4(__be32 address)
+{
+	__u8 first = *(__u8 *)&address;
+
+	return first >= 224 || first == 127 || !address;
+}
+
+static __always_inline int is_near6(const struct in6_addr *a)
+{
+	__be32 first = a->in6_u.u6_addr32[0];
+
+	/* multicast, link-local, and ::/32 (unspecified, loopback, mapped) */
+	return (first & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000) ||
+	       (first & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) || !first;
+}
+
+/* A blocked subscriber's packet that is not HTTP's: within the rate it passes and is refused politely by the rules. */
+static __always_inline int on_blocked(struct xdp_md *ctx, struct packet *p, void *gardens,
+				      const struct edged_settings *s, struct edged_entry *e, __u64 now)
+{
+	struct in6_addr to = {};
+
+	if (p->s.family == 4)
+		to.in6_u.u6_addr32[0] = p->ip4.daddr;
+	else
+		to = p->ip6.daddr;
+	if (level_of(e, now) != EDGED_BLOCKED || within_rate(e, s, now))
+		return XDP_PASS;
+	if (p->s.family == 4 ? is_group4(p->ip4.daddr) : is_near6(&to))
+		return XDP_PASS;
+	if (in_garden(gardens, s, p->s.family, &to, EDGED_BLOCKED) || !leads_on(ctx, p))
+		return XDP_PASS;
+	return counted(EDGED_DROP_BLOCKED_RATE, XDP_DROP);
+}
+
+static __always_inline int on_http(struct xdp_md *ctx, struct packet *p, void *gardens, const struct edged_settings *s,
+				   struct edged_entry *e, __u64 now)
+{
+	int level = level_of(e, now);
+	struct in6_addr to = {};
+
+	if (level != EDGED_WALLED && level != EDGED_BLOCKED)
+		return counted(EDGED_PASS_OPEN, XDP_PASS);
+	if (p->s.family == 4)
+		to.in6_u.u6_addr32[0] = p->ip4.daddr;
+	else
+		to = p->ip6.daddr;
+	if (p->s.family == 4 ? is_group4(p->ip4.daddr) : is_near6(&to))
+		return counted(EDGED_PASS_LOCAL, XDP_PASS);
+	if (in_garden(gardens, s, p->s.family, &to, level))
+		return counted(EDGED_PASS_GARDEN, XDP_PASS);
+	if ((p->s.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
+		return on_syn(ctx, p, s, e, now);
+	if ((p->s.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_ACK)
+		return on_segment(ctx, p, s, e, now);
+	return counted(EDGED_PASS_SOCKET, XDP_PASS);
+}
+
+SEC("xdp")
+int edged_xdp(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 zero = 0, arrived = ctx->ingress_ifindex, slot, at, bytes;
+	void *restricted, *gardens;
+	struct packet p = {};
+	struct edged_settings *s;
+	struct edged_entry *e;
+	struct edged_link *link;
+	struct ipv6hdr *ip6;
+	struct iphdr *ip4;
+	__u32 *number;
+	int http;
+
+	if (read_frame(data, end, &p.f))
+		return XDP_PASS;
+	number = bpf_map_lookup_elem(&live, &zero);
+	if (!number || *number >= EDGED_SLOTS)
+		return XDP_PASS;
+	slot = *number;
+	s = bpf_map_lookup_elem(&settings, &slot);
+	if (!s || s->layout != EDGED_LAYOUT)
+		return XDP_PASS;
+
+	if (p.f.ether == ETH_P_IP) {
+		ip4 = data + p.f.l2;
+		if ((void *)(ip4 + 1) > end)
+			return XDP_PASS;
+		p.s.family = 4;
+		bytes = bpf_ntohs(ip4->tot_len);
+		http = ip4->protocol == IPPROTO_TCP && is_plain4(ip4) && bytes >= sizeof(*ip4);
+		at = p.f.l2 + sizeof(*ip4);
+		bytes -= sizeof(*ip4);
+		p.ip4 = *ip4;
+	} else {
+		ip6 = data + p.f.l2;
+		if ((void *)(ip6 + 1) > end)
+			return XDP_PASS;
+		p.s.family = 6;
+		bytes = bpf_ntohs(ip6->payload_len);
+		http = ip6->nexthdr == IPPROTO_TCP && ip6->version == 6;
+		at = p.f.l2 + sizeof(*ip6);
+		p.ip6 = *ip6;
+	}
+	http = http && !read_segment(data, end, at, bytes & 0xffff, &p.s) && p.s.dport == s->port;
+	if (!http && !(s->flags & EDGED_DROP_BLOCKED))
+		return XDP_PASS; /* nearly everything, without a single lookup */
+
+	link = bpf_map_lookup_elem(&links, &arrived);
+	if (!link || !expected(link, &p.f))
+		return XDP_PASS;
+	gardens = bpf_map_lookup_elem(&gardens_of, &slot);
+	restricted = p.s.family == 4 ? bpf_map_lookup_elem(&restricted4, &slot) : bpf_map_lookup_elem(&restricted6, &slot);
+	if (!gardens || !restricted)
+		return XDP_PASS;
+	e = p.s.family == 4 ? entry4(restricted, p.ip4.saddr) : entry6(restricted, s, &p.ip6.saddr);
+	if (!e)
+		return http ? counted(EDGED_PASS_OPEN, XDP_PASS) : XDP_PASS;
+	return http ? on_http(ctx, &p, gardens, s, e, bpf_ktime_get_ns()) :
+		      on_blocked(ctx, &p, gardens, s, e, bpf_ktime_get_ns());
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
