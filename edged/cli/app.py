@@ -114,8 +114,11 @@ def check_config(
     config_file: ConfigOption = None,
 ) -> None:
     """Read the configuration, explain each value and where it came from, and warn of what will surprise."""
+    from edged.assembly import xdp_warnings
+
     loaded = config.load_with_origins(file or config_file)
-    screens.configuration(loaded, config.settings(loaded), config.warnings(loaded.config))
+    said = [*config.warnings(loaded.config), *xdp_warnings(loaded.config)]
+    screens.configuration(loaded, config.settings(loaded), said)
 
 
 @app.command()

@@ -126,8 +126,8 @@ def _xdp(config: Config) -> Iterator[str]:
     names = config.network.subscriber_interfaces
     if not xdp.interfaces and all(name.startswith("ppp") for name in names):
         yield (
-            "xdp.interfaces is empty, and ppp interfaces carry no Ethernet frames: nothing is answered in XDP; name the "
-            "Ethernet device that the PPPoE sessions run on, or set xdp.mode = \"off\""
+            "xdp.interfaces is empty, and ppp interfaces carry no Ethernet frames: nothing is answered in XDP; name "
+            'the Ethernet device that the PPPoE sessions run on, or set xdp.mode = "off"'
         )
 
 

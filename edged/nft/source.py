@@ -28,7 +28,7 @@ class Follower(Protocol):
     """Whoever keeps a copy of what the sets say, to answer packets faster (the maps of the XDP program).
 
     It is told of a change once the kernel has acknowledged it, and of a refill while it goes on. It never raises: a
-    copy that cannot be kept true is for the follower to put out of use, and no reason to hold up what it is copied from.
+    copy that cannot be kept true is for the follower to put out of use; what it is copied from must not wait for it.
     """
 
     def tell(self, whole: Mapping[bytes, Owned | None], now: int) -> None:

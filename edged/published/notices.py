@@ -183,7 +183,9 @@ class Online(Model):
     brake: Annotated[Literal["open", "closed"], Meta(description="Closed: it holds something until a human looked.")]
     xdp: Annotated[
         Literal["native", "generic", "off"],
-        Meta(description="Where HTTP of restricted subscribers is answered before the stack: driver, behind it, nowhere."),
+        Meta(
+            description="Whether HTTP of restricted subscribers is answered in the driver, before the stack, or there."
+        ),
     ]
 
 

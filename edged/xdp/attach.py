@@ -13,6 +13,7 @@ import fcntl
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +50,9 @@ class Attacher:
             self._pins[self._id] = maps.pins / f"program.{self._id}"
             libbpf.pin(maps.program, self._pins[self._id])
 
-    def attach(self, name: str, wanted: str = "auto", frames: Frames = Frames.PLAIN) -> Attachment:
+    def attach(
+        self, name: str, wanted: str = "auto", frames: Frames = Frames.PLAIN, vlans: Iterable[int] | None = None
+    ) -> Attachment:
         """Attach to an interface; ``wanted`` auto, native, generic or off. Never raises for what a driver cannot do."""
         try:
             ifindex = socket.if_nametoindex(name)
@@ -64,7 +67,7 @@ class Attacher:
         if wanted == "auto" and driver(name) == "veth":
             modes = ["generic"]
             why = f"{name} is a veth pair: it answers natively only when the far end has GRO or XDP on"
-        self._maps.link(ifindex, frames)
+        self._maps.link(ifindex, frames, vlans)
         for mode in modes:
             try:
                 self._put(name, ifindex, mode)
@@ -99,6 +102,19 @@ class Attacher:
             return False
         libbpf.detach(ifindex, _FLAGS[now.mode], self._ours[now.program])
         return True
+
+    def silence(self, name: str) -> None:
+        """Let the program on an interface answer nothing from now on; where that cannot be said, take it away."""
+        try:
+            ifindex = socket.if_nametoindex(name)
+        except OSError:
+            return
+        try:
+            self._maps.unlink(ifindex)
+        except BpfError:
+            now = libbpf.attached(ifindex)
+            if now.program in self._ours:
+                libbpf.detach(ifindex, _FLAGS[now.mode], self._ours[now.program])
 
     def mode(self, name: str) -> str:
         """Native, generic or off: what the kernel says now."""

@@ -1,7 +1,7 @@
 """Where the program runs, and which of the frames that arrive there are subscribers'.
 
-The nft rules name interfaces of the IP stack (``eth1.100``, ``ppp*``); the program sees a device's frames before they are
-sorted to those. So for each device it is told which frames would come out at a subscriber interface:
+The nft rules name interfaces of the IP stack (``eth1.100``, ``ppp*``); the program sees a device's frames before they
+are sorted to those. So for each device it is told which frames would come out at a subscriber interface:
 
 | subscriber interface          | device the program is on      | frames                                      |
 |-------------------------------|-------------------------------|---------------------------------------------|
@@ -33,9 +33,9 @@ _VLANS = Path("/proc/thread-self/net/vlan/config")
 
 
 class Link(NamedTuple):
-    """A network device; of a VLAN also the index of the device below (0: none known) and the id."""
+    """A network device and its index; of a VLAN also the index of the device below (0: none known) and the id."""
 
-    index: int
+    number: int
     name: str
     ethernet: bool = True
     below: int = 0
@@ -59,7 +59,7 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
 
 def places(links: Iterable[Link], subscribers: Sequence[str], named: Sequence[str] = ()) -> dict[int, Place]:
     """Index -> place, for the subscriber interfaces as configured and the devices named for XDP (none: the same)."""
-    there = {link.index: link for link in links}
+    there = {link.number: link for link in links}
     chosen = {i for i, link in there.items() if link.ethernet and matches(link.name, named or subscribers)}
     if not named:  # what comes through a device that is chosen anyway is answered there
         chosen -= {i for i in chosen if there[i].below in chosen or _grandparent(there, i) in chosen}

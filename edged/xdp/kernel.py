@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from edged.xdp import layout, libbpf
+from edged.xdp import layout, leftovers, libbpf
 from edged.xdp.layout import Array, Held, Network
 from edged.xdp.libbpf import BpfError
 from edged.xdp.maps import Generation, room_for
@@ -56,6 +56,7 @@ class KernelMaps:
         except BpfError:
             if pins is None or not any(pins.iterdir()):
                 raise
+            leftovers.detach(pins)
             _empty(pins)  # made by an edged that should have had another layout number
             return cls._opened(pins, path)
 
@@ -66,6 +67,7 @@ class KernelMaps:
         known = {name: libbpf.pinned(pins / name) for name in layout.MAPS} if pins else {}
         if pins and None in known.values():
             libbpf.close_all([fd for fd in known.values() if fd is not None])
+            leftovers.detach(pins)
             _empty(pins)
             known = {}
         compiled = libbpf.Object(path)

@@ -7,7 +7,6 @@ loaded, pins of another layout. A program is known as ours by its pin, so it is 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,4 +62,4 @@ def _layouts(bpffs: Path) -> list[Path]:
 def _clear(pins: Path) -> None:
     for path in list(pins.iterdir()):
         path.unlink()
-    os.rmdir(pins)
+    pins.rmdir()

@@ -15,6 +15,7 @@ Theory of operation:
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,7 +50,8 @@ def held(owned: Owned, now: int, steady: int) -> Held:
 class Mirror:
     """The enforcer's follower. ``stop`` puts the program out of use and must not raise.
 
-    ``heard`` is told of an error, and of None when the maps are true again. ``steady`` gives ns of CLOCK_MONOTONIC. Lives in the thread that owns store and kernel.
+    ``heard`` is told of an error, and of None when the maps are true again. ``steady`` gives ns of CLOCK_MONOTONIC.
+    Lives in the thread that owns store and kernel.
     """
 
     def __init__(
@@ -180,7 +182,7 @@ class Mirror:
         try:
             work()
         except Exception as e:  # noqa: BLE001  a copy must never harm what it is copied from
-            self._doubt(e)
+            self.doubt(e)
 
     def _filling(self, work: Callable[[Generation], None]) -> None:
         """Do something with the generation being filled."""
@@ -188,15 +190,14 @@ class Mirror:
         assert generation is not None  # noqa: S101  the callers have looked
         self._guarded(lambda: work(generation))
 
-    def _doubt(self, error: Exception) -> None:
+    def doubt(self, error: Exception) -> None:
+        """Something is wrong with what packets look at: they look no more, and the maps are to be filled anew."""
         self.true, self.wanted = False, True
         self._stop()
         left, self._next = self._next, None
         if left is not None:
-            try:
+            with contextlib.suppress(Exception):  # the first error says more
                 self.maps.discard(left)
-            except Exception:  # noqa: BLE001, S110  the first error says more
-                pass
         text = str(error) if isinstance(error, EdgedError) else f"{type(error).__name__}: {error}"
         self.error = text
         self._heard(error if isinstance(error, EdgedError) else EdgedError(f"the maps of the XDP program: {text}"))

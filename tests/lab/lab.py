@@ -78,6 +78,8 @@ class Lab:
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self._tag}-"))
         self._closing.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.directory.chmod(0o755)  # the portal gives up root and must still reach its socket
+        netns.mount_bpffs(self.bpffs)
+        self._closing.callback(netns.unmount, self.bpffs)
         self._closing.callback(self.network.delete)
         self.network.create()
         services = Services(self.network.internet, self.directory)
@@ -123,9 +125,15 @@ class Lab:
         return self.directory / "run"
 
     @property
+    def bpffs(self) -> Path:
+        """Where the daemon pins what belongs to XDP: a BPF file system of this lab's own."""
+        return self.directory / "bpf"
+
+    @property
     def overrides(self) -> dict[str, str]:
         """The environment that turns config/lab.toml into this lab's configuration."""
-        return {"EDGED_STATE_DIR": str(self.state_dir), "EDGED_RUN_DIR": str(self.run_dir), **self._extra_env}
+        own = {"STATE_DIR": self.state_dir, "RUN_DIR": self.run_dir, "XDP__BPFFS": self.bpffs}
+        return {**{f"EDGED_{key}": str(path) for key, path in own.items()}, **self._extra_env}
 
     def start_daemon(self, *, wait: bool = True, wrap: Sequence[str] = (), timeout: float = 30.0) -> float:
         """Start ``edged run``; with ``wait``, until it said it is online with its portal up. Returns seconds taken.

@@ -140,7 +140,9 @@ def test_the_core_may_load_its_xdp_program_and_keep_its_maps() -> None:
     core, portal = (_Unit(UNITS / f"edged-{half}.service") for half in ("core", "portal"))
     assert "bpf" in _allowed(core)
     assert "bpf" not in _allowed(portal)
-    assert core["Service"]["ReadWritePaths"] == f"-{XdpSection().bpffs}/edged", "ProtectKernelTunables makes /sys read-only"
+    assert core["Service"]["ReadWritePaths"] == f"-{XdpSection().bpffs}/edged", (
+        "ProtectKernelTunables makes /sys read-only"
+    )
     made = [line.split() for line in (UNITS / "edged.tmpfiles").read_text().splitlines() if not line.startswith("#")]
     assert ["d", f"{XdpSection().bpffs}/edged", "0700", "edged", "edged", "-"] in made
 

@@ -79,6 +79,6 @@ def test_what_the_kernel_has(space: Namespace) -> None:
     found = {link.name: link for link in space.call(links)}
     assert not found["lo"].ethernet
     assert not found["tun7"].ethernet
-    assert found["dev0"] == Link(found["dev0"].index, "dev0")
+    assert found["dev0"] == Link(found["dev0"].number, "dev0")
     there = space.call(lambda: places(links(), ["*"]))
     assert {p.name for p in there.values()} == {"dev0", "far0"}
