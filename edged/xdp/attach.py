@@ -63,7 +63,7 @@ class Attacher:
         modes, why = ["native", "generic"] if wanted == "auto" else [wanted], ""
         if wanted == "auto" and driver(name) == "veth":
             modes = ["generic"]
-            why = f"{name} is a veth pair: it answers natively only when the far end has GRO or XDP on"
+            why = f"{name} is one end of a veth pair: natively its answers arrive only if the other end has XDP, too"
         self._maps.link(ifindex, frames)
         for mode in modes:
             try:
