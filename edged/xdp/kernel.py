@@ -183,8 +183,10 @@ class KernelMaps:
 
     # -- the rest ------------------------------------------------------------------------------------------------
 
-    def link(self, ifindex: int, frames: layout.Frames, vlans: Iterable[int] | None = None) -> None:
-        libbpf.update(self._fds["links"], _number(ifindex), layout.link(frames, vlans))
+    def link(
+        self, ifindex: int, frames: layout.Frames, macs: Iterable[bytes], vlans: Iterable[int] | None = None
+    ) -> None:
+        libbpf.update(self._fds["links"], _number(ifindex), layout.link(frames, macs, vlans))
 
     def unlink(self, ifindex: int) -> None:
         libbpf.delete(self._fds["links"], _number(ifindex))
