@@ -1,7 +1,7 @@
 """Where the program is attached: natively in the driver, else generic, else not at all, and why.
 
 By interface index and netlink, not by a link that ends with its owner: the program stays when the daemon dies. Another's
-XDP program is never replaced. Ours is known by its pin (``program.<id>``), so that a later start puts its own in its
+XDP program is never replaced. Ours is known by its pin (``program-<id>``), so that a later start puts its own in its
 place without a moment in between.
 """
 
@@ -42,18 +42,22 @@ class Attacher:
         self._ours: dict[int, int] = {self._id: maps.program}
         self._pins: dict[int, Path] = {}
         if maps.pins is not None:
-            for path in maps.pins.glob("program.*"):
+            for path in maps.pins.glob("program-*"):
                 fd = libbpf.pinned(path)
                 if fd is not None:
                     self._ours[libbpf.program_id(fd)] = fd
                     self._pins[libbpf.program_id(fd)] = path
-            self._pins[self._id] = maps.pins / f"program.{self._id}"
+            self._pins[self._id] = maps.pins / f"program-{self._id}"
             libbpf.pin(maps.program, self._pins[self._id])
 
     def attach(
         self, name: str, wanted: str = "auto", frames: Frames = Frames.PLAIN, vlans: Iterable[int] | None = None
     ) -> Attachment:
-        """Attach to an interface; ``wanted`` auto, native, generic or off. Never raises for what a driver cannot do."""
+        """Attach to an interface; ``wanted`` auto, native, generic or off. Never raises for what a driver cannot do.
+
+        ``frames`` and ``vlans`` as :func:`edged.xdp.layout.link` takes them. Called again it brings things up to date: a
+        new hardware address, a program of an earlier start.
+        """
         try:
             ifindex = socket.if_nametoindex(name)
         except OSError:
@@ -61,13 +65,14 @@ class Attacher:
         if wanted == "off":
             self.detach(name)
             return Attachment("off", "xdp.mode is off")
-        if hardware(name) != _ETHER:
+        kind, mac = hardware(name)
+        if kind != _ETHER:
             return Attachment("off", f"{name} has no Ethernet header: name the device below it in xdp.interfaces")
         modes, why = ["native", "generic"] if wanted == "auto" else [wanted], ""
         if wanted == "auto" and driver(name) == "veth":
             modes = ["generic"]
-            why = f"{name} is a veth pair: it answers natively only when the far end has GRO or XDP on"
-        self._maps.link(ifindex, frames, vlans)
+            why = f"{name} is one end of a veth pair: natively its answers arrive only if the other end has XDP, too"
+        self._maps.link(ifindex, frames, [mac], vlans)
         for mode in modes:
             try:
                 self._put(name, ifindex, mode)
@@ -144,11 +149,12 @@ class Attacher:
         self._ours = {}
 
 
-def hardware(name: str) -> int:
-    """The link type (ARPHRD_*): 1 is Ethernet."""
+def hardware(name: str) -> tuple[int, bytes]:
+    """The link type (ARPHRD_*; 1 is Ethernet) and the hardware address."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         answer = fcntl.ioctl(sock, _SIOCGIFHWADDR, struct.pack("16s240x", name.encode()))
-    return int(struct.unpack_from("=H", answer, 16)[0])
+    kind, mac = struct.unpack_from("=H6s", answer, 16)
+    return int(kind), bytes(mac)
 
 
 def driver(name: str) -> str:

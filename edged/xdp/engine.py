@@ -144,7 +144,7 @@ class Engine:
                         self._heard(EdgedError(f"no XDP on {name}: {now_.why}"))
                     continue
             if self._places.get(place.index) != place:
-                maps.link(place.index, place.frames, place.vlans or None)
+                maps.link(place.index, place.frames, sorted(place.macs), place.vlans or None)
                 self._places[place.index] = place
         if all(a.mode != "off" for a in self._found.values()):
             attacher.settle()

@@ -33,7 +33,7 @@ class FakeMaps:
         self.live: FakeGeneration | None = None
         self.settings: layout.Settings | None = None
         self.gardens: dict[str, list[Network]] = {}
-        self.links: dict[int, tuple[layout.Frames, frozenset[int] | None]] = {}
+        self.links: dict[int, tuple[layout.Frames, tuple[bytes, ...], frozenset[int] | None]] = {}
         self.counts = dict.fromkeys((a.word for a in layout.Action), 0)
         self.refuse = 0
         self.cleared = False
@@ -87,9 +87,11 @@ class FakeMaps:
         self._may()
         self.gardens = {garden: list(members) for garden, members in networks.items()}
 
-    def link(self, ifindex: int, frames: layout.Frames, vlans: Iterable[int] | None = None) -> None:
+    def link(
+        self, ifindex: int, frames: layout.Frames, macs: Iterable[bytes], vlans: Iterable[int] | None = None
+    ) -> None:
         self._may()
-        self.links[ifindex] = frames, None if vlans is None else frozenset(vlans)
+        self.links[ifindex] = frames, tuple(macs), None if vlans is None else frozenset(vlans)
 
     def unlink(self, ifindex: int) -> None:
         self.links.pop(ifindex, None)

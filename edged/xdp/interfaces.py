@@ -40,16 +40,18 @@ class Link(NamedTuple):
     ethernet: bool = True
     below: int = 0
     vlan: int = 0
+    mac: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A device to run on, and the frames that are subscribers'. ``vlans`` are outer ids."""
+    """A device to run on, and the frames that are subscribers'. ``vlans`` are outer ids, ``macs`` those they go to."""
 
     index: int
     name: str
     frames: Frames
     vlans: frozenset[int] = frozenset()
+    macs: frozenset[bytes] = frozenset()
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -66,18 +68,22 @@ def places(links: Iterable[Link], subscribers: Sequence[str], named: Sequence[st
     sessions = bool(named) and any(_is_ppp(pattern) for pattern in subscribers)
     out: dict[int, Place] = {}
     for index in chosen:
-        frames, vlans = Frames(0), set()
+        frames, vlans, macs = Frames(0), set(), {there[index].mac}
         if matches(there[index].name, subscribers):
             frames |= Frames.PLAIN
         for link in there.values():
             outer = link if link.below == index else there.get(link.below)
-            if outer is None or outer.below != index or not (sessions or matches(link.name, subscribers)):
+            if outer is None or outer.below != index:
                 continue
-            frames |= Frames.VLAN if outer is link else Frames.QINQ
-            vlans.add(outer.vlan)
+            tags = (Frames.VLAN, Frames.PPPOE_VLAN) if outer is link else (Frames.QINQ, Frames.PPPOE_QINQ)
+            found = tags[0] * matches(link.name, subscribers) | tags[1] * sessions
+            if found:
+                frames |= found
+                vlans.add(outer.vlan)
+                macs.add(link.mac)
         if sessions:
             frames |= Frames.PPPOE
-        out[index] = Place(index, there[index].name, frames, frozenset(vlans))
+        out[index] = Place(index, there[index].name, frames, frozenset(vlans), frozenset(macs))
     return out
 
 
@@ -98,16 +104,19 @@ def links() -> list[Link]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
         for name, index in found.items():
             below, vlan = vlans.get(name, ("", 0))
-            out.append(Link(index, name, _ethernet(s, name), found.get(below, 0), vlan))
+            kind, mac = _hardware(s, name)
+            out.append(Link(index, name, kind == _ARPHRD_ETHER, found.get(below, 0), vlan, mac))
     return out
 
 
-def _ethernet(s: socket.socket, name: str) -> bool:
+def _hardware(s: socket.socket, name: str) -> tuple[int, bytes]:
+    """Link type and hardware address."""
     try:
         answer = fcntl.ioctl(s, _SIOCGIFHWADDR, struct.pack("16s24x", name.encode()))
     except OSError:  # it has gone
-        return False
-    return int(struct.unpack_from("=H", answer, 16)[0]) == _ARPHRD_ETHER
+        return 0, b""
+    kind, mac = struct.unpack_from("=H6s", answer, 16)
+    return int(kind), bytes(mac)
 
 
 def _vlans() -> dict[str, tuple[str, int]]:

@@ -185,8 +185,10 @@ class KernelMaps:
 
     # -- the rest ------------------------------------------------------------------------------------------------
 
-    def link(self, ifindex: int, frames: layout.Frames, vlans: Iterable[int] | None = None) -> None:
-        libbpf.update(self._fds["links"], _number(ifindex), layout.link(frames, vlans))
+    def link(
+        self, ifindex: int, frames: layout.Frames, macs: Iterable[bytes], vlans: Iterable[int] | None = None
+    ) -> None:
+        libbpf.update(self._fds["links"], _number(ifindex), layout.link(frames, macs, vlans))
 
     def unlink(self, ifindex: int) -> None:
         libbpf.delete(self._fds["links"], _number(ifindex))
@@ -243,7 +245,7 @@ class KernelMaps:
 
     def _inner(self, family: int, slot: int) -> Path:
         assert self._pins is not None
-        return self._pins / f"{_OUTER[family]}.{slot}"
+        return self._pins / f"{_OUTER[family]}-{slot}"  # a bpffs takes no dots
 
 
 def _number(value: int) -> bytes:

@@ -19,7 +19,7 @@ from edged.errors import EdgedError
 from edged.plan import V4_TAG
 
 VERSION = 1
-SLOTS, LENGTHS, GARDENS, ANSWER, FLOWS, VLANS = 2, 8, 16, 1024, 262_144, 4096
+SLOTS, LENGTHS, GARDENS, ANSWER, FLOWS, MACS, VLANS = 2, 8, 16, 1024, 262_144, 4, 4096
 MAPS = ("live", "settings", "restricted4", "restricted6", "gardens_of", "links", "counters", "answered")
 
 Array = npt.NDArray[np.void] | npt.NDArray[np.uint8]
@@ -50,7 +50,7 @@ SETTINGS = np.dtype(
         ("answers", TEXT, (3,)),
     ]
 )
-LINK = np.dtype([("flags", "u4"), ("pad", "u4"), ("vlans", "u8", (VLANS // 64,))])
+LINK = np.dtype([("flags", "u4"), ("macs", "u1", (MACS, 6)), ("pad", "u4"), ("vlans", "u8", (VLANS // 64,))])
 
 DROP_BLOCKED = 1
 OPEN_GARDEN, WALLED_GARDEN = 1, 2
@@ -87,13 +87,15 @@ class Action(enum.IntEnum):
 
 
 class Frames(enum.IntFlag):
-    """Which frames of an interface come from subscribers."""
+    """Which frames of an interface come from subscribers: IP itself, or in PPPoE sessions, behind 0, 1 or 2 tags."""
 
     PLAIN = 1
     VLAN = 2
     QINQ = 4
     PPPOE = 8
-    ALL = 15
+    PPPOE_VLAN = 16
+    PPPOE_QINQ = 32
+    ALL = 63
 
 
 class Answers(NamedTuple):
@@ -258,10 +260,16 @@ def word_sum(data: bytes) -> int:
     return int(np.frombuffer(data + b"\0" * (len(data) % 2), np.uint16).sum(dtype=np.uint64))
 
 
-def link(frames: Frames, vlans: Iterable[int] | None = None) -> bytes:
-    """The value of ``links`` for an interface. ``vlans``: outer VLAN ids behind which subscribers are; None: all."""
+def link(frames: Frames, macs: Iterable[bytes], vlans: Iterable[int] | None = None) -> bytes:
+    """The value of ``links`` for an interface.
+
+    ``macs``: the hardware addresses that the gateway has there, at most MACS. ``vlans``: outer VLAN ids behind which
+    subscribers are; None: all.
+    """
     out = np.zeros(1, LINK)
     out[0]["flags"] = frames
+    for place, mac in zip(out[0]["macs"], macs, strict=False):
+        place[:] = np.frombuffer(mac, np.uint8)
     bits = np.zeros(VLANS, np.uint8)
     bits[slice(None) if vlans is None else sorted(vlans)] = 1
     out[0]["vlans"] = np.packbits(bits, bitorder="little").view(np.uint64)

@@ -35,7 +35,7 @@ def detach(pins: Path) -> list[str]:
     """Detach the programs pinned in one folder; returns from where. Raises BpfError."""
     programs: dict[int, int] = {}
     try:
-        for path in sorted(pins.glob("program.*")):
+        for path in sorted(pins.glob("program-*")):
             fd = libbpf.pinned(path)
             if fd is not None:
                 programs[libbpf.program_id(fd)] = fd

@@ -70,8 +70,10 @@ class Maps(Protocol):
     def set_gardens(self, networks: Mapping[str, Iterable[Network]]) -> None:
         """The gardens ``open`` and ``garden`` hold exactly this, for the live generation at once and for later ones."""
 
-    def link(self, ifindex: int, frames: layout.Frames, vlans: Iterable[int] | None = None) -> None:
-        """Frames of these kinds from this interface are subscribers'."""
+    def link(
+        self, ifindex: int, frames: layout.Frames, macs: Iterable[bytes], vlans: Iterable[int] | None = None
+    ) -> None:
+        """Frames of these kinds from this interface, to these hardware addresses, are subscribers'."""
 
     def unlink(self, ifindex: int) -> None:
         """No frames from this interface are."""

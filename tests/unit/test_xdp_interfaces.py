@@ -20,6 +20,7 @@ PPP0 = Link(20, "ppp0", False)
 TUN0 = Link(21, "tun0", False)
 ALL = (ETH1, ETH2, V100, V200, V100_7, PPP0, TUN0)
 PLAIN, VLAN, QINQ, PPPOE = Frames.PLAIN, Frames.VLAN, Frames.QINQ, Frames.PPPOE
+TAGGED = Frames.PPPOE_VLAN | Frames.PPPOE_QINQ
 
 
 @pytest.mark.parametrize(
@@ -38,9 +39,10 @@ PLAIN, VLAN, QINQ, PPPOE = Frames.PLAIN, Frames.VLAN, Frames.QINQ, Frames.PPPOE
         (["eth1.100.7", "eth1"], [], {"eth1": (PLAIN | QINQ, (100,))}),
         (["eth1.100.7", "eth1.100"], [], {"eth1.100": (PLAIN | VLAN, (7,))}),
         (["ppp*"], ["eth2"], {"eth2": (PPPOE, ())}),
-        (["ppp*"], ["eth1"], {"eth1": (PPPOE | VLAN | QINQ, (100, 200))}),
+        (["ppp*"], ["eth1"], {"eth1": (PPPOE | TAGGED, (100, 200))}),
         (["ppp*", "eth2"], ["eth2"], {"eth2": (PLAIN | PPPOE, ())}),
         (["ppp*", "eth2"], [], {"eth2": (PLAIN, ())}),
+        (["ppp*", "eth1.200"], ["eth1"], {"eth1": (VLAN | PPPOE | TAGGED, (100, 200))}),
         (["eth2"], ["eth1"], {"eth1": (Frames(0), ())}),
     ],
 )
@@ -79,6 +81,8 @@ def test_what_the_kernel_has(space: Namespace) -> None:
     found = {link.name: link for link in space.call(links)}
     assert not found["lo"].ethernet
     assert not found["tun7"].ethernet
-    assert found["dev0"] == Link(found["dev0"].number, "dev0")
+    mac = bytes.fromhex(space.run("cat", "/sys/class/net/dev0/address").stdout.replace(":", ""))
+    assert found["dev0"] == Link(found["dev0"].number, "dev0", mac=mac)
     there = space.call(lambda: places(links(), ["*"]))
     assert {p.name for p in there.values()} == {"dev0", "far0"}
+    assert there[found["dev0"].number].macs == {mac}

@@ -95,7 +95,7 @@ static __always_inline int turn_frame(struct xdp_md *ctx, const struct frame *f,
 		return -1;
 	if (bpf_xdp_store_bytes(ctx, 0, back, size))
 		return -1;
-	if (f->kind & EDGED_LINK_PPPOE) {
+	if (f->pppoe) {
 		__be16 length = bpf_htons(packet + 2); /* with the protocol number */
 
 		return bpf_xdp_store_bytes(ctx, size - 4, &length, sizeof(length));
@@ -135,7 +135,7 @@ static __always_inline int sent(struct xdp_md *ctx, const struct frame *f, const
 {
 	__u32 tcp = sizeof(struct tcphdr) + (option ? sizeof(struct mss) : 0);
 	__u32 length = text ? text->length : 0;
-	__u32 mss = (s->family == 4 ? MSS4 : MSS6) - (f->kind & EDGED_LINK_PPPOE ? PPPOE_BYTES : 0);
+	__u32 mss = (s->family == 4 ? MSS4 : MSS6) - (f->pppoe ? PPPOE_BYTES : 0);
 	struct mss largest = {.kind = 2, .size = 4, .value = bpf_htons(mss)};
 	__u64 sum = bpf_htons(IPPROTO_TCP) + (text ? (__u64)text->sum : 0);
 	__u32 ip = s->family == 4 ? sizeof(struct iphdr) : sizeof(struct ipv6hdr);

@@ -26,11 +26,22 @@ static __always_inline int level_of(const struct edged_entry *e, __u64 now)
 	return e->until && now < e->until ? e->lift : e->level;
 }
 
-static __always_inline int expected(const struct edged_link *link, const struct frame *f)
+static __always_inline int expected(const struct edged_link *link, const struct frame *f, const __u8 *to)
 {
-	if ((link->flags & f->kind) != f->kind)
+	int ours = 0;
+
+	_Pragma("unroll") for (int i = 0; i < EDGED_MACS; i++) {
+		__u32 different = 0, any = 0;
+
+		_Pragma("unroll") for (int j = 0; j < 6; j++) {
+			different |= link->macs[i][j] ^ to[j];
+			any |= link->macs[i][j];
+		}
+		ours |= any && !different;
+	}
+	if (!ours || !(link->flags & f->kind))
 		return 0;
-	return f->kind & EDGED_LINK_PLAIN || link->vlans[(f->vlan >> 6) & 63] >> (f->vlan & 63) & 1;
+	return f->kind & (EDGED_LINK_PLAIN | EDGED_LINK_PPPOE) || link->vlans[(f->vlan >> 6) & 63] >> (f->vlan & 63) & 1;
 }
 
 /* Whether an address may have one packet more (GCRA); lost updates between processors let a few more through. */
@@ -428,7 +439,7 @@ int edged_xdp(struct xdp_md *ctx)
 		return XDP_PASS; /* nearly everything, without a single lookup */
 
 	link = bpf_map_lookup_elem(&links, &arrived);
-	if (!link || !expected(link, &p.f))
+	if (!link || data + sizeof(struct ethhdr) > end || !expected(link, &p.f, data))
 		return XDP_PASS;
 	gardens = bpf_map_lookup_elem(&gardens_of, &slot);
 	restricted = p.s.family == 4 ? bpf_map_lookup_elem(&restricted4, &slot) : bpf_map_lookup_elem(&restricted6, &slot);

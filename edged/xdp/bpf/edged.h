@@ -19,6 +19,7 @@
 #define EDGED_LENGTHS 8	 /* IPv6 prefix lengths of subscribers */
 #define EDGED_GARDENS 16 /* prefix lengths of the gardens, of each family */
 #define EDGED_ANSWER 1024 /* bytes of the longest answer; what does not fit one segment of a client is not answered */
+#define EDGED_MACS 4 /* of one interface */
 #define EDGED_FLOWS 262144 /* places for answered connections; a power of two */
 
 /* Levels, as edged/domain/levels.py has them. */
@@ -96,14 +97,17 @@ struct edged_settings {
 
 /* Value of links, by interface index: which frames that arrive there come from subscribers. No entry: none. */
 struct edged_link {
-	__u32 flags;
+	__u32 flags;	   /* EDGED_LINK_* */
+	__u8 macs[EDGED_MACS][6]; /* that the gateway has there; what is for another is not answered. Zero: none */
 	__u32 pad;
 	__u64 vlans[64]; /* a bit for each outer VLAN id whose frames do */
 };
-#define EDGED_LINK_PLAIN 1  /* IP straight in Ethernet */
-#define EDGED_LINK_VLAN 2   /* behind one tag, 802.1Q or 802.1ad */
-#define EDGED_LINK_QINQ 4   /* behind two */
-#define EDGED_LINK_PPPOE 8  /* in a PPPoE session, behind as many tags as the flags above allow */
+#define EDGED_LINK_PLAIN 1	 /* IP straight in Ethernet */
+#define EDGED_LINK_VLAN 2	 /* behind one tag, 802.1Q or 802.1ad */
+#define EDGED_LINK_QINQ 4	 /* behind two */
+#define EDGED_LINK_PPPOE 8	 /* in a PPPoE session straight in Ethernet */
+#define EDGED_LINK_PPPOE_VLAN 16 /* in a PPPoE session behind one tag */
+#define EDGED_LINK_PPPOE_QINQ 32 /* behind two */
 
 /* Counters (per CPU), by what became of a packet. Packets that are not HTTP's pass uncounted. */
 enum edged_action {

@@ -37,7 +37,8 @@ struct pppoe {
 
 struct frame {
 	__u32 l2;     /* bytes before the IP header */
-	__u32 kind;   /* one of EDGED_LINK_PLAIN, _VLAN, _QINQ, and perhaps EDGED_LINK_PPPOE */
+	__u32 kind;   /* one of EDGED_LINK_* */
+	__u32 pppoe;  /* whether it is one of the PPPoE ones */
 	__u16 vlan;   /* outer id */
 	__u16 ether;  /* of what is inside: ETH_P_IP or ETH_P_IPV6 */
 };
@@ -83,6 +84,7 @@ static __always_inline int read_frame(void *data, void *end, struct frame *f)
 	f->l2 = sizeof(*eth);
 	f->kind = EDGED_LINK_PLAIN;
 	f->vlan = 0;
+	f->pppoe = 0;
 	if (is_tag(proto)) {
 		tag = data + sizeof(*eth);
 		if ((void *)(tag + 1) > end)
@@ -111,7 +113,8 @@ static __always_inline int read_frame(void *data, void *end, struct frame *f)
 		else
 			return -1;
 		f->l2 += sizeof(*session);
-		f->kind |= EDGED_LINK_PPPOE;
+		f->kind *= EDGED_LINK_PPPOE;
+		f->pppoe = 1;
 	}
 	f->ether = bpf_ntohs(proto);
 	return proto == bpf_htons(ETH_P_IP) || proto == bpf_htons(ETH_P_IPV6) ? 0 : -1;
