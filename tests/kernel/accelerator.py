@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable, Mapping
 
 from edged.domain.entry import Entry
 from edged.nft.garden import Opening
 from edged.portal.head import Verdict, answers
-from edged.xdp import layout
-from edged.xdp.attach import Attacher, Attachment
+from edged.xdp import layout, libbpf
+from edged.xdp.attach import Attacher, Attachment, hardware
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.layout import Answers, Frames, Settings
 from tests.lab.netns import Namespace
@@ -44,6 +45,7 @@ class Accelerator:
 
     def __init__(self, space: Namespace, *, settings: Settings | None = None) -> None:
         self._space = space
+        self._ifindex = 0
         self.settings = settings or Settings(texts())
         self.maps = KernelMaps.open(None)
         self.attacher = Attacher(self.maps)
@@ -51,6 +53,20 @@ class Accelerator:
 
     def attach(self, device: str, mode: str, frames: Frames = Frames.PLAIN) -> Attachment:
         return self._space.call(self.attacher.attach, device, mode, frames)
+
+    def pretend(self, device: str, frames: Frames = Frames.ALL, vlans: Iterable[int] | None = None) -> bytes:
+        """Take frames given to :meth:`run` for frames that arrive there; returns the device's address."""
+
+        def look() -> tuple[int, bytes]:
+            return socket.if_nametoindex(device), hardware(device)[1]
+
+        self._ifindex, mac = self._space.call(look)
+        self.maps.link(self._ifindex, frames, [mac], vlans)
+        return mac
+
+    def run(self, frame: bytes) -> libbpf.Ran:
+        """What the program does with a frame; nothing is sent. Frames are at least as long as a cable's are."""
+        return self._space.call(libbpf.run, self.maps.program, frame.ljust(60, b"\0"), ifindex=self._ifindex)
 
     def detach(self, device: str) -> None:
         self._space.call(self.attacher.detach, device)

@@ -264,8 +264,6 @@ static __always_inline int on_request(struct xdp_md *ctx, struct packet *p, cons
 	int action, fate;
 	__u32 which;
 
-	if (!leads_on(ctx, p))
-		return counted(EDGED_PASS_LOCAL, XDP_PASS);
 	which = judged(ctx, p, &action);
 	if (which >= EDGED_ANSWERS)
 		return counted(EDGED_PASS_ODD, XDP_PASS);
@@ -309,13 +307,14 @@ static __always_inline int on_segment(struct xdp_md *ctx, struct packet *p, cons
 	/* the first data, also when it comes again: its number and ours are those of the cookie */
 	if (!ours || (p->s.data && p->s.ack == base)) {
 		if (cookie_is_ours(ctx, p)) {
+			/* the kernel's own cookies are the same: this may be a server of the gateway under attack */
+			if (!leads_on(ctx, p))
+				return counted(EDGED_PASS_LOCAL, XDP_PASS);
 			if (p->s.data)
 				return on_request(ctx, p, s, e, now, hash);
 			e->heard = now >> NS_PER_TICK_BITS;
 			if (!fin)
 				return counted(EDGED_DROP_ACK, XDP_DROP);
-			if (!leads_on(ctx, p))
-				return counted(EDGED_PASS_LOCAL, XDP_PASS);
 			return send_ack(ctx, &p->f, &p->s, &p->ip4, &p->ip6, TCP_FIN);
 		}
 	}
@@ -326,7 +325,7 @@ static __always_inline int on_segment(struct xdp_md *ctx, struct packet *p, cons
 			return on_unheard(ctx, p, s, e, now, which);
 		return send_ack(ctx, &p->f, &p->s, &p->ip4, &p->ip6, 0);
 	}
-	if ((__u32)(now >> NS_PER_TICK_BITS) - e->heard < QUIET_TICKS && !known_to_a_socket(ctx, p))
+	if ((__u32)(now >> NS_PER_TICK_BITS) - e->heard < QUIET_TICKS && leads_on(ctx, p) && !known_to_a_socket(ctx, p))
 		return counted(EDGED_DROP_EARLY, XDP_DROP);
 	return counted(EDGED_PASS_SOCKET, XDP_PASS);
 }
