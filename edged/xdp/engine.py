@@ -88,7 +88,9 @@ class Engine:
             self._heard(e)
 
     def _close(self) -> None:
-        self.mirror = None
+        mirror, self.mirror = self.mirror, None
+        if mirror is not None:
+            mirror.close()
         self._found, self._places = {}, {}
         attacher, self._attacher = self._attacher, None
         maps, self._maps = self._maps, None

@@ -10,7 +10,9 @@ Theory of operation:
 3. An address that is missing passes, and the nft rules decide; one that is there and should not be is answered wrongly.
    So whatever fails, the program is put out of use at once (``stop``), the error is kept for ``status``, and a filling
    of the maps alone is *wanted*. The sets never notice.
-4. A promise ends in the map by CLOCK_MONOTONIC, counted from the moment it is told, as the sets' timeouts are.
+4. What a refill brings by the thousand is written by a helper thread, beside the sets' next transaction: the kernel
+   takes both at once. Everything else waits for the helper first.
+5. A promise ends in the map by CLOCK_MONOTONIC, counted from the moment it is told, as the sets' timeouts are.
 """
 
 from __future__ import annotations
@@ -19,14 +21,18 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from edged import plan
 from edged.domain.levels import Level
 from edged.errors import EdgedError
 from edged.plan import Copy, Owned, Run
 from edged.xdp import layout
-from edged.xdp.layout import Held, Network, Settings
+from edged.xdp.layout import Array, Held, Network, Settings
 from edged.xdp.maps import Generation, Maps
 
 
@@ -80,6 +86,8 @@ class Mirror:
         self._gardens: dict[str, frozenset[Network]] = {}
         self._opened: dict[str, frozenset[Network]] | None = None
         """The gardens as the maps have them; None when that is not known."""
+        self._helper = ThreadPoolExecutor(1, thread_name_prefix="xdp")
+        self._writing: Future[None] | None = None
 
     # -- what the enforcer tells -----------------------------------------------------------------------------
 
@@ -107,7 +115,7 @@ class Mirror:
             keys = layout.keys(run.tag, run.keys)
             # Whoever is not simply walled comes again among the special ones, before anybody looks.
             values = layout.same(Level.WALLED, len(keys))
-            self._filling(lambda to: self.maps.write(to, layout.family(run.tag), keys, values))
+            self._filling(lambda to: self._hand_out(to, layout.family(run.tag), keys, values))
 
     def fill_special(self, rows: Sequence[tuple[bytes, Owned]], now: int) -> None:
         """See :class:`edged.nft.source.Follower`."""
@@ -124,6 +132,10 @@ class Mirror:
         if self._next is not None:
             left, self._next = self._next, None
             self._guarded(lambda: self.maps.discard(left))
+
+    def close(self) -> None:
+        """End the helper. The maps are their opener's to close."""
+        self._helper.shutdown(wait=True)
 
     # -- questions -------------------------------------------------------------------------------------------
 
@@ -157,6 +169,15 @@ class Mirror:
             keys_ = layout.keys(tag, b"".join(key for key, _ in rows))
             self.maps.write(generation, layout.family(tag), keys_, layout.values(value for _, value in rows))
 
+    def _hand_out(self, generation: Generation, family: int, keys: Array, values: npt.NDArray[np.void]) -> None:
+        self._writing = self._helper.submit(self.maps.write, generation, family, keys, values)
+
+    def _settle(self) -> None:
+        """Wait for the helper. Raises what it met."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
     def _open(self) -> None:
         if self._gardens == self._opened:
             return
@@ -180,6 +201,7 @@ class Mirror:
     def _guarded(self, work: Callable[[], None]) -> None:
         """Do something with the maps that packets look at; whatever fails, they look at them no more."""
         try:
+            self._settle()
             work()
         except Exception as e:  # noqa: BLE001  a copy must never harm what it is copied from
             self.doubt(e)
@@ -195,8 +217,10 @@ class Mirror:
         self.true, self.wanted = False, True
         self._stop()
         left, self._next = self._next, None
+        with contextlib.suppress(Exception):  # the first error says more
+            self._settle()
         if left is not None:
-            with contextlib.suppress(Exception):  # the first error says more
+            with contextlib.suppress(Exception):
                 self.maps.discard(left)
         text = str(error) if isinstance(error, EdgedError) else f"{type(error).__name__}: {error}"
         self.error = text
