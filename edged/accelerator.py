@@ -19,6 +19,8 @@ from edged.xdp.engine import Engine, Wanted
 
 _log = logging.getLogger(__name__)
 PULSE_SECONDS = 5.0
+SHORTEST_SECONDS = 0.05
+"""Between two looks, whatever is heard."""
 SAMPLE = 32
 """Addresses compared with the sets at each pulse."""
 
@@ -53,10 +55,14 @@ class Accelerator:
 
     async def run(self) -> None:
         """Look after it for ever; ends at once where there is no program."""
-        said = ""
+        said = "off"
         while self.engine.mirror is not None and not self._keeper.frozen:
-            await self._fill()
-            await self._keeper.do(self._look)
+            try:
+                await self._fill()
+                await self._keeper.do(self._look)
+            except Exception as e:  # noqa: BLE001  a fault here must not take the daemon along
+                self._keeper.note("xdp", f"{type(e).__name__}: {e}")
+                await asyncio.sleep(PULSE_SECONDS)
             if said != self.engine.state:
                 said = self.engine.state
                 _log.info("XDP: %s", said)
@@ -65,6 +71,7 @@ class Accelerator:
                 async with asyncio.timeout(PULSE_SECONDS):
                     await self._heard.wait()
                     self._heard.clear()
+                    await asyncio.sleep(SHORTEST_SECONDS)
                     continue
             await self._keeper.do(self._compare)
 
@@ -95,7 +102,7 @@ class Accelerator:
                 for key in self._keeper.store.sample(SAMPLE)
             )
         except EdgedError:
-            return  # whoever else asks will say so
+            return  # whoever else asks will say so (vigil, status)
         if wrong:
             mirror.doubt(EdgedError("the XDP maps do not hold what the sets hold; they are being filled anew"))
 

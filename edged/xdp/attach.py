@@ -108,12 +108,8 @@ class Attacher:
         libbpf.detach(ifindex, _FLAGS[now.mode], self._ours[now.program])
         return True
 
-    def silence(self, name: str) -> None:
+    def silence(self, ifindex: int) -> None:
         """Let the program on an interface answer nothing from now on; where that cannot be said, take it away."""
-        try:
-            ifindex = socket.if_nametoindex(name)
-        except OSError:
-            return
         try:
             self._maps.unlink(ifindex)
         except BpfError:

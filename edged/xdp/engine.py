@@ -6,6 +6,7 @@ rightly, so no method but :meth:`Engine.remove` raises: what does not work is sa
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,14 +47,16 @@ class Engine:
         self.why = ""
         """Why there is no program at all; empty where there is one."""
         self._heard = heard
+        self._said = ""
+        """The last look's error."""
         self._maps: KernelMaps | None = None
         self._attacher: Attacher | None = None
         self._places: dict[int, Place] = {}
         """Index -> as it is linked now."""
         self._found: dict[str, Attachment] = {}
         """Name of a device the program should be on -> how that went."""
-        self._adopted: set[str] = set()
-        """Devices on which an earlier start's program was found."""
+        self._adopted: dict[str, int] = {}
+        """Devices on which an earlier start's program was found, and their indexes."""
 
     # -- begin and end ---------------------------------------------------------------------------------------
 
@@ -66,14 +69,14 @@ class Engine:
         else:
             try:
                 self._open()
-            except EdgedError as e:
+            except (EdgedError, OSError) as e:
                 self._give_up(str(e))
 
     def _open(self) -> None:
         leftovers.remove(self.wanted.bpffs, but=layout.VERSION)
         self._maps = KernelMaps.open(self.wanted.bpffs)
         self._attacher = Attacher(self._maps)
-        self._adopted = set(self._attacher.everywhere())
+        self._adopted = {name: socket.if_nametoindex(name) for name in self._attacher.everywhere()}
         self.mirror = Mirror(self._maps, self.wanted.settings, stop=self._stop, heard=self._heard)
 
     def _give_up(self, why: str, *, quiet: bool = False) -> None:
@@ -84,8 +87,8 @@ class Engine:
             self._heard(EdgedError(f"no XDP: {why}"))
         try:
             leftovers.remove(self.wanted.bpffs)
-        except EdgedError as e:
-            self._heard(e)
+        except (EdgedError, OSError) as e:
+            self._heard(EdgedError(f"XDP of an earlier start: {e}"))
 
     def _close(self) -> None:
         mirror, self.mirror = self.mirror, None
@@ -119,8 +122,12 @@ class Engine:
         before = self.state, dict(self._found)
         try:
             self._look(self._attacher, self._maps)
-        except EdgedError as e:
-            self._heard(e)
+        except (EdgedError, OSError) as e:  # a device that goes while it is looked at
+            if str(e) != self._said:
+                self._heard(EdgedError(f"XDP: {e}"))
+            self._said = str(e)
+        else:
+            self._said = ""
         if before != (self.state, self._found):
             self._heard(None)
 
@@ -130,20 +137,20 @@ class Engine:
             maps.unlink(index)
             del self._places[index]
         wanted = {place.name: place for place in there.values() if place.frames}
-        for name in (self._found.keys() | self._adopted) - wanted.keys():
+        for name in (self._found.keys() | self._adopted.keys()) - wanted.keys():
             attacher.detach(name)
             self._found.pop(name, None)
-        self._adopted = set()
+        self._adopted = {}
         for name, place in wanted.items():
             had = self._found.get(name)
             now = attacher.mode(name)
             if had is None or had.mode != now or now == "off":
                 vlans = place.vlans or None
-                self._found[name] = now_ = attacher.attach(name, self.wanted.mode, place.frames, vlans)
+                self._found[name] = made = attacher.attach(name, self.wanted.mode, place.frames, vlans)
                 self._places.pop(place.index, None)
-                if now_.mode == "off":
-                    if had is None or had != now_:
-                        self._heard(EdgedError(f"no XDP on {name}: {now_.why}"))
+                if made.mode == "off":
+                    if had != made:
+                        self._heard(EdgedError(f"no XDP on {name}: {made.why}"))
                     continue
             if self._places.get(place.index) != place:
                 maps.link(place.index, place.frames, sorted(place.macs), place.vlans or None)
@@ -155,10 +162,10 @@ class Engine:
         """Put the program out of use at once: no frame anywhere is a subscriber's; else it goes."""
         if self._attacher is None or self._maps is None:
             return
-        self._places = {}
-        for name in {*self._found, *self._adopted}:
+        listening, self._places = {*self._places, *self._adopted.values()}, {}
+        for index in listening:
             try:
-                self._attacher.silence(name)
+                self._attacher.silence(index)
             except EdgedError as e:
                 self._heard(e)
 
@@ -167,7 +174,7 @@ class Engine:
     @property
     def state(self) -> str:
         """``native``, ``generic`` or ``off``: the slowest way by which it answers anywhere."""
-        modes = {found.mode for found in self._found.values()} - {"off"}
+        modes = {found.mode for found in list(self._found.values())} - {"off"}  # asked from other threads, too
         if self.mirror is None or not self.mirror.true or not modes:
             return "off"
         return "generic" if "generic" in modes else "native"
