@@ -32,6 +32,7 @@ ENTRY = np.dtype(
 )
 NETWORK = np.dtype([("family", "u1"), ("length", "u1"), ("pad", "u1", (2,)), ("address", "u1", (16,))])
 TEXT = np.dtype([("length", "u4"), ("sum", "u4"), ("bytes", "u1", (ANSWER,))])
+MASK = np.dtype([("length", "u4"), ("bits", "u1", (16,))])
 SETTINGS = np.dtype(
     [
         ("layout", "u4"),
@@ -44,13 +45,13 @@ SETTINGS = np.dtype(
         ("n_gardens4", "u1"),
         ("n_gardens6", "u1"),
         ("pad", "u1", (3,)),
-        ("lengths6", "u1", (LENGTHS,)),
-        ("gardens4", "u1", (GARDENS,)),
-        ("gardens6", "u1", (GARDENS,)),
-        ("answers", TEXT, (3,)),
+        ("lengths6", MASK, (LENGTHS,)),
+        ("gardens4", MASK, (GARDENS,)),
+        ("gardens6", MASK, (GARDENS,)),
+        ("answers", TEXT, (4,)),
     ]
 )
-LINK = np.dtype([("flags", "u4"), ("macs", "u1", (MACS, 6)), ("pad", "u4"), ("vlans", "u8", (VLANS // 64,))])
+LINK = np.dtype([("flags", "u4"), ("pad", "u4"), ("macs", "u1", (MACS, 8)), ("vlans", "u8", (VLANS // 64,))])
 
 DROP_BLOCKED = 1
 OPEN_GARDEN, WALLED_GARDEN = 1, 2
@@ -104,6 +105,13 @@ class Answers(NamedTuple):
     found: bytes
     found_no_body: bytes
     bad: bytes
+
+    @property
+    def short(self) -> bytes:
+        """The 302 in as few bytes as can be: a small request's frame may have no room for more (veth pairs)."""
+        status, *fields = self.found_no_body.removesuffix(b"\r\n\r\n").split(b"\r\n")
+        kept = [f for f in fields if not f.lower().startswith((b"content-type:", b"content-length:"))]
+        return b"\r\n".join([status, *kept, b"Content-Length: 0", b"", b""])
 
 
 class Settings(NamedTuple):
@@ -243,8 +251,10 @@ def settings(wanted: Settings, table: GardenTable, seed: int) -> bytes:
         ("gardens6", table.lengths6),
     ):
         row[f"n_{name}"] = len(lengths)
-        row[name][: len(lengths)] = lengths
-    for text, answer in zip(row["answers"], wanted.answers, strict=True):
+        for place, length in zip(row[name], lengths, strict=False):
+            place["length"] = length
+            place["bits"] = np.packbits(np.arange(128) < length)
+    for text, answer in zip(row["answers"], (*wanted.answers, wanted.answers.short), strict=True):
         if len(answer) > ANSWER:
             raise LayoutError(
                 f"portal.url: the answer that names it has {len(answer)} bytes, XDP sends at most {ANSWER} in its one"
@@ -269,7 +279,7 @@ def link(frames: Frames, macs: Iterable[bytes], vlans: Iterable[int] | None = No
     out = np.zeros(1, LINK)
     out[0]["flags"] = frames
     for place, mac in zip(out[0]["macs"], macs, strict=False):
-        place[:] = np.frombuffer(mac, np.uint8)
+        place[:6] = np.frombuffer(mac, np.uint8)
     bits = np.zeros(VLANS, np.uint8)
     bits[slice(None) if vlans is None else sorted(vlans)] = 1
     out[0]["vlans"] = np.packbits(bits, bitorder="little").view(np.uint64)

@@ -28,18 +28,12 @@ static __always_inline int level_of(const struct edged_entry *e, __u64 now)
 
 static __always_inline int expected(const struct edged_link *link, const struct frame *f, const __u8 *to)
 {
-	int ours = 0;
+	__u64 mac = 0, ours = 0;
 
-	_Pragma("unroll") for (int i = 0; i < EDGED_MACS; i++) {
-		__u32 different = 0, any = 0;
-
-		_Pragma("unroll") for (int j = 0; j < 6; j++) {
-			different |= link->macs[i][j] ^ to[j];
-			any |= link->macs[i][j];
-		}
-		ours |= any && !different;
-	}
-	if (!ours || !(link->flags & f->kind))
+	__builtin_memcpy(&mac, to, 6);
+	_Pragma("unroll") for (int i = 0; i < EDGED_MACS; i++)
+		ours |= *(const __u64 *)link->macs[i] == mac;
+	if (!ours || !mac || !(link->flags & f->kind))
 		return 0;
 	return f->kind & (EDGED_LINK_PLAIN | EDGED_LINK_PPPOE) || link->vlans[(f->vlan >> 6) & 63] >> (f->vlan & 63) & 1;
 }
@@ -55,15 +49,10 @@ static __always_inline int within_rate(struct edged_entry *e, const struct edged
 	return 1;
 }
 
-static __always_inline void mask(struct in6_addr *to, const struct in6_addr *from, __u32 length)
+static __always_inline void mask(void *to, const struct in6_addr *from, const struct edged_mask *m)
 {
-	_Pragma("unroll") for (int i = 0; i < 4; i++) {
-		__u32 bits = length > 32 * i ? length - 32 * i : 0;
-
-		to->in6_u.u6_addr32[i] =
-			bits >= 32 ? from->in6_u.u6_addr32[i] :
-				     from->in6_u.u6_addr32[i] & bpf_htonl(~(__u32)(0xffffffffULL >> bits));
-	}
+	_Pragma("unroll") for (int i = 0; i < 4; i++)
+		((__be32 *)to)[i] = from->in6_u.u6_addr32[i] & m->bits[i];
 }
 
 static __always_inline struct edged_entry *entry4(void *restricted, __be32 address)
@@ -80,8 +69,8 @@ static __always_inline struct edged_entry *entry6(void *restricted, const struct
 	for (int i = 0; i < EDGED_LENGTHS; i++) {
 		if (i >= s->n_lengths6)
 			break;
-		key.length = s->lengths6[i];
-		mask((void *)key.address, address, key.length);
+		key.length = s->lengths6[i].length;
+		mask(key.address, address, &s->lengths6[i]);
 		e = bpf_map_lookup_elem(restricted, &key);
 		if (e)
 			return e;
@@ -89,38 +78,45 @@ static __always_inline struct edged_entry *entry6(void *restricted, const struct
 	return 0;
 }
 
-/* Whether a destination is in a garden that `level` may use. `to`: an IPv4 address in its first word. */
-static __always_inline int in_garden(void *gardens, const struct edged_settings *s, __u8 family,
-				     const struct in6_addr *to, int level)
+/* Where a packet goes to; an IPv4 address in the first word. */
+static __always_inline struct in6_addr target(const struct packet *p)
+{
+	struct in6_addr to = {};
+
+	if (p->s.family == 4)
+		to.in6_u.u6_addr32[0] = p->ip4.daddr;
+	else
+		to = p->ip6.daddr;
+	return to;
+}
+
+/* Whether it goes to a garden that `level` may use. */
+SEPARATE int in_garden(const struct packet *p, const struct edged_settings *s, __u32 slot, int level)
 {
 	__u32 wanted = level == EDGED_BLOCKED ? EDGED_GARDEN_OPEN : EDGED_GARDEN_OPEN | EDGED_GARDEN_WALLED;
-	__u32 lengths = family == 4 ? s->n_gardens4 : s->n_gardens6;
-	struct edged_network key = {.family = family};
-	__u32 *found;
+	const struct edged_mask *m;
+	struct edged_network key = {};
+	struct in6_addr to;
+	void *gardens;
+	__u32 *found, lengths;
 
+	if (!p || !s)
+		return 1;
+	gardens = bpf_map_lookup_elem(&gardens_of, &slot);
+	if (!gardens)
+		return 1;
+	to = target(p);
+	key.family = p->s.family;
+	lengths = key.family == 4 ? s->n_gardens4 : s->n_gardens6;
 	for (int i = 0; i < EDGED_GARDENS; i++) {
 		if (i >= lengths)
 			break;
-		key.length = family == 4 ? s->gardens4[i] : s->gardens6[i];
-		mask((void *)key.address, to, key.length);
+		m = key.family == 4 ? &s->gardens4[i] : &s->gardens6[i];
+		key.length = m->length;
+		mask(key.address, &to, m);
 		found = bpf_map_lookup_elem(gardens, &key);
 		if (found && *found & wanted)
 			return 1;
-	}
-	return 0;
-}
-
-/* Whether the gateway would send a packet on; the kernel's own tables know its addresses best. What it has no way for,
- * or may not forward, is left to the stack. */
-static __always_inline int goes_on(struct xdp_md *ctx, struct bpf_fib_lookup *way)
-{
-	way->ifindex = ctx->ingress_ifindex;
-	switch (bpf_fib_lookup(ctx, way, sizeof(*way), 0)) {
-	case BPF_FIB_LKUP_RET_SUCCESS:
-	case BPF_FIB_LKUP_RET_NO_NEIGH:
-	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
-		return 1;
 	}
 	return 0;
 }
@@ -138,25 +134,15 @@ static __always_inline int held_by_socket(struct xdp_md *ctx, struct bpf_sock_tu
 	return held;
 }
 
-/* What packets of both families have in common; the few lines that differ ask `p.s.family`. */
-struct packet {
-	struct frame f;
-	struct segment s;
-	union {
-		struct iphdr ip4;
-		struct ipv6hdr ip6;
-	};
-};
-
-/* The header of a SYN with its options, 0 and more bytes, as the helper wants it. */
-static __always_inline int copy_header(struct xdp_md *ctx, const struct packet *p, __u8 room[60])
+/* The header of a SYN with its options, as the helper wants it. */
+static __always_inline int copy_header(struct xdp_md *ctx, struct packet *p)
 {
 	__u32 size = p->s.header;
 
 	FRESH(size);
 	if (size < sizeof(struct tcphdr) || size > 60)
 		return -1;
-	return bpf_xdp_load_bytes(ctx, p->s.at - size, room, size);
+	return bpf_xdp_load_bytes(ctx, p->s.at - size, p->tcp, size);
 }
 
 static __always_inline int cookie_is_ours(struct xdp_md *ctx, struct packet *p)
@@ -169,10 +155,15 @@ static __always_inline int cookie_is_ours(struct xdp_md *ctx, struct packet *p)
 				    bpf_tcp_raw_check_syncookie_ipv6(&p->ip6, &tcp));
 }
 
-static __always_inline int leads_on(struct xdp_md *ctx, const struct packet *p)
+/* Whether the gateway would send the packet on; the kernel's own tables know its addresses best. What it has no way for,
+ * or may not forward, is left to the stack. */
+SEPARATE int leads_on(struct xdp_md *ctx, const struct packet *p)
 {
 	struct bpf_fib_lookup way = {.l4_protocol = IPPROTO_TCP};
 
+	if (!p)
+		return 0;
+	way.ifindex = ctx->ingress_ifindex;
 	if (p->s.family == 4) {
 		way.family = 2; /* AF_INET */
 		way.ipv4_src = p->ip4.saddr;
@@ -182,7 +173,14 @@ static __always_inline int leads_on(struct xdp_md *ctx, const struct packet *p)
 		__builtin_memcpy(way.ipv6_src, &p->ip6.saddr, 16);
 		__builtin_memcpy(way.ipv6_dst, &p->ip6.daddr, 16);
 	}
-	return goes_on(ctx, &way);
+	switch (bpf_fib_lookup(ctx, &way, sizeof(way), 0)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
+		return 1;
+	}
+	return 0;
 }
 
 static __always_inline int known_to_a_socket(struct xdp_md *ctx, const struct packet *p)
@@ -203,27 +201,27 @@ static __always_inline int known_to_a_socket(struct xdp_md *ctx, const struct pa
 	return held_by_socket(ctx, &tuple, sizeof(tuple.ipv6));
 }
 
-static __always_inline int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
-				  struct edged_entry *e, __u64 now)
+SEPARATE int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e)
 {
-	__u8 tcp[60] = {};
 	__s64 cookie;
 
-	if (!within_rate(e, s, now))
+	if (!p || !s || !e)
+		return XDP_PASS;
+	if (!within_rate(e, s, p->now))
 		return counted(EDGED_DROP_RATE, XDP_DROP);
 	if (!leads_on(ctx, p))
 		return counted(EDGED_PASS_LOCAL, XDP_PASS);
-	if (copy_header(ctx, p, tcp))
+	if (copy_header(ctx, p))
 		return counted(EDGED_PASS_ODD, XDP_PASS);
 	if (p->s.family == 4)
-		cookie = bpf_tcp_raw_gen_syncookie_ipv4(&p->ip4, (void *)tcp, p->s.header & 63);
+		cookie = bpf_tcp_raw_gen_syncookie_ipv4(&p->ip4, (void *)p->tcp, p->s.header & 63);
 	else
-		cookie = bpf_tcp_raw_gen_syncookie_ipv6(&p->ip6, (void *)tcp, p->s.header & 63);
+		cookie = bpf_tcp_raw_gen_syncookie_ipv6(&p->ip6, (void *)p->tcp, p->s.header & 63);
 	/* the number's upper half is the largest segment the client takes: an answer must fit into one */
 	if (cookie < 0 || (cookie >> 32 & 0xffff) < longest(s))
 		return counted(EDGED_PASS_ODD, XDP_PASS);
-	e->heard = now >> NS_PER_TICK_BITS;
-	return send_syn_ack(ctx, &p->f, &p->s, &p->ip4, &p->ip6, (__u32)cookie);
+	e->heard = p->now >> NS_PER_TICK_BITS;
+	return send_syn_ack(ctx, p, (__u32)cookie);
 }
 
 /* The answer that the first bytes of a request deserve, and whether they are all of it. */
@@ -258,7 +256,7 @@ static __always_inline __u32 judged(struct xdp_md *ctx, const struct packet *p, 
 }
 
 static __always_inline int on_request(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
-				      struct edged_entry *e, __u64 now, __u64 hash)
+				      struct edged_entry *e, __u64 hash)
 {
 	const struct edged_text *text;
 	int action, fate;
@@ -270,12 +268,16 @@ static __always_inline int on_request(struct xdp_md *ctx, struct packet *p, cons
 	text = &s->answers[which];
 	if (p->s.window < text->length) {
 		/* it will ask again, and say how much it can take by then */
-		e->heard = now >> NS_PER_TICK_BITS;
+		e->heard = p->now >> NS_PER_TICK_BITS;
 		return counted(EDGED_DROP_EARLY, XDP_DROP);
 	}
-	if (!within_rate(e, s, now))
+	if (!within_rate(e, s, p->now))
 		return counted(EDGED_DROP_RATE, XDP_DROP);
-	fate = send_text(ctx, &p->f, &p->s, &p->ip4, &p->ip6, text);
+	fate = send_text(ctx, p, text);
+	if (fate == XDP_PASS && which != EDGED_BAD) {
+		which = EDGED_SHORT;
+		fate = send_text(ctx, p, &s->answers[EDGED_SHORT]);
+	}
 	if (fate != XDP_TX)
 		return counted(EDGED_PASS_ODD, fate);
 	note(hash, p->s.ack, which);
@@ -285,24 +287,30 @@ static __always_inline int on_request(struct xdp_md *ctx, struct packet *p, cons
 /* Data or a FIN of an answered connection that has not seen the answer yet: perhaps it was lost, and an acknowledgement
  * alone would let the client wait for it for ever. */
 static __always_inline int on_unheard(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
-				      struct edged_entry *e, __u64 now, __u32 which)
+				      struct edged_entry *e, __u32 which)
 {
 	int fate;
 
-	if (which >= EDGED_ANSWERS || p->s.window < s->answers[which].length || !within_rate(e, s, now))
+	if (which >= EDGED_ANSWERS || p->s.window < s->answers[which].length || !within_rate(e, s, p->now))
 		return counted(EDGED_DROP_RATE, XDP_DROP);
-	fate = send_text(ctx, &p->f, &p->s, &p->ip4, &p->ip6, &s->answers[which]);
+	fate = send_text(ctx, p, &s->answers[which]);
+	if (fate == XDP_PASS && which != EDGED_BAD)
+		fate = send_text(ctx, p, &s->answers[EDGED_SHORT]);
 	return counted(fate == XDP_TX ? EDGED_REPEAT : EDGED_PASS_ODD, fate);
 }
 
 /* Anything with an ACK that is neither SYN nor RST. */
-static __always_inline int on_segment(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
-				      struct edged_entry *e, __u64 now)
+SEPARATE int on_segment(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e)
 {
-	__u64 hash = p->s.family == 4 ? hash4(s->seed, &p->ip4, &p->s) : hash6(s->seed, &p->ip6, &p->s);
 	__u32 base = 0, which = 0;
-	int ours = noted(hash, &base, &which) && p->s.ack - base <= EDGED_ANSWER + 1;
-	int fin = p->s.flags & TCP_FIN;
+	int ours, fin;
+	__u64 hash;
+
+	if (!p || !s || !e)
+		return XDP_PASS;
+	hash = p->s.family == 4 ? hash4(s->seed, &p->ip4, &p->s) : hash6(s->seed, &p->ip6, &p->s);
+	ours = noted(hash, &base, &which) && p->s.ack - base <= EDGED_ANSWER + 1;
+	fin = p->s.flags & TCP_FIN;
 
 	/* the first data, also when it comes again: its number and ours are those of the cookie */
 	if (!ours || (p->s.data && p->s.ack == base)) {
@@ -311,21 +319,21 @@ static __always_inline int on_segment(struct xdp_md *ctx, struct packet *p, cons
 			if (!leads_on(ctx, p))
 				return counted(EDGED_PASS_LOCAL, XDP_PASS);
 			if (p->s.data)
-				return on_request(ctx, p, s, e, now, hash);
-			e->heard = now >> NS_PER_TICK_BITS;
+				return on_request(ctx, p, s, e, hash);
+			e->heard = p->now >> NS_PER_TICK_BITS;
 			if (!fin)
 				return counted(EDGED_DROP_ACK, XDP_DROP);
-			return send_ack(ctx, &p->f, &p->s, &p->ip4, &p->ip6, TCP_FIN);
+			return send_ack(ctx, p, TCP_FIN);
 		}
 	}
 	if (ours) {
 		if (!fin && !p->s.data)
 			return counted(EDGED_DROP_ACK, XDP_DROP);
 		if (p->s.ack == base)
-			return on_unheard(ctx, p, s, e, now, which);
-		return send_ack(ctx, &p->f, &p->s, &p->ip4, &p->ip6, 0);
+			return on_unheard(ctx, p, s, e, which);
+		return send_ack(ctx, p, 0);
 	}
-	if ((__u32)(now >> NS_PER_TICK_BITS) - e->heard < QUIET_TICKS && leads_on(ctx, p) && !known_to_a_socket(ctx, p))
+	if ((__u32)(p->now >> NS_PER_TICK_BITS) - e->heard < QUIET_TICKS && leads_on(ctx, p) && !known_to_a_socket(ctx, p))
 		return counted(EDGED_DROP_EARLY, XDP_DROP);
 	return counted(EDGED_PASS_SOCKET, XDP_PASS);
 }
@@ -346,45 +354,41 @@ static __always_inline int is_near6(const struct in6_addr *a)
 	       (first & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) || !first;
 }
 
-/* A blocked subscriber's packet that is not HTTP's: within the rate it passes and is refused politely by the rules. */
-static __always_inline int on_blocked(struct xdp_md *ctx, struct packet *p, void *gardens,
-				      const struct edged_settings *s, struct edged_entry *e, __u64 now)
+/* Whether it goes to nobody in particular, or to somebody on the link itself. */
+static __always_inline int stays_near(const struct packet *p)
 {
-	struct in6_addr to = {};
+	return p->s.family == 4 ? is_group4(p->ip4.daddr) : is_near6(&p->ip6.daddr);
+}
 
-	if (p->s.family == 4)
-		to.in6_u.u6_addr32[0] = p->ip4.daddr;
-	else
-		to = p->ip6.daddr;
-	if (level_of(e, now) != EDGED_BLOCKED || within_rate(e, s, now))
+/* A blocked subscriber's packet that is not HTTP's: within the rate it passes and is refused politely by the rules. */
+SEPARATE int on_blocked(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e,
+			__u32 slot)
+{
+	if (!p || !s || !e || level_of(e, p->now) != EDGED_BLOCKED || stays_near(p) || within_rate(e, s, p->now))
 		return XDP_PASS;
-	if (p->s.family == 4 ? is_group4(p->ip4.daddr) : is_near6(&to))
-		return XDP_PASS;
-	if (in_garden(gardens, s, p->s.family, &to, EDGED_BLOCKED) || !leads_on(ctx, p))
+	if (in_garden(p, s, slot, EDGED_BLOCKED) || !leads_on(ctx, p))
 		return XDP_PASS;
 	return counted(EDGED_DROP_BLOCKED_RATE, XDP_DROP);
 }
 
-static __always_inline int on_http(struct xdp_md *ctx, struct packet *p, void *gardens, const struct edged_settings *s,
-				   struct edged_entry *e, __u64 now)
+SEPARATE int on_http(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e,
+		     __u32 slot)
 {
-	int level = level_of(e, now);
-	struct in6_addr to = {};
+	int level;
 
+	if (!p || !s || !e)
+		return XDP_PASS;
+	level = level_of(e, p->now);
 	if (level != EDGED_WALLED && level != EDGED_BLOCKED)
 		return counted(EDGED_PASS_OPEN, XDP_PASS);
-	if (p->s.family == 4)
-		to.in6_u.u6_addr32[0] = p->ip4.daddr;
-	else
-		to = p->ip6.daddr;
-	if (p->s.family == 4 ? is_group4(p->ip4.daddr) : is_near6(&to))
+	if (stays_near(p))
 		return counted(EDGED_PASS_LOCAL, XDP_PASS);
-	if (in_garden(gardens, s, p->s.family, &to, level))
+	if (in_garden(p, s, slot, level))
 		return counted(EDGED_PASS_GARDEN, XDP_PASS);
 	if ((p->s.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
-		return on_syn(ctx, p, s, e, now);
+		return on_syn(ctx, p, s, e);
 	if ((p->s.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_ACK)
-		return on_segment(ctx, p, s, e, now);
+		return on_segment(ctx, p, s, e);
 	return counted(EDGED_PASS_SOCKET, XDP_PASS);
 }
 
@@ -392,63 +396,73 @@ SEC("xdp")
 int edged_xdp(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u32 zero = 0, arrived = ctx->ingress_ifindex, slot, at, bytes;
-	void *restricted, *gardens;
-	struct packet p = {};
-	struct edged_settings *s;
+	__u32 zero = 0, arrived = ctx->ingress_ifindex, slot, at, bytes, *number;
+	struct edged_settings *settled;
 	struct edged_entry *e;
 	struct edged_link *link;
-	struct ipv6hdr *ip6;
-	struct iphdr *ip4;
-	__u32 *number;
+	struct segment s = {};
+	struct ipv6hdr *ip6 = 0;
+	struct iphdr *ip4 = 0;
+	struct packet *p;
+	struct frame f;
+	void *restricted;
 	int http;
 
-	if (read_frame(data, end, &p.f))
+	if (read_frame(data, end, &f))
 		return XDP_PASS;
 	number = bpf_map_lookup_elem(&live, &zero);
 	if (!number || *number >= EDGED_SLOTS)
 		return XDP_PASS;
 	slot = *number;
-	s = bpf_map_lookup_elem(&settings, &slot);
-	if (!s || s->layout != EDGED_LAYOUT)
+	settled = bpf_map_lookup_elem(&settings, &slot);
+	if (!settled || settled->layout != EDGED_LAYOUT)
 		return XDP_PASS;
 
-	if (p.f.ether == ETH_P_IP) {
-		ip4 = data + p.f.l2;
+	if (f.ether == ETH_P_IP) {
+		ip4 = data + f.l2;
 		if ((void *)(ip4 + 1) > end)
 			return XDP_PASS;
-		p.s.family = 4;
 		bytes = bpf_ntohs(ip4->tot_len);
-		http = ip4->protocol == IPPROTO_TCP && is_plain4(ip4) && bytes >= sizeof(*ip4);
-		at = p.f.l2 + sizeof(*ip4);
+		http = ip4->protocol == IPPROTO_TCP && bytes >= sizeof(*ip4) && is_plain4(ip4);
+		at = f.l2 + sizeof(*ip4);
 		bytes -= sizeof(*ip4);
-		p.ip4 = *ip4;
 	} else {
-		ip6 = data + p.f.l2;
+		ip6 = data + f.l2;
 		if ((void *)(ip6 + 1) > end)
 			return XDP_PASS;
-		p.s.family = 6;
 		bytes = bpf_ntohs(ip6->payload_len);
 		http = ip6->nexthdr == IPPROTO_TCP && ip6->version == 6;
-		at = p.f.l2 + sizeof(*ip6);
-		p.ip6 = *ip6;
+		at = f.l2 + sizeof(*ip6);
 	}
-	http = http && !read_segment(data, end, at, bytes & 0xffff, &p.s) && p.s.dport == s->port;
-	if (!http && !(s->flags & EDGED_DROP_BLOCKED))
+	http = http && !read_segment(data, end, at, bytes & 0xffff, &s) && s.dport == settled->port;
+	if (!http && !(settled->flags & EDGED_DROP_BLOCKED))
 		return XDP_PASS; /* nearly everything, without a single lookup */
 
 	link = bpf_map_lookup_elem(&links, &arrived);
-	if (!link || data + sizeof(struct ethhdr) > end || !expected(link, &p.f, data))
+	if (!link || !expected(link, &f, data))
 		return XDP_PASS;
-	gardens = bpf_map_lookup_elem(&gardens_of, &slot);
-	restricted = p.s.family == 4 ? bpf_map_lookup_elem(&restricted4, &slot) : bpf_map_lookup_elem(&restricted6, &slot);
-	if (!gardens || !restricted)
+	restricted = ip4 ? bpf_map_lookup_elem(&restricted4, &slot) : bpf_map_lookup_elem(&restricted6, &slot);
+	p = bpf_map_lookup_elem(&in_hand, &zero);
+	if (!restricted || !p)
 		return XDP_PASS;
-	e = p.s.family == 4 ? entry4(restricted, p.ip4.saddr) : entry6(restricted, s, &p.ip6.saddr);
+	if (ip4)
+		e = entry4(restricted, ip4->saddr);
+	else if (ip6)
+		e = entry6(restricted, settled, &ip6->saddr);
+	else
+		return XDP_PASS;
 	if (!e)
 		return http ? counted(EDGED_PASS_OPEN, XDP_PASS) : XDP_PASS;
-	return http ? on_http(ctx, &p, gardens, s, e, bpf_ktime_get_ns()) :
-		      on_blocked(ctx, &p, gardens, s, e, bpf_ktime_get_ns());
+
+	p->now = bpf_ktime_get_ns();
+	p->f = f;
+	p->s = s;
+	p->s.family = ip4 ? 4 : 6;
+	if (ip4)
+		p->ip4 = *ip4;
+	else if (ip6)
+		p->ip6 = *ip6;
+	return http ? on_http(ctx, p, settled, e, slot) : on_blocked(ctx, p, settled, e, slot);
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

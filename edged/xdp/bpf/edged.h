@@ -67,13 +67,20 @@ enum edged_answer {
 	EDGED_FOUND = 0,	 /* 302 with a body */
 	EDGED_FOUND_NO_BODY = 1, /* 302 to HEAD */
 	EDGED_BAD = 2,		 /* 400 to what is no HTTP */
-	EDGED_ANSWERS = 3,
+	EDGED_SHORT = 3,	 /* 302 in as few bytes as can be, where a frame has no room to grow */
+	EDGED_ANSWERS = 4,
 };
 
 struct edged_text {
 	__u32 length; /* bytes */
 	__u32 sum;    /* of its 16-bit words as the machine reads them, an odd byte filled up with zero; not folded */
 	__u8 bytes[EDGED_ANSWER];
+};
+
+/* A prefix length, and the bits it keeps; of an IPv4 address in the first word. */
+struct edged_mask {
+	__u32 length;
+	__be32 bits[4];
 };
 
 /* Value of settings, one for each slot. */
@@ -88,9 +95,9 @@ struct edged_settings {
 	__u8 n_gardens4;
 	__u8 n_gardens6;
 	__u8 pad[3];
-	__u8 lengths6[EDGED_LENGTHS]; /* in the order of the rules */
-	__u8 gardens4[EDGED_GARDENS];
-	__u8 gardens6[EDGED_GARDENS];
+	struct edged_mask lengths6[EDGED_LENGTHS]; /* in the order of the rules */
+	struct edged_mask gardens4[EDGED_GARDENS];
+	struct edged_mask gardens6[EDGED_GARDENS];
 	struct edged_text answers[EDGED_ANSWERS];
 };
 #define EDGED_DROP_BLOCKED 1 /* what a blocked subscriber sends beyond the rate is dropped before the stack */
@@ -98,8 +105,8 @@ struct edged_settings {
 /* Value of links, by interface index: which frames that arrive there come from subscribers. No entry: none. */
 struct edged_link {
 	__u32 flags;	   /* EDGED_LINK_* */
-	__u8 macs[EDGED_MACS][6]; /* that the gateway has there; what is for another is not answered. Zero: none */
 	__u32 pad;
+	__u8 macs[EDGED_MACS][8]; /* six bytes and zeros: what is for another is not answered. Zero: none */
 	__u64 vlans[64]; /* a bit for each outer VLAN id whose frames do */
 };
 #define EDGED_LINK_PLAIN 1	 /* IP straight in Ethernet */

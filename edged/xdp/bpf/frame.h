@@ -43,6 +43,10 @@ struct frame {
 	__u16 ether;  /* of what is inside: ETH_P_IP or ETH_P_IPV6 */
 };
 
+/* A function that the verifier looks at once, instead of once for each way that leads there: a start of the daemon waits
+ * for it. Its arguments may be anything, for all that it knows. */
+#define SEPARATE __attribute__((noinline))
+
 /* Keep the compiler from proving what the verifier then has to see in one register. */
 #define FRESH(number) asm volatile("" : "+r"(number))
 
@@ -63,6 +67,51 @@ struct segment {
 	__u16 window;
 	__be16 sport;
 	__be16 dport;
+};
+
+struct mss {
+	__u8 kind;
+	__u8 size;
+	__be16 value;
+};
+
+/* IP, TCP and the one option in one piece: written into the packet at once. */
+struct head4 {
+	struct iphdr ip;
+	struct tcphdr tcp;
+	struct mss mss;
+};
+
+struct head6 {
+	struct ipv6hdr ip;
+	struct tcphdr tcp;
+	struct mss mss;
+};
+
+/* What a segment of ours says. */
+struct reply {
+	__u32 seq;
+	__u32 ack;
+	__u32 flags;
+	__u32 option; /* whether with the MSS option */
+};
+
+/* All that is known of a packet, and what is answered. */
+struct packet {
+	__u64 now; /* CLOCK_MONOTONIC ns */
+	struct frame f;
+	struct segment s;
+	struct reply r;
+	__u8 l2[32];  /* what was before IP */
+	__u8 tcp[64]; /* a header that came, with its options */
+	union {
+		struct head4 out4;
+		struct head6 out6;
+	};
+	union {
+		struct iphdr ip4;
+		struct ipv6hdr ip6;
+	};
 };
 
 static __always_inline int is_tag(__be16 proto)

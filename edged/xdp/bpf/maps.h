@@ -85,6 +85,14 @@ struct {
 	__uint(value_size, sizeof(__u64));
 } answered SEC(".maps");
 
+/* What is known of the packet in hand: the stack is too small for it beside everything else. Nobody else's business. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct packet));
+} in_hand SEC(".maps");
+
 static __always_inline int counted(__u32 action, int fate)
 {
 	__u64 *n = bpf_map_lookup_elem(&counters, &action);
