@@ -1,7 +1,8 @@
 """A million restricted IPv4 subscribers from the store into the maps of the XDP program, beside the nft sets.
 
-Each round is three child processes in fresh namespaces: the sets alone, the maps alone (``Enforcer.follow``), and both as
-a start fills them. All three read the same database, so that reading is on both sides; loading the program is outside.
+Each round is three child processes in fresh namespaces: the sets alone, the maps alone (``Enforcer.follow``), and both
+as a start fills them. All three read the same database, so that reading is on both sides; loading the program is
+outside.
 """
 
 from __future__ import annotations

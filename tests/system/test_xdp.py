@@ -183,14 +183,16 @@ def test_after_a_random_walk_with_kills_the_maps_are_the_sets(fast: tuple[Lab, K
 
 @pytest.mark.parametrize("more", ["+bpf,+perfmon", ""])
 def test_with_the_capabilities_of_the_unit_and_without(more: str) -> None:
-    """Root with no more than the unit's capabilities; without the two for BPF there is no XDP, and nothing else ails."""
+    """Root with the unit's capabilities alone; without the two for BPF there is no XDP, and nothing else ails."""
     allowed = ",".join(filter(None, ["-all,+net_admin,+net_bind_service,+chown,+setuid,+setgid", more]))
     with Lab(env={"EDGED_XDP__MODE": "auto"}) as lab:
         lab.run_dir.mkdir()
         core = Child(
             lab.network.gateway,
-            ["setpriv", f"--bounding-set={allowed}", f"--inh-caps={allowed}"]
-            + [str(edged_binary()), "core", "--config", str(CONFIG)],
+            [
+                *("setpriv", f"--bounding-set={allowed}", f"--inh-caps={allowed}"),
+                *(str(edged_binary()), "core", "--config", str(CONFIG)),
+            ],
             lab.directory / "core.log",
             lab.overrides,
         )

