@@ -177,7 +177,7 @@ class XdpSection(Section):
         [], description="Interfaces it runs on; empty: those of network.subscriber_interfaces that speak Ethernet."
     )
     drop_blocked: bool = Field(
-        False, description="Drop what blocked subscribers send elsewhere at once, instead of refusing it."
+        False, description="Drop what blocked subscribers send elsewhere in floods, before the stack."
     )
     bpffs: AbsolutePath = Field(
         Path("/sys/fs/bpf"), description="The BPF file system in which its maps outlive the daemon."
