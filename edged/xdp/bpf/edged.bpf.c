@@ -400,7 +400,6 @@ int edged_xdp(struct xdp_md *ctx)
 	struct edged_settings *settled;
 	struct edged_entry *e;
 	struct edged_link *link;
-	struct segment s = {};
 	struct ipv6hdr *ip6 = 0;
 	struct iphdr *ip4 = 0;
 	struct packet *p;
@@ -422,28 +421,24 @@ int edged_xdp(struct xdp_md *ctx)
 		ip4 = data + f.l2;
 		if ((void *)(ip4 + 1) > end)
 			return XDP_PASS;
-		bytes = bpf_ntohs(ip4->tot_len);
-		http = ip4->protocol == IPPROTO_TCP && bytes >= sizeof(*ip4) && is_plain4(ip4);
+		bytes = bpf_ntohs(ip4->tot_len) - sizeof(*ip4);
+		http = ip4->protocol == IPPROTO_TCP && bytes < 0x10000;
 		at = f.l2 + sizeof(*ip4);
-		bytes -= sizeof(*ip4);
 	} else {
 		ip6 = data + f.l2;
 		if ((void *)(ip6 + 1) > end)
 			return XDP_PASS;
 		bytes = bpf_ntohs(ip6->payload_len);
-		http = ip6->nexthdr == IPPROTO_TCP && ip6->version == 6;
+		http = ip6->nexthdr == IPPROTO_TCP;
 		at = f.l2 + sizeof(*ip6);
 	}
-	http = http && !read_segment(data, end, at, bytes & 0xffff, &s) && s.dport == settled->port;
+	http = http && goes_to(data, end, at, settled->port);
 	if (!http && !(settled->flags & EDGED_DROP_BLOCKED))
 		return XDP_PASS; /* nearly everything, without a single lookup */
 
-	link = bpf_map_lookup_elem(&links, &arrived);
-	if (!link || !expected(link, &f, data))
-		return XDP_PASS;
+	/* who is open pays for one lookup and for nothing else */
 	restricted = ip4 ? bpf_map_lookup_elem(&restricted4, &slot) : bpf_map_lookup_elem(&restricted6, &slot);
-	p = bpf_map_lookup_elem(&in_hand, &zero);
-	if (!restricted || !p)
+	if (!restricted)
 		return XDP_PASS;
 	if (ip4)
 		e = entry4(restricted, ip4->saddr);
@@ -454,15 +449,23 @@ int edged_xdp(struct xdp_md *ctx)
 	if (!e)
 		return http ? counted(EDGED_PASS_OPEN, XDP_PASS) : XDP_PASS;
 
+	link = bpf_map_lookup_elem(&links, &arrived);
+	p = bpf_map_lookup_elem(&in_hand, &zero);
+	if (!link || !p || !expected(link, &f, data))
+		return XDP_PASS;
 	p->now = bpf_ktime_get_ns();
 	p->f = f;
-	p->s = s;
-	p->s.family = ip4 ? 4 : 6;
-	if (ip4)
+	if (ip4) {
+		http = http && is_plain4(ip4);
 		p->ip4 = *ip4;
-	else if (ip6)
+	} else if (ip6) {
+		http = http && ip6->version == 6;
 		p->ip6 = *ip6;
-	return http ? on_http(ctx, p, settled, e, slot) : on_blocked(ctx, p, settled, e, slot);
+	}
+	p->s.family = ip4 ? 4 : 6;
+	if (http && !read_segment(data, end, at, bytes & 0xffff, &p->s))
+		return on_http(ctx, p, settled, e, slot);
+	return settled->flags & EDGED_DROP_BLOCKED ? on_blocked(ctx, p, settled, e, slot) : XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -194,6 +194,14 @@ static __always_inline int is_plain4(const struct iphdr *ip)
 	       folded(SUM(ip, sizeof(*ip))) == 0xffff;
 }
 
+/* Whether the two bytes of the destination port say so; the rest of the header is not looked at. */
+static __always_inline int goes_to(void *data, void *end, __u32 at, __be16 port)
+{
+	struct tcphdr *tcp = data + at;
+
+	return (void *)(tcp + 1) <= end && tcp->dest == port;
+}
+
 /* The TCP segment behind an IP header of known place and length. 0, or -1 when it cannot be. */
 static __always_inline int read_segment(void *data, void *end, __u32 at, __u32 bytes, struct segment *s)
 {
