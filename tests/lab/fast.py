@@ -13,7 +13,6 @@ from edged.nft.sets import SetSpec
 from edged.nft.socket import KernelBackend
 from edged.xdp import layout, libbpf
 from edged.xdp.layout import Held
-from tests.kernel.accelerator import Attentive
 from tests.lab.lab import Lab
 
 Meets = Mapping[bytes, tuple[int, int, float]]
@@ -23,13 +22,9 @@ _LEVELS = {plan.BLOCKED: 4, plan.REDUCED: 2, plan.NOTICE: 1}
 _LIFTS = {plan.WAIVED: 0, plan.WAIVED_NOTICE: 1, plan.WAIVED_REDUCED: 2}
 
 
-@contextlib.contextmanager
-def accelerated(mode: str) -> Iterator[Lab]:
+def accelerated(mode: str) -> Lab:
     """A lab whose daemon will run XDP in this mode: native, generic, auto or off."""
-    with Lab(env={"EDGED_XDP__MODE": mode}) as lab, contextlib.ExitStack() as closing:
-        if mode == "native":
-            closing.enter_context(contextlib.closing(Attentive(lab.network.subscriber, "wan0")))
-        yield lab
+    return Lab(env={"EDGED_XDP__MODE": mode})
 
 
 def wait_fast(lab: Lab, mode: str) -> None:

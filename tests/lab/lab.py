@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.broker import Broker
+from tests.kernel.accelerator import Attentive
 from tests.lab import netns, topology
 from tests.lab.client import Device
 from tests.lab.manager import Ack, Json, Manager
@@ -49,12 +50,14 @@ class Lab:
     """Three namespaces, servers, a broker, a management client, and the daemon when asked for.
 
     ``env`` overrides configuration as ``EDGED_…`` variables; ``broker=False`` leaves the broker to be started later.
+    The environment's ``LAB_XDP`` (native, generic, auto) lets every lab run XDP, to see whether anybody notices.
     """
 
     def __init__(self, *, env: Mapping[str, str] | None = None, broker: bool = True) -> None:
         self._tag = netns.unique_tag()
         self.network = topology.Network.named(self._tag)
-        self._extra_env = dict(env or {})
+        wish = {"EDGED_XDP__MODE": mode} if (mode := os.environ.get("LAB_XDP")) else {}
+        self._extra_env = wish | dict(env or {})
         self._with_broker = broker
         self._closing = contextlib.ExitStack()
         self.daemon: Child | None = None
@@ -82,6 +85,8 @@ class Lab:
         self._closing.callback(netns.unmount, self.bpffs)
         self._closing.callback(self.network.delete)
         self.network.create()
+        if self._extra_env.get("EDGED_XDP__MODE") == "native":
+            self._closing.enter_context(contextlib.closing(Attentive(self.network.subscriber, "wan0")))
         services = Services(self.network.internet, self.directory)
         self._closing.callback(services.close)
         services.start()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import random
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from edged.nft.socket import KernelBackend
 from tests.lab.fast import accelerated, answered, differences, in_maps, in_sets, pins, wait_fast
 from tests.lab.findings import browses, is_redirected, url
 from tests.lab.lab import CONFIG, Lab, bind, edged_binary
+from tests.lab.manager import from_now
 from tests.lab.process import Child
 from tests.lab.topology import SUBSCRIBER_INTERFACE, WWW4, WWW6
 from tests.worlds import kernel_backend
@@ -92,14 +94,24 @@ def test_kill_restart_theft_other_layout_and_off() -> None:
         is_redirected(lab.debtor)
 
 
-def test_an_open_stop_without_a_daemon_takes_it_away() -> None:
+def test_a_promise_ends_without_a_daemon_and_so_does_an_open_stop() -> None:
     with accelerated("native") as lab:
         lab.start_daemon()
         lab.publish(bind(lab.debtor.person), {"op": "block", "sub": lab.debtor.person.sub, "reason": "debt"})
         wait_fast(lab, "native")
+        assert lab.debtor.http(url(WWW4)).status == 302
+        until, ends = from_now(6)
+        lab.publish({"op": "trust", "sub": lab.debtor.person.sub, "until": until})
         lab.stop_daemon()
         assert attached(lab) == "xdp"
-        assert lab.debtor.http(url(WWW4)).status == 302
+        answer = lab.debtor.http(url(WWW4))
+        assert answer.status == 200 or time.monotonic() > ends
+        while answer.status != 302:
+            assert time.monotonic() < ends + 5, "the promise did not end in the program"
+            # A connection that began before the end and asks behind it is dead, as it would be without XDP.
+            assert answer.status == 200 or abs(time.monotonic() - ends) < 0.5, f"{answer}: the portal is gone"
+            answer = lab.debtor.http(url(WWW4))
+        assert time.monotonic() > ends - 0.5, "it ended too early"
         done = lab.edged("stop", "--open")
         assert f"XDP program on {SUBSCRIBER_INTERFACE}" in done.stdout, done.stdout + done.stderr
         assert attached(lab) == ""
