@@ -189,7 +189,12 @@ def test_why_for_people_and_for_programs(daemon: Daemon, capsys: Capture) -> Non
     assert text.startswith(
         "C-7: RESTRICTED BY US: the notice page only (walled), because of debt, since 2026-11-21 09:00\n"
     )
-    for words in ("invoices F1[bold], F2\N{REPLACEMENT CHARACTER}[2J\n", "100.64.0.10: restricted", "in XDP: the notice page only", "later new 1"):
+    for words in (
+        "invoices F1[bold], F2\N{REPLACEMENT CHARACTER}[2J\n",
+        "100.64.0.10: restricted",
+        "in XDP: the notice page only",
+        "later new 1",
+    ):
         assert words in text
     assert "\x1b" not in text
     assert main(["why", "C-7", "--json", "--language", "pt-BR"]) == 0

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from edged import plan
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
 from edged.errors import EdgedError
@@ -21,7 +20,7 @@ from edged.plan import Copy, Owned
 from edged.xdp import layout
 from edged.xdp.layout import Answers, Held, Settings
 from edged.xdp.mirror import Mirror
-from tests.refusing_maps import RefusingMaps
+from tests.refusing_maps import RefusingMaps, Said, from_maps, from_sets
 from tests.unit.core import Core
 
 SETTINGS = Settings(Answers(b"found", b"found", b"bad"))
@@ -55,41 +54,12 @@ class Followed(Core):
         for _ in self.enforcer.follow(self.store, lambda: self.now):
             pass
 
-    def in_maps(self) -> dict[bytes, tuple[int, int, int]]:
-        """Key of plan.py -> level, level while the promise runs, Unix ms of its end."""
-        found: dict[bytes, tuple[int, int, int]] = {}
-        for family in (4, 6):
-            for key, held in self.maps.everything(family).items():
-                tagged = b"\x04" + key if family == 4 else key[:1] + key[4:]
-                found[tagged] = held.level, held.lift, held.until // 1_000_000
-        return found
+    def in_maps(self) -> Said:
+        return from_maps(self.maps, self.now)
 
     def mirrored(self) -> bool:
         """Whether the maps say what the sets say."""
         return self.in_maps() == from_sets(self)
-
-
-def from_sets(core: Core) -> dict[bytes, tuple[int, int, int]]:
-    """The same, read from the sets alone."""
-    assert core.enforcer.live is not None
-    found: dict[bytes, tuple[int, int, int]] = {}
-    live = core.enforcer.live
-    for tag in core.enforcer.settings.classes():
-        sets = {role: core.kernel.elements(live.spec(role, tag).name) for role in plan.ROLES}
-        for packed in sets[plan.RESTRICTED]:
-            level = next(
-                (x for x, role in ((4, plan.BLOCKED), (2, plan.REDUCED), (1, plan.NOTICE)) if packed in sets[role]), 3
-            )
-            lift, until = next(
-                (
-                    (x, sets[role][packed].expiry)
-                    for x, role in ((0, plan.WAIVED), (1, plan.WAIVED_NOTICE), (2, plan.WAIVED_REDUCED))
-                    if packed in sets[role]
-                ),
-                (0, 0),
-            )
-            found[bytes([tag]) + packed] = level, lift, until
-    return found
 
 
 def block(sub: str, **more: Any) -> dict[str, Any]:
