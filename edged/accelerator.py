@@ -13,6 +13,7 @@ import logging
 from collections.abc import Mapping
 
 from edged import plan
+from edged.domain.levels import Level
 from edged.errors import EdgedError
 from edged.keeper import Keeper
 from edged.xdp.engine import Engine, Wanted
@@ -23,6 +24,18 @@ SHORTEST_SECONDS = 0.05
 """Between two looks, whatever is heard."""
 SAMPLE = 32
 """Addresses compared with the sets at each pulse."""
+
+
+def _level(roles: Mapping[str, int]) -> int:
+    """The level that sets give, promises apart."""
+    if plan.RESTRICTED not in roles:
+        return Level.OPEN
+    found = {plan.BLOCKED: Level.BLOCKED, plan.REDUCED: Level.REDUCED, plan.NOTICE: Level.NOTICE}
+    return next((level for role, level in found.items() if role in roles), Level.WALLED)
+
+
+def _copied(copy: plan.Copy | None) -> int:
+    return copy.level if copy else Level.OPEN
 
 
 class Accelerator:
@@ -97,10 +110,8 @@ class Accelerator:
         if mirror is None or not mirror.true or enforcer.loose or not enforcer.synced or self._keeper.frozen:
             return
         try:
-            wrong = sum(
-                (plan.RESTRICTED in enforcer.truth(key)) != (mirror.truth(key) is not None)
-                for key in self._keeper.store.sample(SAMPLE)
-            )
+            keys = self._keeper.store.sample(SAMPLE)
+            wrong = sum(_level(enforcer.truth(key)) != _copied(mirror.truth(key)) for key in keys)
         except EdgedError:
             return  # whoever else asks will say so (vigil, status)
         if wrong:

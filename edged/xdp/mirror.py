@@ -35,6 +35,9 @@ from edged.xdp import layout
 from edged.xdp.layout import Array, Held, Network, Settings
 from edged.xdp.maps import Generation, Maps
 
+SCARCE = 1024
+"""Where there may be room for fewer entries, larger maps are wanted. The program goes on meanwhile."""
+
 
 class Opening(Protocol):
     """What is opened; protocols and ports do not matter here."""
@@ -88,6 +91,9 @@ class Mirror:
         """The gardens as the maps have them; None when that is not known."""
         self._helper = ThreadPoolExecutor(1, thread_name_prefix="xdp")
         self._writing: Future[None] | None = None
+        self._room: dict[int, int] = {}
+        """Family -> entries for which there surely is room in the live maps; empty for an earlier daemon's."""
+        self._next_room: dict[int, int] = {}
 
     # -- what the enforcer tells -----------------------------------------------------------------------------
 
@@ -152,6 +158,12 @@ class Mirror:
     def _tell(self, whole: Mapping[bytes, Owned | None], now: int) -> None:
         for generation in filter(None, (self.maps.live, self._next)):
             self._write(generation, whole, now)
+        for room in (self._room, self._next_room):
+            for key in whole if room else ():
+                room[layout.family(key[0])] -= 1  # at most: it may have been there
+        if not self.wanted and any(n < SCARCE for n in self._room.values()):
+            self.wanted = True
+            self._heard(None)
 
     def _write(self, generation: Generation, whole: Mapping[bytes, Owned | None], now: int) -> None:
         """Removals first: what makes room."""
@@ -171,6 +183,7 @@ class Mirror:
 
     def _hand_out(self, generation: Generation, family: int, keys: Array, values: npt.NDArray[np.void]) -> None:
         self._writing = self._helper.submit(self.maps.write, generation, family, keys, values)
+        self._next_room[family] -= len(keys)
 
     def _settle(self) -> None:
         """Wait for the helper. Raises what it met."""
@@ -188,10 +201,11 @@ class Mirror:
     def _begin(self, count4: int, count6: int) -> None:
         self._open()
         self._next = self.maps.begin(count4, count6)
+        self._next_room = dict(zip((4, 6), self._next.sizes, strict=True))
 
     def _switch(self, generation: Generation) -> None:
         self.maps.switch(generation, self.settings)
-        self._next = None
+        self._next, self._room = None, self._next_room
         self.true, self.wanted, self.error = True, False, ""
         self.fills += 1
         self._heard(None)

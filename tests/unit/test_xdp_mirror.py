@@ -19,7 +19,7 @@ from edged.nft.garden import Opening
 from edged.plan import Copy, Owned
 from edged.xdp import layout
 from edged.xdp.layout import Answers, Held, Settings
-from edged.xdp.mirror import Mirror
+from edged.xdp.mirror import SCARCE, Mirror
 from tests.refusing_maps import RefusingMaps, Said, from_maps, from_sets
 from tests.unit.core import Core
 
@@ -160,6 +160,19 @@ def test_a_refusal_of_the_maps_stops_the_program_and_harms_no_set(core: Followed
     assert core.heard[-1] is None
     assert core.mirrored()
     assert core.maps.leaked == (method == "discard")
+
+
+def test_larger_maps_are_wanted_before_these_are_full(core: Followed) -> None:
+    core.mirror._room[4] = SCARCE + 2
+    core.send(block("100.64.1.1"))
+    assert not core.mirror.wanted
+    core.send(block("100.64.1.2"), block("100.64.1.3"))
+    assert core.mirror.wanted
+    assert core.mirror.true
+    assert core.stopped == 0
+    core.follow()
+    assert core.mirror._room[4] > SCARCE + 2
+    assert core.mirrored()
 
 
 def test_maps_that_are_full_are_filled_anew_larger(core: Followed) -> None:
