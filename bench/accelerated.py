@@ -26,8 +26,6 @@ URL = "http://100.64.0.1:8081/"
 SERVER = "203.0.113.80"
 SYN, ASK, DATAGRAM = 0, 1, 2
 PASS, DROP, TX = 2, 1, 3
-LIVE = 2
-"""BPF_F_TEST_XDP_LIVE_FRAMES."""
 _ROOM = 512
 _PLAN = np.dtype(
     [
@@ -95,6 +93,10 @@ class Crowd:
         raw = [libbpf.lookup(self._seen, struct.pack("=I", n), 8 * libbpf.cpus()) or b"" for n in (0, 1)]
         good, bad = (int(np.frombuffer(r, np.uint64).sum()) for r in raw)
         return good, bad
+
+    def burst(self, packets: int, ifindex: int, kind: int) -> None:
+        """So many packets as the plan says, in the receive path of a device."""
+        libbpf.run(self.generate, self.frames[kind], repeat=packets, ifindex=ifindex, live=True)
 
     def mean(self, kind: int, ifindex: int, repeat: int = 1_000_000, **plan: int) -> float:
         """Mean ns of a run, packet and all."""

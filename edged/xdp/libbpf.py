@@ -20,7 +20,7 @@ from edged.errors import EdgedError
 HASH = 1
 REPLACE, IF_NOEXIST, GENERIC, NATIVE = 1 << 4, 1 << 0, 1 << 1, 1 << 2
 """XDP_FLAGS_*: replace a known program, only where there is none, and the two modes."""
-_PROG, _MAP = 1, 2
+_LIVE_FRAMES = 2
 _REMEMBERED = 12
 _LIBRARY = "libbpf.so.1"
 
@@ -327,18 +327,23 @@ def attached(ifindex: int) -> Attached:
     return Attached("", 0)
 
 
-def run(fd: int, data: bytes, *, repeat: int = 1, ifindex: int = 0, room: int = 2048) -> Ran:
-    """BPF_PROG_TEST_RUN: what the program does with a frame, as if it had come from ``ifindex`` (0: loopback)."""
-    out = ctypes.create_string_buffer(room)
+def run(fd: int, data: bytes, *, repeat: int = 1, ifindex: int = 0, live: bool = False) -> Ran:
+    """BPF_PROG_TEST_RUN: what the program does with a frame, as if it had come from ``ifindex`` (0: loopback).
+
+    ``live``: the frames go where the verdict says, into the stack or out again, and nothing comes back.
+    """
+    out = ctypes.create_string_buffer(2048)
     context = (c_uint32 * 6)(0, len(data), 0, ifindex, 0, 0)
     opts = _TestOpts(
         sz=ctypes.sizeof(_TestOpts),
         data_in=ctypes.cast(c_char_p(data), c_void_p),
-        data_out=ctypes.cast(out, c_void_p),
         data_size_in=len(data),
-        data_size_out=room,
         repeat=repeat,
     )
+    if live:
+        opts.flags, opts.batch_size = _LIVE_FRAMES, 64
+    else:
+        opts.data_out, opts.data_size_out = ctypes.cast(out, c_void_p), len(out)
     if ifindex:
         opts.ctx_in, opts.ctx_size_in = ctypes.cast(context, c_void_p), ctypes.sizeof(context)
     _checked(library().bpf_prog_test_run_opts(fd, byref(opts)), "test run")
