@@ -1,8 +1,8 @@
 """Where the program is attached: natively in the driver, else generic, else not at all, and why.
 
-By interface index and netlink, not by a link that ends with its owner: the program stays when the daemon dies. Another's
-XDP program is never replaced. Ours is known by its pin (``program.<id>``), so that a later start puts its own in its
-place without a moment in between.
+By interface index and netlink, not by a link that ends with its owner: the program stays when the daemon dies.
+Another's XDP program is never replaced. Ours is known by its pin (``program-<id>``), so that a later start puts its own
+in its place without a moment in between.
 """
 
 from __future__ import annotations
@@ -42,21 +42,21 @@ class Attacher:
         self._ours: dict[int, int] = {self._id: maps.program}
         self._pins: dict[int, Path] = {}
         if maps.pins is not None:
-            for path in maps.pins.glob("program.*"):
+            for path in maps.pins.glob("program-*"):
                 fd = libbpf.pinned(path)
                 if fd is not None:
                     self._ours[libbpf.program_id(fd)] = fd
                     self._pins[libbpf.program_id(fd)] = path
-            self._pins[self._id] = maps.pins / f"program.{self._id}"
+            self._pins[self._id] = maps.pins / f"program-{self._id}"
             libbpf.pin(maps.program, self._pins[self._id])
 
     def attach(
         self, name: str, wanted: str = "auto", frames: Frames = Frames.PLAIN, vlans: Iterable[int] | None = None
     ) -> Attachment:
-        """Attach to an interface; ``wanted`` auto, native, generic or off. Never raises for what a driver cannot do.
+        """Attach to an interface; ``wanted`` auto, native, generic or off. What a driver cannot do raises nothing.
 
-        ``frames`` and ``vlans`` as :func:`edged.xdp.layout.link` takes them. Called again it brings things up to date: a
-        new hardware address, a program of an earlier start.
+        ``frames`` and ``vlans`` as :func:`edged.xdp.layout.link` takes them. Called again it brings things up to date:
+        a new hardware address, a program of an earlier start.
         """
         try:
             ifindex = socket.if_nametoindex(name)
