@@ -30,6 +30,7 @@ _ROOM = 512
 _PLAN = np.dtype(
     [
         *((name, "u4") for name in ("kind", "first", "mask", "call", "pass", "stop")),
+        *((name, "u4") for name in ("mix", "flood_mask", "flood_call", "flood_pass")),
         ("size", "u4", (3,)),
         *((name, "u4") for name in ("odd", "space", "base")),
         ("frame", "u1", (3, _ROOM)),
@@ -42,7 +43,9 @@ def templates(gateway: bytes, own: bytes, server: str = SERVER) -> list[bytes]:
     ethernet = gateway + own + b"\x08\0"
 
     def ip(proto: int, inside: bytes) -> bytes:
-        head = struct.pack("!BBHHHBBHI4s", 0x45, 0, 20 + len(inside), 0, 0x4000, 64, proto, 0, 0, socket.inet_aton(server))
+        head = struct.pack(
+            "!BBHHHBBHI4s", 0x45, 0, 20 + len(inside), 0, 0x4000, 64, proto, 0, 0, socket.inet_aton(server)
+        )
         return ethernet + head + inside
 
     def tcp(flags: int, options: bytes, data: bytes) -> bytes:
@@ -83,6 +86,13 @@ class Crowd:
         row = self._row[0]
         row["kind"], row["first"], row["mask"], row["call"] = kind, first, (1 << bits) - 1, call
         row["pass"], row["stop"] = otherwise, stop
+        libbpf.update(self._plans, bytes(4), self._row.tobytes())
+
+    def flood(self, share: float, *, bits: int, call: bool, otherwise: int = DROP) -> None:
+        """Beside what the plan says: this share of all packets is SYNs of 2**bits subscribers. 0: none."""
+        row = self._row[0]
+        row["mix"], row["flood_mask"] = round(share * 0xFFFFFFFF), (1 << bits) - 1
+        row["flood_call"], row["flood_pass"] = call, otherwise
         libbpf.update(self._plans, bytes(4), self._row.tobytes())
 
     def under_test(self, program: int) -> None:

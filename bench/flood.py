@@ -1,9 +1,10 @@
 """A flood of SYNs from restricted subscribers, and what it leaves of forwarding for open ones.
 
-One core, with XDP in front and without. The kernel injects packets into the receive path of the subscribers' device, as
-a network card's driver would, all in our own system call, so our CPU time is what they cost. Each CPU second is divided
-into hundredths; each hundredth begins with its share of the flood, and what is left of it forwards datagrams of open
-subscribers. The flood comes
+One core, with XDP in front and without. The kernel injects packets into the receive path of the subscribers' device,
+as a network card's driver would, all in our own system call, so our CPU time is what they cost: datagrams of open
+subscribers, which are forwarded, and mixed with them, packet by packet, a share of SYNs. Different shares give points
+of a curve: so many SYNs and so many forwarded datagrams in the same CPU second. The line is what one SYN costs. The
+flood comes
 
 * from a thousand infected subscribers (each beyond its rate: most SYNs are dropped), with XDP;
 * from a million at once (none beyond its rate: every SYN is answered), with XDP;
@@ -25,20 +26,23 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edged.nft.routing import Steering
 from edged.xdp import libbpf
 
 from . import ours, people, redirect
 from .accelerated import DATAGRAM, DROP, PASS, SYN, Crowd, Gateway, templates
-from .common import Row, cores, inside, median, namespaces, need, pinned, result, say, sh, write_in
-from .forward import _mac, _sent
+from .common import BenchError, Row, cores, inside, median, namespaces, need, pinned, result, say, sh, write_in
+from .forward import _sent
 
 BAR = 0.9
 MEMBERS = 1 << 20
-FLOODS = (0, 50_000, 200_000, 500_000, 1_000_000)
-SLOT, SLOTS = 0.01, 12
-CHUNK = 256
-RATE, BURST = 50, 200
+SHARES = (0.0, 0.1, 0.3, 0.5, 0.7, 0.85, 0.95)
+"""Of the packets, that are the flood's."""
+FLOODS = (100_000, 200_000, 500_000, 1_000_000)
+PACKETS = 60_000
+RATE, BURST = 100, 200
 """Connections a second of an address, and at once: the program's defaults."""
 CHART = Path(__file__).with_name("flood.png")
 DROPPED = ("drop", 20)
@@ -50,6 +54,8 @@ WAYS = {
     ("rules", 20): "rules and socket, a million",
 }
 Way = tuple[str, int]
+Point = tuple[float, float]
+"""SYNs, and datagrams forwarded, in one CPU second."""
 
 
 def run(budget: float = 60.0) -> dict[str, Any]:
@@ -69,13 +75,13 @@ def run(budget: float = 60.0) -> dict[str, Any]:
             pinned(core),
         ):
             say(f"ready: {MEMBERS:,} walled, in maps and sets")
-            found: dict[tuple[Way, int], list[float]] = {}
+            found: dict[tuple[Way, float], list[Point]] = {}
             took = 0.0
             while not found or time.monotonic() + took < end:
                 began = time.monotonic()
                 for way in WAYS:
-                    for flood in FLOODS:
-                        found.setdefault((way, flood), []).append(_forwarded(ns, crowd, ifindex, way, flood))
+                    for share in SHARES:
+                        found.setdefault((way, share), []).append(_mixed(ns, crowd, ifindex, way, share))
                 took = time.monotonic() - began
         counted = gateway.maps.counters()
         gateway.close()
@@ -105,37 +111,43 @@ def _wire(ns: dict[str, str]) -> tuple[Gateway, Crowd, int]:
         with inside(ns[role]):
             far = int(sh("ip", "netns", "exec", ns[role], "cat", "/sys/class/net/far/ifindex"))
             libbpf.attach(far, crowd.sink, libbpf.NATIVE)
-    assert _mac(space, "sub") == mac
     return gateway, crowd, ifindex
 
 
-def _forwarded(ns: dict[str, str], crowd: Crowd, ifindex: int, way: Way, flood: int) -> float:
-    """Datagrams of open subscribers forwarded a CPU second, beside ``flood`` SYNs a CPU second."""
+def _mixed(ns: dict[str, str], crowd: Crowd, ifindex: int, way: Way, share: float) -> Point:
     mode, bits = way
     call, fate = mode == "xdp", DROP if way == DROPPED else PASS
-    if call and bits == 10 and flood:
+    if call and bits == 10 and share:
+        crowd.flood(0, bits=bits, call=call)
         crowd.plan(SYN, first=0, bits=bits)
-        crowd.burst(BURST << bits, ifindex, SYN)
+        crowd.burst(4 * BURST << bits, ifindex, SYN)
+    crowd.plan(DATAGRAM, first=MEMBERS, bits=16, call=call, otherwise=PASS)
+    crowd.flood(share, bits=bits, call=call, otherwise=fate)
     before, began = _sent(ns["g"], "net"), time.thread_time()
-    for slot in range(SLOTS):
-        end = began + (slot + 1) * SLOT
-        if flood and time.thread_time() < end:
-            crowd.plan(SYN, first=0, bits=bits, call=call, otherwise=fate)
-            crowd.burst(max(1, round(flood * SLOT)), ifindex, SYN)
-        crowd.plan(DATAGRAM, first=MEMBERS, bits=16, call=call, otherwise=PASS)
-        while time.thread_time() < end:
-            crowd.burst(CHUNK, ifindex, DATAGRAM)
+    crowd.burst(PACKETS, ifindex, DATAGRAM)
     spent = time.thread_time() - began
-    return (_sent(ns["g"], "net") - before) / spent
+    forwarded = _sent(ns["g"], "net") - before
+    if abs(forwarded - PACKETS * (1 - share)) > 0.05 * PACKETS:
+        raise BenchError(f"{WAYS[way]}: {forwarded} of {PACKETS * (1 - share):.0f} datagrams were forwarded")
+    return share * PACKETS / spent, forwarded / spent
 
 
-def _report(found: dict[tuple[Way, int], list[float]]) -> dict[str, Any]:
-    kept = {
-        way: [median([a / b for a, b in zip(found[way, f], found[way, 0], strict=True)]) for f in FLOODS] for way in WAYS
-    }
+def _costs(found: dict[tuple[Way, float], list[Point]], way: Way) -> float:
+    """CPU seconds of one SYN, median: what the mixtures made mostly of them leave beside their datagrams."""
+    told = []
+    for share in SHARES[-2:]:
+        for (syns, mine), (_, alone) in zip(found[way, share], found[way, 0.0], strict=True):
+            told.append((1 - mine / alone) / syns)
+    return median(told)
+
+
+def _report(found: dict[tuple[Way, float], list[Point]]) -> dict[str, Any]:
+    costs = {way: _costs(found, way) for way in WAYS}
+    kept = {way: [max(0.0, 1 - flood * costs[way]) for flood in FLOODS] for way in WAYS}
     for way, words in WAYS.items():
-        say(f"{words}: " + ", ".join(f"{f // 1000}k {k:.2f}" for f, k in zip(FLOODS, kept[way], strict=True)))
-    _chart(kept)
+        shares = ", ".join(f"{f // 1000}k {k:.2f}" for f, k in zip(FLOODS, kept[way], strict=True))
+        say(f"{words}: {costs[way] * 1e9:.0f} ns a SYN; keeps {shares}")
+    _chart(found, costs)
     rows = []
     for bits, who in ((10, "a thousand infected"), (20, "a million")):
         for flood in (200_000, 1_000_000):
@@ -155,12 +167,13 @@ def _report(found: dict[tuple[Way, int], list[float]]) -> dict[str, Any]:
         value=round(kept["xdp", 10][-1] / max(kept[DROPPED][-1], 0.01), 3),
         kept={f"{mode} {1 << bits}": [round(k, 3) for k in kept[mode, bits]] for mode, bits in WAYS},
         floods=list(FLOODS),
-        forwarded_per_cpu_s={f"{mode} {1 << bits}": round(median(found[(mode, bits), 0])) for mode, bits in WAYS},
-        rounds=len(found[("xdp", 10), 0]),
+        ns_a_syn={f"{mode} {1 << bits}": round(costs[mode, bits] * 1e9) for mode, bits in WAYS},
+        forwarded_per_cpu_s=round(median([p[1] for p in found[("xdp", 10), 0.0]])),
+        rounds=len(found[DROPPED, 0.0]),
     )
 
 
-def _chart(kept: dict[Way, list[float]]) -> None:
+def _chart(found: dict[tuple[Way, float], list[Point]], costs: dict[Way, float]) -> None:
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -169,12 +182,21 @@ def _chart(kept: dict[Way, list[float]]) -> None:
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for (mode, bits), words in WAYS.items():
         colour = {"xdp": "#2a7f4f", "rules": "#b3402e", "drop": "#5b6b7b"}[mode]
-        shape = "-o" if bits == 10 else "--s"
-        axis.plot([f / 1000 for f in FLOODS], kept[mode, bits], shape, color=colour, label=words)
+        shape = "-" if bits == 10 else "--"
+        floods = np.linspace(0, 1_200_000, 200)
+        kept = np.maximum(0, 1 - floods * costs[mode, bits])
+        axis.plot(floods / 1000, kept, shape, color=colour, label=words)
+        alone = median([p[1] for p in found[(mode, bits), 0.0]])
+        dots = [
+            (median([p[0] for p in found[(mode, bits), s]]), median([p[1] for p in found[(mode, bits), s]]))
+            for s in SHARES
+        ]
+        axis.plot([x / 1000 for x, _ in dots], [y / alone for _, y in dots], "o", color=colour, markersize=3)
     axis.axhline(BAR, color="grey", linewidth=0.8)
     axis.set_xlabel("flood from restricted subscribers, thousand SYN/s on the one core")
     axis.set_ylabel("forwarding of open subscribers, share kept")
     axis.set_ylim(0, 1.05)
+    axis.set_xlim(0, 1200)
     axis.legend(fontsize=8)
     axis.set_title("What a SYN flood leaves of forwarding, on one saturated core", fontsize=10)
     figure.savefig(CHART, dpi=110)

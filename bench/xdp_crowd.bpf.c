@@ -27,6 +27,8 @@ struct plan {
 	__u32 call;   /* whether the program under test is asked */
 	__u32 pass;   /* verdict where it is not */
 	__u32 stop;   /* surf: nobody new begins */
+	__u32 mix;    /* generate: of 2^32 packets so many are a flood's SYNs instead */
+	__u32 flood_mask, flood_call, flood_pass; /* the same of those; from subscriber number 0 on */
 	__u32 size[3];
 	__u32 odd, space, base; /* bench/people.py */
 	__u8 frame[3][ROOM];
@@ -69,9 +71,9 @@ static __always_inline void count(__u32 what)
 		(*n)++;
 }
 
-static __always_inline __u32 person(const struct plan *p, __u32 draw)
+static __always_inline __u32 person(const struct plan *p, __u32 number)
 {
-	__u64 n = p->first + (draw & p->mask);
+	__u64 n = number;
 
 	return (n * p->odd) % p->space + p->base;
 }
@@ -88,7 +90,7 @@ static __always_inline __u16 header_sum(const struct iphdr *ip)
 }
 
 /* The frame becomes a packet of somebody new. */
-static __always_inline int begin(struct xdp_md *ctx, struct plan *p, __u32 kind)
+static __always_inline int begin(struct xdp_md *ctx, struct plan *p, __u32 kind, __u32 first, __u32 mask)
 {
 	__u32 draw = bpf_get_prandom_u32(), size;
 	void *data, *end;
@@ -111,7 +113,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct plan *p, __u32 kind)
 	tcp = (void *)(ip + 1);
 	if ((void *)(tcp + 1) > end)
 		return -1;
-	ip->saddr = bpf_htonl(person(p, draw));
+	ip->saddr = bpf_htonl(person(p, first + (draw & mask)));
 	ip->check = 0;
 	ip->check = header_sum(ip);
 	tcp->source = bpf_htons(1024 | draw >> 16);
@@ -136,11 +138,16 @@ int generate(struct xdp_md *ctx)
 	__u32 zero = 0;
 	struct plan *p = bpf_map_lookup_elem(&plans, &zero);
 
-	if (!p || begin(ctx, p, p->kind))
+	int flood;
+
+	if (!p)
 		return XDP_ABORTED;
-	if (p->call)
+	flood = p->mix && bpf_get_prandom_u32() < p->mix;
+	if (flood ? begin(ctx, p, 0, 0, p->flood_mask) : begin(ctx, p, p->kind, p->first, p->mask))
+		return XDP_ABORTED;
+	if (flood ? p->flood_call : p->call)
 		bpf_tail_call(ctx, &tested, 0);
-	return p->pass;
+	return flood ? p->flood_pass : p->pass;
 }
 
 static __always_inline void turn(struct ethhdr *eth, struct iphdr *ip, struct tcphdr *tcp)
@@ -227,7 +234,7 @@ int surf(struct xdp_md *ctx)
 		return XDP_TX;
 	}
 	if (flags == ACK && !p->stop)
-		return begin(ctx, p, 0) ? XDP_DROP : XDP_TX;
+		return begin(ctx, p, 0, p->first, p->mask) ? XDP_DROP : XDP_TX;
 	if (flags != ACK)
 		count(1);
 	return XDP_DROP;

@@ -1,4 +1,4 @@
-"""What a packet costs the XDP program with a million restricted: by the kernel's own test facility, no device, no stack.
+"""What a packet costs the XDP program with a million restricted: no device, no stack.
 
 The packet of an open subscriber is always the same one (warm); beginnings and requests come from subscribers drawn at
 random out of the million, so the maps are met cold. A program of the bench writes each packet and hands it on; what it
@@ -72,7 +72,16 @@ def _report(found: dict[str, list[float]], load: float) -> dict[str, Any]:
         ns = median(found[word])
         say(f"{what}: {ns:.0f} ns ({min(found[word]):.0f} to {max(found[word]):.0f})")
         rows.append(
-            Row(what, ns, WANTED, "ns", "100 ns", WANTED / ns, f"≤ {bar:.0f} ns" if bar else "", ns <= bar if bar else None)
+            Row(
+                what,
+                ns,
+                WANTED,
+                "ns",
+                "100 ns",
+                WANTED / ns,
+                f"≤ {bar:.0f} ns" if bar else "",
+                ns <= bar if bar else None,
+            )
         )
     ns = median(found["open"])
     return result(

@@ -3,11 +3,12 @@
 Three gateways, each with a cable to subscribers; all that a gateway does happens on one core, the subscribers' half on
 another. nginx and our redirector have the crowd of ``bench redirect``. XDP has a crowd that is itself an XDP program at
 the other end of the cable (xdp_crowd.bpf.c, ``surf``): no process could keep up. It remembers nothing: of each answer
-it makes the client's next packet (SYN, request, FIN), checks that the answer is a whole 302, and begins anew as one of a
-million restricted subscribers drawn at random. Real veth devices in native mode; each end's receive path is a kernel
+it makes the client's next packet (SYN, request, FIN), checks that the answer is a whole 302, and begins anew as one of
+a million restricted subscribers drawn at random. Real veth devices in native mode; each end's receive path is a kernel
 thread of its own (threaded NAPI), pinned as the gateways' and crowds' cores are.
 
-Everything runs at the highest priority, as on a gateway with nothing else to do. A slice of each in turns; the result is the median ratio of neighbours. CPU is that of the gateway's thread.
+Everything runs at the highest priority, as on a gateway with nothing else to do. A slice of each in turns; the result
+is the median ratio of neighbours. CPU is that of the gateway's thread.
 """
 
 from __future__ import annotations
@@ -110,8 +111,7 @@ class Fast:
     def _beginnings(self) -> list[bytes]:
         self._crowd.plan(SYN, call=False, otherwise=3)
         with inside(self._space):
-            made = [libbpf.run(self._crowd.generate, self._crowd.frames[SYN]).data for _ in range(UNDER_WAY)]
-        return made
+            return [libbpf.run(self._crowd.generate, self._crowd.frames[SYN]).data for _ in range(UNDER_WAY)]
 
 
 @contextlib.contextmanager

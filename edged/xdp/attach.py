@@ -1,8 +1,8 @@
 """Where the program is attached: natively in the driver, else generic, else not at all, and why.
 
-By interface index and netlink, not by a link that ends with its owner: the program stays when the daemon dies. Another's
-XDP program is never replaced. Ours is known by its pin (``program-<id>``), so that a later start puts its own in its
-place without a moment in between.
+By interface index and netlink, not by a link that ends with its owner: the program stays when the daemon dies.
+Another's XDP program is never replaced. Ours is known by its pin (``program-<id>``), so that a later start puts its own
+in its place without a moment in between.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Attacher:
     def attach(
         self, name: str, wanted: str = "auto", frames: Frames = Frames.PLAIN, vlans: Iterable[int] | None = None
     ) -> Attachment:
-        """Attach to an interface; ``wanted`` auto, native, generic or off. Never raises for what a driver cannot do.
+        """Attach to an interface; ``wanted`` auto, native, generic or off. What a driver cannot do raises nothing.
 
-        ``frames`` and ``vlans`` as :func:`edged.xdp.layout.link` takes them. Called again it brings things up to date: a
-        new hardware address, a program of an earlier start.
+        ``frames`` and ``vlans`` as :func:`edged.xdp.layout.link` takes them. Called again it brings things up to date:
+        a new hardware address, a program of an earlier start.
         """
         try:
             ifindex = socket.if_nametoindex(name)

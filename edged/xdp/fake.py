@@ -62,13 +62,14 @@ class FakeMaps:
 
     @staticmethod
     def _table(generation: Generation, family: int) -> dict[bytes, Held]:
-        assert isinstance(generation, FakeGeneration)
-        assert generation.open, "a closed generation is written to"
+        if not isinstance(generation, FakeGeneration) or not generation.open:
+            raise BpfError("map write: Bad file descriptor", errno.EBADF)
         return generation.held[family]
 
     def switch(self, generation: Generation, settings: layout.Settings) -> None:
         self._may()
-        assert isinstance(generation, FakeGeneration)
+        if not isinstance(generation, FakeGeneration):
+            raise BpfError("map write: Bad file descriptor", errno.EBADF)
         layout.settings(settings, layout.gardens(self.gardens), 1)  # refuses what the real one refuses
         if self.live is not None and self.live is not generation:
             self.live.close()

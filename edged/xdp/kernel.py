@@ -90,7 +90,7 @@ class KernelMaps:
         """Take over what packets look at, if an earlier process left it; remove the rest of what it left."""
         slot = self._slot()
         row = np.frombuffer(self._read("settings", slot), layout.SETTINGS)[0]
-        found = {f: libbpf.pinned(self._inner(f, slot)) for f in _OUTER} if self._pins else {}
+        found = {f: libbpf.pinned(_inner(self._pins, f, slot)) for f in _OUTER} if self._pins else {}
         if row["layout"] == layout.VERSION and found and None not in found.values():
             fds = {f: fd for f, fd in found.items() if fd is not None}
             self.live = Generation(fds, (libbpf.entries(fds[4]), libbpf.entries(fds[6])))
@@ -163,7 +163,7 @@ class KernelMaps:
             for family, name in _OUTER.items():
                 libbpf.update(self._fds[name], _number(new), _number(fds[family]))
                 if self._pins:
-                    libbpf.pin(fds[family], self._inner(family, new))
+                    libbpf.pin(fds[family], _inner(self._pins, family, new))
             libbpf.update(self._fds["settings"], _number(new), text)
             libbpf.update(self._fds["live"], _ZERO, _number(new))
         except BpfError:
@@ -181,7 +181,7 @@ class KernelMaps:
         for family, name in _OUTER.items():
             libbpf.delete(self._fds[name], _number(slot))
             if self._pins:
-                self._inner(family, slot).unlink(missing_ok=True)
+                _inner(self._pins, family, slot).unlink(missing_ok=True)
 
     # -- the rest ------------------------------------------------------------------------------------------------
 
@@ -243,9 +243,9 @@ class KernelMaps:
         size = {"live": 4, "settings": layout.SETTINGS.itemsize}[name]
         return libbpf.lookup(self._fds[name], _number(place), size) or bytes(size)
 
-    def _inner(self, family: int, slot: int) -> Path:
-        assert self._pins is not None
-        return self._pins / f"{_OUTER[family]}-{slot}"  # a bpffs takes no dots
+
+def _inner(pins: Path, family: int, slot: int) -> Path:
+    return pins / f"{_OUTER[family]}-{slot}"  # a bpffs takes no dots
 
 
 def _number(value: int) -> bytes:

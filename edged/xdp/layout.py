@@ -115,15 +115,15 @@ class Answers(NamedTuple):
 
 
 class Settings(NamedTuple):
-    """What the program goes by. ``lengths6`` in the order of the nft rules; ``rate`` connections a second of an address.
+    """What the program goes by. ``lengths6`` in the order of the nft rules.
 
-    ``burst`` is how many connections an address may begin at once.
+    ``rate`` is how many connections an address may begin a second, ``burst`` how many at once.
     """
 
     answers: Answers
     lengths6: tuple[int, ...] = (64, 56)
     port: int = 80
-    rate: int = 50
+    rate: int = 100
     burst: int = 200
     drop_blocked: bool = False
 
@@ -149,7 +149,7 @@ class GardenTable(NamedTuple):
 
 
 def keys(tag: int, packed: bytes) -> Array:
-    """The keys of one tag (4, or an IPv6 prefix length), given packed without it as :class:`edged.plan.Run` has them."""
+    """The keys of one tag (4, or an IPv6 prefix length), given packed without it, as in :class:`edged.plan.Run`."""
     if tag == V4_TAG:
         return np.frombuffer(packed, np.uint8).reshape(-1, 4)
     out = np.zeros(len(packed) // 16, KEY6)

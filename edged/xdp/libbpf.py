@@ -100,7 +100,6 @@ _said: list[str] = []
 _Print = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 
 
-@_Print
 def _remember(level: int, form: bytes, arguments: int) -> int:
     """Keep what libbpf prints (level 2 is for its developers); it comes as a format and a va_list."""
     if level < 2:
@@ -109,6 +108,9 @@ def _remember(level: int, form: bytes, arguments: int) -> int:
         _said.extend(line for line in text.value.decode(errors="replace").splitlines() if line.strip())
         del _said[:-_REMEMBERED]
     return 0
+
+
+_kept = _Print(_remember)  # as long as libbpf may call it
 
 
 @cache
@@ -144,7 +146,7 @@ def library() -> Any:
     found.libbpf_num_possible_cpus.argtypes = ()
     found.libbpf_set_print.argtypes = (_Print,)
     found.libbpf_set_print.restype = c_void_p
-    found.libbpf_set_print(_remember)
+    found.libbpf_set_print(_kept)
     return found
 
 
@@ -196,7 +198,7 @@ class Object:
         return os.dup(_checked(self._lib.bpf_program__fd(handle), f"program {name}"))
 
     def close(self) -> None:
-        if self._handle:
+        if self._handle.value:
             self._lib.bpf_object__close(self._handle)
             self._handle = c_void_p()
 

@@ -46,8 +46,9 @@ class Generation:
 class Maps(Protocol):
     """What the mirror writes to: the kernel, or the fake beside it. Keys and values as ``layout.py`` makes them."""
 
-    live: Generation | None
-    """What packets look at; None before the first switch."""
+    @property
+    def live(self) -> Generation | None:
+        """What packets look at; None before the first switch."""
 
     def begin(self, count4: int, count6: int) -> Generation:
         """New, empty maps with room for twice so many addresses (and some), with the gardens of now."""

@@ -2,7 +2,7 @@
 
 A row of the table is what an engineer would say about a subscriber of that level; the kernel and the tracer over the
 fake must both say the same. ``EDGED_TEST_XDP=generic`` (or native) plays all of it with XDP in front of the rules;
-``make torture`` does, and test_xdp_pairs.py plays the quick half in every run.
+test_xdp_pairs.py plays what is quick of it in every run.
 """
 
 from __future__ import annotations

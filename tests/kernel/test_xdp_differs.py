@@ -16,6 +16,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_RR
@@ -58,9 +59,30 @@ GARDENS = {
         Opening(ip_network("2001:db8:e:1::/64"), 17, 17, 53, 53),
     ],
 }
-TO4 = (WWW4, "192.0.2.1", "192.0.2.7", "192.0.2.200", BANK4, GATEWAY4, UPLINK4, "100.64.0.255", "224.0.0.251", "127.0.0.1")
+TO4 = (
+    WWW4,
+    "192.0.2.1",
+    "192.0.2.7",
+    "192.0.2.200",
+    BANK4,
+    GATEWAY4,
+    UPLINK4,
+    "100.64.0.255",
+    "224.0.0.251",
+    "127.0.0.1",
+)
 FREE4, FREE6 = ("192.0.2.1", "203.0.113.9") * 4, ("2001:db8:9::9", "2001:db8:100::2") * 4
-TO6 = (WWW6, "2001:db8:e::1", "2001:db8:e:1::1", "2001:db8:9::9", BANK6, GATEWAY6, "fe80::1", "ff02::1", "2001:db8:100::2")
+TO6 = (
+    WWW6,
+    "2001:db8:e::1",
+    "2001:db8:e:1::1",
+    "2001:db8:9::9",
+    BANK6,
+    GATEWAY6,
+    "fe80::1",
+    "ff02::1",
+    "2001:db8:100::2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +150,17 @@ def made_packet(draw: random.Random) -> tuple[Packet, bool]:
     six = draw.random() < 0.4
     n = draw.choice([*ENTRIES, *(1, 2, 8) * 3])
     if six:
-        ip: Packet = IPv6(src=f"2001:db8:100:{n + 1:x}{draw.choice(['00', 'ff', '07'])}::10", dst=draw.choice((*TO6, *FREE6)))
+        ip: Packet = IPv6(
+            src=f"2001:db8:100:{n + 1:x}{draw.choice(['00', 'ff', '07'])}::10", dst=draw.choice((*TO6, *FREE6))
+        )
     else:
         ip = IP(src=f"100.64.0.{20 + n}", dst=draw.choice((*TO4, *FREE4)), id=draw.randrange(65536))
     kind = draw.random()
-    ports = {"sport": draw.randrange(1024, 65536), "dport": draw.choice([80, 80, 80, 443, 8080])}
+    ports: dict[str, Any] = {"sport": draw.randrange(1024, 65536), "dport": draw.choice([80, 80, 80, 443, 8080])}
     if kind < 0.5:
-        options = draw.choice([[], [("MSS", 1460)], [("MSS", 1400), ("SAckOK", b""), ("WScale", 7)], [("MSS", 100)]])
+        options: Any = draw.choice(
+            [[], [("MSS", 1460)], [("MSS", 1400), ("SAckOK", b""), ("WScale", 7)], [("MSS", 100)]]
+        )
         packet = ip / TCP(**ports, flags="S", seq=draw.getrandbits(32), options=options)
         # an answer must fit into one segment: those who take none so large are left to the sockets
         return packet, ports["dport"] == 80 and (not options or options[0][1] > 200)
@@ -237,7 +263,7 @@ def sound(head: bytes, answer: bytes, *, six: bool) -> None:
 
 def words(data: bytes) -> int:
     """The sum that TCP and IP check by."""
-    total = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
+    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return total
@@ -250,7 +276,7 @@ def test_links_say_which_frames_are_subscribers(xdp: Accelerator) -> None:
     session = struct.pack("!HBBHHH", 0x8864, 0x11, 0, 1, len(syn) + 2, 0x21)
 
     def verdict(between: bytes, to: bytes = mac) -> int:
-        return xdp.run(to + source + between + syn).verdict
+        return int(xdp.run(to + source + between + syn).verdict)
 
     assert verdict(b"\x81\0\0\x07\x08\0") == TX
     assert verdict(b"\x81\0\x0f\xff\x08\0") == TX

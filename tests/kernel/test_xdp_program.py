@@ -236,7 +236,11 @@ def test_a_cookie_is_good_for_its_own_connection_only(line: Line) -> None:
     base = line.opened()
     request = Segment(ACK | PSH, ISN + 1, base, GET)
     untouched = replace(line, source=NEIGHBOUR.v4 if line.family == 4 else DEBTOR.other_v6)
-    for stranger in (replace(line, port=50001), untouched, replace(line, target={4: "192.0.2.2", 6: "2001:db8:9::8"}[line.family])):
+    for stranger in (
+        replace(line, port=50001),
+        untouched,
+        replace(line, target={4: "192.0.2.2", 6: "2001:db8:9::8"}[line.family]),
+    ):
         assert stranger.send(request) in {PASS, DROP}
     assert line.send(replace(request, ack=base + 100)) in {PASS, DROP}
     assert line.send(replace(request, seq=ISN + 100)) in {PASS, DROP}
@@ -262,6 +266,9 @@ def test_a_flood_of_one_address_is_slowed_to_its_rate_and_hurts_nobody_else(xdp:
     assert all(isinstance(f, Segment) for f in fates[:5])
     assert fates.count(DROP) >= 5
     assert isinstance(replace(line, source=NEIGHBOUR.v4).send(Segment(SYN, options=MSS)), Segment)
+    assert replace(line, target=GATEWAY4).send(Segment(SYN, options=MSS)) == PASS, (
+        "the gateway's own servers know better"
+    )
     until(lambda: isinstance(line.send(Segment(SYN, options=MSS)), Segment), seconds=2)
 
 

@@ -164,11 +164,11 @@ def test_a_refusal_of_the_maps_stops_the_program_and_harms_no_set(core: Followed
 
 def test_larger_maps_are_wanted_before_these_are_full(core: Followed) -> None:
     core.mirror._room[4] = SCARCE + 2
-    core.send(block("100.64.1.1"))
-    assert not core.mirror.wanted
-    core.send(block("100.64.1.2"), block("100.64.1.3"))
-    assert core.mirror.wanted
-    assert core.mirror.true
+    seen = []
+    for crowd in ((1,), (2, 3)):
+        core.send(*(block(f"100.64.1.{n}") for n in crowd))
+        seen.append((core.mirror.wanted, core.mirror.true))
+    assert seen == [(False, True), (True, True)]
     assert core.stopped == 0
     core.follow()
     assert core.mirror._room[4] > SCARCE + 2
