@@ -17,7 +17,10 @@ N     ?= 1
 # command it brings : Debian package. The Debian package is asked for only when its command is not there.
 TOOLS := nft:nftables mosquitto:mosquitto mosquitto_pub:mosquitto-clients ip:iproute2 ipset:ipset iptables:iptables \
          nginx:nginx-light wrk:wrk curl:curl dnsmasq:dnsmasq-base tcpdump:tcpdump ping:iputils-ping ps:procps \
-         modprobe:kmod systemd-analyze:systemd openssl:openssl strace:strace chromium:chromium npm:npm
+         modprobe:kmod systemd-analyze:systemd openssl:openssl strace:strace clang:clang chromium:chromium npm:npm
+# header it brings : Debian package. For the XDP program, which is compiled when edged is installed.
+HEADERS := /usr/include/bpf/bpf_helpers.h:libbpf-dev /usr/include/linux/bpf.h:linux-libc-dev
+XDP := edged/xdp/bpf/edged.bpf.o
 MUTATION_TOOL := cosmic-ray==8.7.0
 SBIN := $$PATH:/usr/sbin:/sbin
 
@@ -26,7 +29,7 @@ SBIN := $$PATH:/usr/sbin:/sbin
 help: ## say what each target does
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-install: .stamp/apt .stamp/venv .stamp/axe/.done ## install what is missing (Debian packages, .venv from requirements.lock); quick when nothing is
+install: .stamp/apt .stamp/venv $(XDP) .stamp/axe/.done ## install what is missing (Debian packages, .venv from requirements.lock); quick when nothing is
 
 run: install ## play the main job in a lab of three namespaces, step by step (KEEP=1 leaves the lab up)
 	KEEP=$(KEEP) $(BIN)/python -m tests.lab.story $(ARGS)
@@ -71,7 +74,7 @@ lock: ## make requirements.lock anew from pyproject.toml, with hashes and no reg
 	rm -rf .stamp/lock
 
 clean: ## remove what the other targets made here (Debian packages stay)
-	rm -rf $(VENV) .stamp .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(XDP) $(VENV) .stamp .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Services: a package must not start a broker or a web server on the machine of somebody who only wants to run tests.
@@ -82,6 +85,7 @@ clean: ## remove what the other targets made here (Debian packages stay)
 	@mkdir -p .stamp
 	@export PATH=$(SBIN); packages=; \
 	for pair in $(TOOLS); do command -v "$${pair%%:*}" >/dev/null || packages+=" $${pair##*:}"; done; \
+	for pair in $(HEADERS); do [[ -e $${pair%%:*} ]] || packages+=" $${pair##*:}"; done; \
 	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || packages+=" python3-venv"; \
 	if [[ -n $$packages ]]; then \
 	  [[ $$(id -u) = 0 ]] || { echo "as root: apt-get install$$packages" >&2; exit 1; }; \
@@ -107,6 +111,8 @@ $(BIN)/python: | .stamp/apt
 	rm -rf .stamp/axe && mkdir -p .stamp/axe && cp tests/browser/package*.json .stamp/axe/
 	cd .stamp/axe && npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
+$(XDP): $(wildcard edged/xdp/bpf/*.[ch]) hatch_build.py | .stamp/venv
+	$(BIN)/python hatch_build.py
 
 # The mutation tool is nobody's dependency: it has a place of its own beside the venv.
 .stamp/mutants/.done: Makefile | .stamp/venv
@@ -121,6 +127,6 @@ $(BIN)/python: | .stamp/apt
 	awk '/^[a-z#]/ { wanted = /^(pip|setuptools)==/ } wanted' requirements.lock > .stamp/first.txt
 	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r .stamp/first.txt
 	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation --no-deps -e .
+	$(BIN)/python -m pip install --quiet --no-compile --no-build-isolation --no-deps -e . # compiles the XDP program, too
 	$(BIN)/python -m compileall -q -j 0 -x '/(fontTools|matplotlib|mypyc?|PIL|pip|scapy|setuptools)/' $(VENV)/lib
 	@touch $@

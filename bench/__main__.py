@@ -22,7 +22,7 @@ from .common import BenchError, say
 
 NAMES = (
     *("load", "change", "forward", "redirect", "probe", "throughput", "snapshot", "restart", "fleet", "backlog"),
-    *("decide", "page"),
+    *("decide", "page", "xdp_load", "xdp_packet", "xdp_redirect", "flood"),
 )
 
 

@@ -58,6 +58,8 @@ state_dir = "{room}"
 run_dir = "{room}"
 [network]
 subscriber_interfaces = ["sub"]
+[xdp]
+mode = "off"
 [portal]
 url = "http://100.64.0.1:8081/"
 workers = 1

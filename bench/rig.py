@@ -45,6 +45,8 @@ run_dir = "{room}/run"
 subscriber_interfaces = ["subs*"]
 [mqtt]
 brokers = ["mqtt://127.0.0.1:{port}"]
+[xdp]
+mode = "off"
 [portal]
 url = "http://100.64.0.1:8081/"
 site_listen = "100.64.0.1:8081"

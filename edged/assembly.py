@@ -15,7 +15,10 @@ from edged.nft import schema
 from edged.nft.routing import Steering
 from edged.petitions import Frequency
 from edged.pipeline import Settings
+from edged.portal import head
 from edged.store.store import Store
+from edged.xdp import layout
+from edged.xdp.engine import Wanted, hindrance
 
 
 def rule_settings(cfg: Config) -> schema.Settings:
@@ -26,6 +29,28 @@ def rule_settings(cfg: Config) -> schema.Settings:
         mark_bit=cfg.network.mark_bit,
         http_port=cfg.portal.listen_port,
     )
+
+
+def xdp_wanted(cfg: Config) -> Wanted:
+    """What the XDP program depends on: its answers are the redirector's own bytes."""
+    said = head.answers(cfg.portal.url)
+    answers = layout.Answers(said[head.Verdict.FOUND], said[head.Verdict.FOUND_NO_BODY], said[head.Verdict.BAD])
+    return Wanted(
+        mode=cfg.xdp.mode,
+        subscribers=tuple(cfg.network.subscriber_interfaces),
+        named=tuple(cfg.xdp.interfaces),
+        bpffs=cfg.xdp.bpffs,
+        settings=layout.Settings(
+            answers, lengths6=rule_settings(cfg).prefix_lengths, drop_blocked=cfg.xdp.drop_blocked
+        ),
+    )
+
+
+def xdp_warnings(cfg: Config) -> list[str]:
+    """What of the configuration keeps the XDP program from being used; for ``edged check-config``."""
+    if cfg.xdp.mode == "off" or not (why := hindrance(xdp_wanted(cfg).settings)):
+        return []
+    return [f"{why}; until then nothing is answered in XDP"]
 
 
 def pipeline_settings(cfg: Config) -> Settings:

@@ -21,7 +21,8 @@ from typing import Any
 
 import sdnotify
 
-from edged.assembly import clock_of, pipeline_settings, rule_settings, steering
+from edged.accelerator import Accelerator
+from edged.assembly import clock_of, pipeline_settings, rule_settings, steering, xdp_wanted
 from edged.clock import Clock
 from edged.config import Config
 from edged.control import ControlServer
@@ -45,6 +46,7 @@ from edged.reload import Reload, keyring
 from edged.store.store import Store
 from edged.succession import Succession
 from edged.vigil import Vigil
+from edged.xdp.engine import Engine
 
 _log = logging.getLogger(__name__)
 LOCK = "core.pid"
@@ -58,19 +60,29 @@ def rules_text(cfg: Config) -> str:
 
 
 def open_offline(cfg: Config) -> list[str]:
-    """Remove table, rule and route while no daemon runs; returns what was removed. Raises KernelError."""
+    """Remove XDP, table, rule and route while no daemon runs; returns what was removed. Raises EdgedError."""
     backend = KernelBackend()
     try:
-        return _remove_all(Enforcer(backend, rule_settings(cfg)), steering(cfg))
+        return _remove_all(Engine(xdp_wanted(cfg)), Enforcer(backend, rule_settings(cfg)), steering(cfg))
     finally:
         backend.close()
 
 
-def _remove_all(enforcer: Enforcer, routes: Steering) -> list[str]:
-    """Take table, rule and route away; returns what there was. Raises KernelError."""
-    removed = ["table inet edged"] if enforcer.backend.table() else []
+def _remove_all(engine: Engine, enforcer: Enforcer, routes: Steering) -> list[str]:
+    """Take XDP, table, rule and route away; returns what there was. Raises EdgedError, behind what could be done."""
+    removed: list[str] = []
+    failed: EdgedError | None = None
+    enforcer.follower = None
+    try:
+        removed += engine.remove()
+    except EdgedError as e:  # the table must go all the same
+        failed = e
+    removed += ["table inet edged"] if enforcer.backend.table() else []
     enforcer.clear()
-    return removed + routes.remove()
+    removed += routes.remove()
+    if failed is not None:
+        raise failed
+    return removed
 
 
 @contextlib.contextmanager
@@ -143,6 +155,8 @@ class Core:
         self.keeper.gardens = Gardens(
             garden.networks, garden.domains, self._cfg.portal.url, self.keeper.refresh_gardens
         )
+        self.accelerator = Accelerator(self.keeper, xdp_wanted(self._cfg))
+        await self.accelerator.open()
         topics = Topics(self._cfg.gateway, tuple(self._cfg.groups))
         desk = Desk(self.keeper, topics, self.metrics, broker_urls=self._cfg.mqtt.brokers, stop=self._stop, clock=clock)
         if self._cfg.policy.local_trust:
@@ -160,6 +174,7 @@ class Core:
         self.keeper.told_watchers = link.changed
         self.keeper.told_texts = lambda reason: link.texts(reason, pipeline.pages.texts.get(reason, {}))
         desk.portal = link
+        desk.engine = self.accelerator.engine
         control = ControlServer(self._cfg.run_dir / "control.sock", desk.handlers())
         for hindrance in self.steering.hindrances():
             self.keeper.note("routing", hindrance)
@@ -175,6 +190,7 @@ class Core:
             await control.close()
             self.metrics.close()
             self.keeper.close()
+            self.accelerator.engine.close()
             self.store.close()
             self.backend.close()
         return 0
@@ -189,6 +205,7 @@ class Core:
             "snapshots": Succession(self.keeper).run(),
             "watch": vigil.run_watch(),
             "pulse": vigil.run_pulse(),
+            "xdp": self.accelerator.run(),
             "gardens": self.keeper.gardens.run(),
             "state": desk.run_state(),
             "events": desk.run_events(),
@@ -221,7 +238,7 @@ class Core:
         if mode == "open":
             self.keeper.frozen = True
             try:
-                removed = await self.keeper.do(_remove_all, self.enforcer, self.steering)
+                removed = await self.keeper.do(_remove_all, self.accelerator.engine, self.enforcer, self.steering)
             except EdgedError:
                 self.keeper.frozen = False
                 raise
@@ -235,11 +252,15 @@ class Core:
             for name, (n, _) in self.keeper.counters().items():
                 level, direction, action = name.split("_")
                 packets[level, direction, action] = n
+        fast: Mapping[str, int] = {}
+        with contextlib.suppress(EdgedError, TimeoutError, RuntimeError):
+            fast = self.accelerator.counters()
         return {
             "levels": {x.word: self.store.totals.levels[x] for x in Level},
             "sets": self.enforcer.set_counts(),
             "promises": {"running": self.store.totals.promises},
             "packets": packets,
+            "xdp": fast,
         }
 
     def _read_again(self, ask: Callable[[], None]) -> None:

@@ -45,6 +45,17 @@ class Portal(Protocol):
         """Whether a portal is connected."""
 
 
+class Engine(Protocol):
+    """What the desk wants to know of the XDP program."""
+
+    @property
+    def state(self) -> str:
+        """``native``, ``generic`` or ``off``."""
+
+    def told(self) -> dict[str, Any]:
+        """More of it, for ``status``."""
+
+
 class Trusted(Protocol):
     """What the desk wants to know of the clock, and do to it."""
 
@@ -80,6 +91,7 @@ class Desk:
         self._clock = clock
         self.session: Session | None = None
         self.portal: Portal | None = None
+        self.engine: Engine | None = None
         self.grants_after = math.inf
         """Seconds without a broker after which promises asked for here are granted here."""
         self._reached = time.monotonic()
@@ -156,7 +168,7 @@ class Desk:
             "hash": self._hash,
             "in_sync": self._keeper.in_sync.is_set() and not replacing,
             "portal": "up" if self.portal and self.portal.up else "down",
-            "xdp": "off",
+            "xdp": self.engine.state if self.engine else "off",
             "brake": "closed" if self._keeper.pipeline.held else "open",
         }
 
@@ -239,6 +251,7 @@ class Desk:
                 },
                 "portal": {"up": document["portal"] == "up"},
                 "kernel": told["kernel"],
+                "xdp": self.engine.told() if self.engine else {"mode": "off"},
                 "store": told["store"],
                 "garden": {"unresolved": self._keeper.gardens.unresolved() if self._keeper.gardens else []},
                 "lag": told["lag"],

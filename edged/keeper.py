@@ -386,6 +386,10 @@ class Keeper:
         await self._settled(enforced)
         return told
 
+    def ask(self, question: Callable[[], T]) -> T:
+        """Ask in the thread that owns the kernel; from any other thread, waits at most a second."""
+        return self._thread.submit(question).result(1.0)
+
     def counters(self) -> Mapping[str, tuple[int, int]]:
         """The kernel's packet counters; may be called from another thread, and waits at most a second."""
-        return self._thread.submit(self.enforcer.backend.counters).result(1.0)
+        return self.ask(self.enforcer.backend.counters)

@@ -25,7 +25,7 @@ from edged.errors import EdgedError
 
 Snapshot = Callable[[], Mapping[str, Mapping[Any, float]]]
 """Read at each scrape, in the HTTP server's thread: ``levels`` {level: n}, ``sets`` {set: n}, ``promises`` {state: n},
-``packets`` {(level, direction, action): n}. A key may be missing."""
+``packets`` {(level, direction, action): n}, ``xdp`` {action: n}. A key may be missing."""
 
 OPS = frozenset(
     "bind unbind block unblock paid trust untrust defer undefer moratorium end_moratorium outage end_outage calendar "
@@ -218,6 +218,10 @@ def _families(now: Mapping[str, Mapping[Any, float]]) -> Iterator[Metric]:
     for labels, n in now.get("packets", {}).items():
         packets.add_metric([str(label) for label in labels], n)
     yield packets
+    fast = CounterMetricFamily("edged_xdp_packets", "Packets by what the XDP program did.", labels=["action"])
+    for action, n in now.get("xdp", {}).items():
+        fast.add_metric([str(action)], n)
+    yield fast
 
 
 def _of(word: str, allowed: frozenset[str]) -> str:

@@ -279,7 +279,7 @@ class Pipeline:
             self.watched.touch(work.concerned())
         whole = work.met() if self.enforcer.loose else {}
         try:
-            self.enforcer.apply(diff(write.entries), self.clock(), whole)
+            self.enforcer.apply(diff(write.entries), self.clock(), whole, write.entries)
         except SetFull:
             self.doubt = "growth"
             return False

@@ -71,6 +71,16 @@ class Owned(Struct, frozen=True, gc=False):
     entry: Entry
 
 
+class Copy(NamedTuple):
+    """What somebody who follows the sets (the maps of the XDP program) holds for an address."""
+
+    level: int
+    lift: int = 0
+    """The level while a promise runs; only meaningful with ``left``."""
+    left: int = 0
+    """ms until the promise ends there; 0 for none."""
+
+
 class Run(NamedTuple):
     """Keys of one tag, packed without it, ascending; ``last`` is a key that no key of a later run lies at or below."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,9 +11,10 @@ from edged.domain.address import Addressing
 from edged.domain.model import Fact, Policy, Reason, rfc3339
 from edged.domain.rejection import Rejected
 from edged.domain.standing import NOBODY, Standing
-from edged.errors import KernelError
+from edged.errors import EdgedError, KernelError
 from edged.nft.enforcer import Enforcer
 from edged.petitions import Petitions
+from edged.plan import Copy
 from edged.records import record
 from edged.store import payments, rulings
 from edged.store.rows import Known
@@ -75,16 +76,26 @@ class Questions:
     def describe(self, known: Known, facts: Mapping[str, Fact], now: int) -> dict[str, Any]:
         """The record with the kernel's truth in it; ``facts`` are those of its invoices."""
         truth = {key: self._truth(key) for key in sorted(known.keys)}
+        copies = self._copies(known.keys)
         held = [reason for _, reason in sorted(self._store.read(partial(rulings.held_of, subs=[known.sub.sub])))]
         # A command before the question changes it, or a snapshot everything: the kernel is told later.
         told = None if known.touched or self._enforcer.loose else known.entry
-        return record(known.sub, known.keys, truth, facts, now, self._policy(), held, told)
+        return record(known.sub, known.keys, truth, facts, now, self._policy(), held, told, copies)
 
     def _truth(self, key: bytes) -> dict[str, int] | None:
         try:
             return self._enforcer.truth(key)
         except KernelError:
             return None  # said as such; the vigil will meet the error, too
+
+    def _copies(self, keys: Iterable[bytes]) -> dict[bytes, Copy | None] | None:
+        """What the XDP program goes by, where there is one that can be asked."""
+        if self._enforcer.follower is None:
+            return None
+        try:
+            return {key: self._enforcer.follower.truth(key) for key in keys}
+        except EdgedError:
+            return None
 
     def listing(self, level: int | None, reason: str | None) -> Iterator[list[dict[str, Any]]]:
         """Rows of restricted, waiting or promised subscribers, in chunks."""

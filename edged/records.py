@@ -11,6 +11,7 @@ from edged.domain.address import words
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
 from edged.domain.model import DEBT, NOTHING, WHOLE, Deferral, Fact, Policy, Reason, Subscriber, Waiting, rfc3339
+from edged.plan import Copy
 
 _ABOUT_NOW_MS = 1000
 """An element whose end is that near counts neither as there nor as missing."""
@@ -126,12 +127,33 @@ def _promise(sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Polic
     }
 
 
-def _address(key: bytes, sets: Mapping[str, int] | None, told: Entry | None, now: int) -> dict[str, Any]:
+def _address(
+    key: bytes, sets: Mapping[str, int] | None, told: Entry | None, now: int, copies: Mapping[bytes, Copy | None] | None
+) -> dict[str, Any]:
     """An address and the kernel's word on it; ``told``: what the kernel was told to do for it, None where unknown."""
     if sets is None:
         return {"address": words(key), "kernel": None, "agrees": None}
-    kernel = {"sets": sorted(sets), "expires_ms": {role: ms for role, ms in sets.items() if ms}}
-    return {"address": words(key), "kernel": kernel, "agrees": None if told is None else _agrees(key, sets, told, now)}
+    kernel: dict[str, Any] = {"sets": sorted(sets), "expires_ms": {role: ms for role, ms in sets.items() if ms}}
+    agrees = None if told is None else _agrees(key, sets, told, now)
+    if copies is not None:
+        copy = copies.get(key)
+        kernel["xdp"] = None if copy is None else _copied(copy)
+        agrees = agrees and _in_step(copy, told, now) if told is not None else None
+    return {"address": words(key), "kernel": kernel, "agrees": agrees}
+
+
+def _copied(copy: Copy) -> dict[str, Any]:
+    found: dict[str, Any] = {"level": Level(copy.level).word}
+    return found | ({"lift": Level(copy.lift).word, "expires_ms": copy.left} if copy.left else {})
+
+
+def _in_step(copy: Copy | None, told: Entry, now: int) -> bool:
+    """Whether the XDP program does what the sets do. An address that it does not know it leaves to them."""
+    if copy is None:
+        return True
+    end = told.until if told.lift < min(told.level, Level.WALLED) else 0
+    unsure = abs(end - now) <= _ABOUT_NOW_MS
+    return copy.level == told.level and (unsure or (copy.left > 0) == (end > now))
 
 
 def _agrees(key: bytes, sets: Mapping[str, int], told: Entry, now: int) -> bool:
@@ -150,11 +172,13 @@ def record(
     policy: Policy,
     held: Sequence[str] = (),
     told: Entry | None = None,
+    copies: Mapping[bytes, Copy | None] | None = None,
 ) -> dict[str, Any]:
     """Everything support needs.
 
     ``truth``: per address the kernel's roles and ms left, None where it did not answer. ``held``: reasons that the
     brake holds. ``told``: what the kernel was told to do for each address, None where that is just being changed.
+    ``copies``: what the XDP program holds, where there is one.
     """
     return {
         "sub": sub.sub,
@@ -170,5 +194,5 @@ def record(
         "notice_seen_until": _when(sub.notified),
         "next_change": _when(effect.next_moment(sub, now)),
         "timezone": str(policy.zone),
-        "addresses": [_address(key, truth.get(key), told, now) for key in sorted(addresses)],
+        "addresses": [_address(key, truth.get(key), told, now, copies) for key in sorted(addresses)],
     }

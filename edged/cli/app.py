@@ -114,10 +114,12 @@ def check_config(
     config_file: ConfigOption = None,
 ) -> None:
     """Read the configuration, explain each value and where it came from, and warn of what will surprise."""
+    from edged.assembly import xdp_warnings
+
     loaded = config.load_with_origins(file or config_file)
     from edged.portal.render import faults
 
-    warnings = [*config.warnings(loaded.config), *faults(loaded.config)]
+    warnings = [*config.warnings(loaded.config), *faults(loaded.config), *xdp_warnings(loaded.config)]
     screens.configuration(loaded, config.settings(loaded), warnings)
 
 

@@ -102,9 +102,10 @@ def status(result: Mapping[str, Any]) -> None:
     levels = result.get("levels") or {}
     rows: list[tuple[str, Text | str]] = [("broker", _broker(result.get("mqtt") or {}))]
     rows += [("portal", _up(result["portal"]))] if isinstance(result.get("portal"), Mapping) else []
+    rows += [("xdp", _fast(result["xdp"]))] if isinstance(result.get("xdp"), Mapping) else []
     rows.append(("levels", Text("  ").join(_level(name, f"{name} {n}") for name, n in levels.items())))
     rows += [(key, _health(result[key])) for key in ("kernel", "store", "lag") if isinstance(result.get(key), Mapping)]
-    known = "gateway version since uptime_s in_sync mqtt portal levels kernel store lag errors".split()
+    known = "gateway version since uptime_s in_sync mqtt portal xdp levels kernel store lag errors".split()
     console.print(_grid(rows + _rest(result, known)))
     for error in result.get("errors") or ():
         console.print(Text("! ", style="bold red") + Text(_error(error)))
@@ -124,6 +125,17 @@ def _up(portal: Mapping[str, Any]) -> Text:
     text = Text("up", "green") if portal.get("up") else Text("down", "bold red")
     more = {key: value for key, value in portal.items() if key != "up"}
     return text.append(f"  {plain(more)}", "default") if more else text
+
+
+def _fast(xdp: Mapping[str, Any]) -> Text:
+    """Where the XDP program answers, and why it does not do better."""
+    mode = xdp.get("mode")
+    text = Text(plain(mode), {"native": "green", "generic": "yellow"}.get(str(mode), "default"))
+    if places := xdp.get("interfaces"):
+        text.append(f"  {plain(places)}", "default")
+    if why := xdp.get("why"):
+        text.append(f"  {plain(why)}", "default" if xdp.get("wanted") == "off" else "yellow")
+    return text
 
 
 def _health(section: Mapping[str, Any]) -> Text:

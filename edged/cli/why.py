@@ -229,6 +229,11 @@ class _Teller:
             said.append(self._name(words.LEVELS, "open"))
         elif "restricted" in sets and not {"blocked", "reduced", "notice"} & set(map(str, sets)):
             said[0] += f", {self._say('only_page')}"
+        if fast := _map(kernel.get("xdp")):
+            left = fast.get("expires_ms")
+            more = " " + self._say("left", left=duration(left / 1000)) if isinstance(left, int | float) else ""
+            level = self._name(words.LEVELS, fast.get("lift") if more else fast.get("level"))
+            said.append(self._say("xdp", level=level) + more)
         if "agrees" in address:
             said.append(self._say({True: "agrees", False: "differs"}.get(address["agrees"], "changing")))
         return "; ".join(said)

@@ -160,6 +160,7 @@ SAID: dict[str, Both] = {
     "agrees": ("confere", "as it should be"),
     "differs": ("NÃO CONFERE", "NOT AS IT SHOULD BE"),
     "changing": ("em alteração agora", "being changed right now"),
+    "xdp": ("em XDP: {level}", "in XDP: {level}"),
     "no_answer": ("o kernel não respondeu", "the kernel did not answer"),
     "only_page": ("só a página de aviso", "the notice page only"),
     "left": ("por mais {left}", "for {left} more"),

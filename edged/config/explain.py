@@ -52,7 +52,7 @@ def _plain(value: Any) -> Any:
 
 def warnings(config: Config) -> list[str]:
     """What works but will surprise somebody, one sentence each. Looks at the files that are named, changes nothing."""
-    return [*_mqtt(config), *_security(config), *_garden(config), *_portal(config), *_rest(config)]
+    return [*_mqtt(config), *_security(config), *_garden(config), *_portal(config), *_xdp(config), *_rest(config)]
 
 
 def _mqtt(config: Config) -> Iterator[str]:
@@ -134,6 +134,20 @@ def _readable(key: str, file: Path | None, *, secret: bool) -> Iterator[str]:
         return
     if secret and mode & (stat.S_IROTH | stat.S_IWOTH):
         yield f"{key}: {file} can be read by everybody on this machine; chmod 0640, group edged-portal"
+
+
+def _xdp(config: Config) -> Iterator[str]:
+    xdp = config.xdp
+    if xdp.mode == "off":
+        if xdp.drop_blocked:
+            yield 'xdp.drop_blocked = true: has no effect while xdp.mode is "off"'
+        return
+    names = config.network.subscriber_interfaces
+    if not xdp.interfaces and all(name.startswith("ppp") for name in names):
+        yield (
+            "xdp.interfaces is empty, and ppp interfaces carry no Ethernet frames: nothing is answered in XDP; name "
+            'the Ethernet device that the PPPoE sessions run on, or set xdp.mode = "off"'
+        )
 
 
 def _rest(config: Config) -> Iterator[str]:

@@ -17,7 +17,7 @@ ENVIRONMENT_PREFIX = "EDGED_"
 
 # Keys of the contract that this version does not know yet: who copies a newer file must not search for a typing error.
 _LATER = frozenset({
-    "brake", "xdp", "policy.cut_calendar", "policy.guard_reblock", "policy.local_trust",
+    "brake", "policy.cut_calendar", "policy.guard_reblock", "policy.local_trust",
 })  # fmt: skip
 
 

@@ -205,6 +205,23 @@ class PortalSection(Section):
         return value
 
 
+class XdpSection(Section):
+    """The fast path: HTTP of restricted subscribers answered before the network stack (docs/xdp.md)."""
+
+    mode: Literal["auto", "native", "generic", "off"] = Field(
+        "auto", description="In the driver (native), before the stack (generic), the best that works (auto), or off."
+    )
+    interfaces: Annotated[list[Interface], Distinct] = Field(
+        [], description="Interfaces it runs on; empty: those of network.subscriber_interfaces that speak Ethernet."
+    )
+    drop_blocked: bool = Field(
+        False, description="Drop what blocked subscribers send elsewhere in floods, before the stack."
+    )
+    bpffs: AbsolutePath = Field(
+        Path("/sys/fs/bpf"), description="The BPF file system in which its maps outlive the daemon."
+    )
+
+
 class PolicySection(Section):
     """The business rules a provider may choose."""
 
@@ -301,6 +318,7 @@ class Config(BaseSettings):
     )
     garden: GardenSection = Field(GardenSection(), description="What stays open for everybody.")
     portal: PortalSection = Field(description="The notice page and the redirector that leads to it.")
+    xdp: XdpSection = Field(XdpSection(), description="The fast path.")
     policy: PolicySection = Field(PolicySection(), description="The business rules a provider may choose.")
     audit: AuditSection = Field(AuditSection(), description="The record of every decision.")
     areas: dict[AreaName, AreaSection] = Field({}, description="Areas that differ from the rest, by name.")

@@ -11,6 +11,8 @@ Theory of operation:
    already has it.
 4. What is achieved is known only from acknowledged transactions. After any error ``synced`` is False until a refill
    ends, and a refill beside which a change failed does not end well.
+5. A follower, where there is one, hears of each change and each step of a refill right after the acknowledgement. What
+   becomes of it there changes nothing here.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from edged.errors import KernelError, KernelMismatch
 from edged.nft import codec, garden, schema, sets
 from edged.nft.generation import Generation, Ranges
 from edged.nft.schema import Settings
-from edged.nft.source import Cursor, Source
+from edged.nft.source import Cursor, Follower, Source
 from edged.nft.transaction import (
     AddChain,
     AddCounter,
@@ -37,7 +39,7 @@ from edged.nft.transaction import (
     FlushRules,
     Transaction,
 )
-from edged.plan import Change, Owned
+from edged.plan import Change, Owned, Turn
 
 CHUNK = 16_384
 """Keys in one transaction of a refill: few enough that a command beside it waits for milliseconds."""
@@ -57,19 +59,25 @@ class Enforcer:
         self._cursor = Cursor()
         self._spoiled = False
         """A change beside the refill did not reach the kernel."""
+        self._walks = 0
+        """Walks through the source begun so far: of two, the later one goes on."""
         self._gardens: Ranges = {}
         self.loose = False
         """The store is ahead of the live sets (a snapshot is under way): they are told what is, not what changes."""
         self.walked = False
         """While ``loose``: the store will not run further ahead, so the next refill ends it with its switch."""
+        self.follower: Follower | None = None
 
     # -- small changes ---------------------------------------------------------------------------------------
 
-    def apply(self, change: Change, now: int, whole: Mapping[bytes, Owned | None] = {}) -> None:
+    def apply(
+        self, change: Change, now: int, whole: Mapping[bytes, Owned | None] = {}, turns: Mapping[bytes, Turn] = {}
+    ) -> None:
         """Bring a change into force as one transaction; ``now`` in Unix ms. Raises KernelError and is then unsynced.
 
         Without a live generation nothing is done: the refill under way, or the next one, reads the change from the
-        store. ``whole``: while ``loose``, all that is to hold for the addresses concerned.
+        store. ``whole``: while ``loose``, all that is to hold for the addresses concerned. ``turns``: what the change
+        was made from, for the follower.
         """
         if not change and not (self.loose and whole):
             return
@@ -91,6 +99,8 @@ class Enforcer:
             raise
         for generation, part in parts:
             generation.count(part)
+        if self.follower and (self.live or self._next):
+            self.follower.tell(whole if self.loose else {key: will for key, (_, will) in turns.items()}, now)
 
     def _commit(self, transaction: Transaction) -> None:
         try:
@@ -113,6 +123,8 @@ class Enforcer:
             transaction.add(*generation.write_gardens(wanted, self._gardens))
         self._gardens = wanted
         self._commit(transaction)
+        if self.follower:
+            self.follower.open_gardens(openings)
 
     # -- refill ----------------------------------------------------------------------------------------------
 
@@ -126,35 +138,76 @@ class Enforcer:
             yield from self._refill(source, clock)
         except KernelError:
             self.synced = False
+            if self.follower:
+                self.follower.abandon()
             raise
         finally:
             self._next = None
 
     def _refill(self, source: Source, clock: Callable[[], int]) -> Iterator[None]:
         last = self.loose and self.walked
-        generation = Generation.sized(self._newest() + 1, self.settings, source.counts())
+        counts, follower = source.counts(), self.follower
+        generation = Generation.sized(self._newest() + 1, self.settings, counts)
         self._begin(generation)
         self._next, self._cursor, self._spoiled = generation, Cursor(), False
+        self._walks += 1
+        if follower:
+            follower.begin(counts)
         yield
         while run := source.restricted(self._cursor.restricted, CHUNK):
             self._commit(Transaction([generation.write_restricted(run)]))
             generation.count_restricted(run)
             self._cursor.restricted = run.last
+            if follower:
+                follower.fill(run)
             yield
         self._cursor.restricted_done = True
         while rows := source.special(self._cursor.special, CHUNK // 4):
-            self._fill_special(generation, rows, clock())
+            now = clock()
+            self._fill_special(generation, rows, now)
             self._cursor.special = rows[-1][0]
+            if follower:
+                follower.fill_special(rows, now)
             yield
         self._cursor.special_done = True
         self._unspoiled()
         self._switch(generation)
         self.live, self._next, self.synced = generation, None, True
+        if follower:
+            follower.switch()
         if last:
             self.loose = False
         yield
         self._sweep(generation)
         self._unspoiled()
+
+    def follow(self, source: Source, clock: Callable[[], int]) -> Generator[None, None, None]:
+        """Tell the follower all of ``source`` anew and leave the sets alone; each step is one chunk.
+
+        Ends without its switch where a refill begins meanwhile, which tells all of it anyway, or the store runs ahead.
+        """
+        follower = self.follower
+        if follower is None or self._next or self.loose:
+            return
+        self._walks += 1
+        walk, cursor = self._walks, Cursor()
+        follower.begin(source.counts())
+        yield
+        while walk == self._walks and not self.loose:
+            if not cursor.restricted_done:
+                if run := source.restricted(cursor.restricted, CHUNK):
+                    follower.fill(run)
+                    cursor.restricted = run.last
+                cursor.restricted_done = run is None
+            elif rows := source.special(cursor.special, CHUNK // 4):
+                follower.fill_special(rows, clock())
+                cursor.special = rows[-1][0]
+            else:
+                follower.switch()
+                return
+            yield
+        if walk == self._walks:
+            follower.abandon()
 
     def _unspoiled(self) -> None:
         if self._spoiled:

@@ -1,13 +1,14 @@
-"""Where a refill reads from, and how far it has come."""
+"""Where a refill reads from, how far it has come, and who is told the same."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from edged import plan
-from edged.plan import Change, Element, Owned, Run
+from edged.nft.garden import Opening
+from edged.plan import Change, Copy, Element, Owned, Run
 
 
 class Source(Protocol):
@@ -21,6 +22,38 @@ class Source(Protocol):
 
     def special(self, after: bytes, limit: int) -> Sequence[tuple[bytes, Owned]]:
         """The same for addresses that need more than the restricted set, with their entries."""
+
+
+class Follower(Protocol):
+    """Whoever keeps a copy of what the sets say, to answer packets faster (the maps of the XDP program).
+
+    It is told of a change once the kernel has acknowledged it, and of a refill while it goes on. It never raises: a
+    copy that cannot be kept true is for the follower to put out of use; what it is copied from must not wait for it.
+    """
+
+    def tell(self, whole: Mapping[bytes, Owned | None], now: int) -> None:
+        """Of these addresses this holds from now (Unix ms) on; None: nothing."""
+
+    def open_gardens(self, openings: Mapping[str, Iterable[Opening]]) -> None:
+        """The gardens hold exactly these openings."""
+
+    def begin(self, counts: Mapping[tuple[str, int], int]) -> None:
+        """A refill begins, with (role, tag) -> about so many elements. One that was under way is over."""
+
+    def fill(self, run: Run) -> None:
+        """The refill has come to these restricted addresses."""
+
+    def fill_special(self, rows: Sequence[tuple[bytes, Owned]], now: int) -> None:
+        """The refill has come to these addresses that need more than the restricted set."""
+
+    def switch(self) -> None:
+        """What the refill brought is in force."""
+
+    def abandon(self) -> None:
+        """The refill failed; another one will begin."""
+
+    def truth(self, key: bytes) -> Copy | None:
+        """What is held for an address. This one raises EdgedError when it cannot be said."""
 
 
 @dataclass(slots=True)

@@ -181,7 +181,12 @@ class Online(Model):
     in_sync: Annotated[bool, Meta(description="Whether the kernel holds the desired state.")]
     portal: Annotated[Literal["up", "down"], Meta(description="The notice page.")]
     brake: Annotated[Literal["open", "closed"], Meta(description="Closed: it holds something until a human looked.")]
-    xdp: Annotated[Literal["off"], Meta(description="Later versions: native, generic.")]
+    xdp: Annotated[
+        Literal["native", "generic", "off"],
+        Meta(
+            description="Whether HTTP of restricted subscribers is answered in the driver, before the stack, or there."
+        ),
+    ]
 
 
 class Offline(Model):

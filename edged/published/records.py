@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from edged.domain.digest import SHARDS
 from edged.published.answers import DeferralKind, LevelWord, Model, Number, Sum, Waiting, When
@@ -125,11 +125,28 @@ class AreaRecord(Model):
     moratorium_until: When | None
 
 
+class XdpRecord(Model):
+    """What the XDP program goes by for an address."""
+
+    level: LevelWord
+    lift: Annotated[LevelWord, Meta(description="The level while the promise runs.")] | UnsetType = UNSET
+    expires_ms: Annotated[Number, Meta(description="Until the promise ends there.")] | UnsetType = UNSET
+
+
 class KernelRecord(Model):
     """What the kernel holds for an address."""
 
     sets: list[str]
     expires_ms: dict[str, Number]
+    xdp: (
+        Annotated[
+            XdpRecord | None,
+            Meta(
+                description="Null: not known to the XDP program, which leaves it to the sets. Missing: no such program."
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
 
 
 class AddressRecord(Model):

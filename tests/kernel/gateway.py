@@ -25,6 +25,7 @@ from edged.nft.socket import KernelBackend
 from edged.nft.tracer import Tracer
 from edged.plan import Owned
 from tests import worlds
+from tests.kernel.accelerator import Accelerator, Attentive
 from tests.lab import topology
 from tests.lab.client import Device
 from tests.lab.netns import Namespace, unique_tag
@@ -95,9 +96,14 @@ def redirecting(connection: socket.socket) -> None:
 
 
 class Gateway:
-    """``kernel`` and ``fake`` always hold the same; ``device`` is the subscriber's, ``stranger`` somebody else's."""
+    """``kernel`` and ``fake`` always hold the same; ``device`` is the subscriber's, ``stranger`` somebody else's.
 
-    def __init__(self) -> None:
+    ``mode``: how XDP is attached on the subscriber's side; off, generic or native.
+    """
+
+    def __init__(self, mode: str = "off") -> None:
+        self.mode = mode
+        self.xdp: Accelerator | None = None
         self.network = topology.Network.named(unique_tag())
         self.person = topology.DEBTOR
         self.state: dict[bytes, Owned] = {}
@@ -122,12 +128,20 @@ class Gateway:
         self.network.gateway.call(lambda: self.backend.port_id)
         for enforcer in (self.kernel, self.fake):
             refill(enforcer, DictSource({}))
+        if self.mode != "off":
+            self.xdp = Accelerator(self.network.gateway)
+            self._far_end = Attentive(self.network.subscriber, "wan0")
+            found = self.xdp.attach(topology.SUBSCRIBER_INTERFACE, self.mode)
+            assert found.mode == self.mode, found.why
 
     def start_portal(self) -> None:
         for address in ("127.0.0.1", "::1"):
             self.portal.listen(self.network.gateway, address, PORTAL_PORT, redirecting, steal=True)
 
     def close(self) -> None:
+        if self.xdp is not None:
+            self.xdp.close()
+            self._far_end.close()
         self.backend.close()
         self.portal.close()
         self._local.close()
@@ -145,10 +159,14 @@ class Gateway:
         for enforcer in (self.kernel, self.fake):
             enforcer.apply(change, worlds.clock())
         self.state = after
+        if self.xdp is not None:
+            self.xdp.put(self.addresses(), entry)
 
     def open_gardens(self, openings: Mapping[str, list[Opening]]) -> None:
         for enforcer in (self.kernel, self.fake):
             enforcer.set_gardens(openings)
+        if self.xdp is not None:
+            self.xdp.gardens(openings)
 
     def tracer(self, *, portal_up: bool = True, over_rate: bool = False) -> Tracer:
         return Tracer(self._fake_backend, portal_up=portal_up, over_rate=over_rate)
@@ -193,9 +211,9 @@ class Gateway:
 
 
 @contextlib.contextmanager
-def gateway() -> Iterator[Gateway]:
-    """A gateway from beginning to end."""
-    made = Gateway()
+def gateway(mode: str = "off") -> Iterator[Gateway]:
+    """A gateway from beginning to end; ``mode`` of XDP."""
+    made = Gateway(mode)
     try:
         made.start()
         yield made

@@ -1,12 +1,14 @@
 """Real packets and traced ones decide alike: allow and deny pairs for every level, family and direction.
 
 A row of the table is what an engineer would say about a subscriber of that level; the kernel and the tracer over the
-fake must both say the same.
+fake must both say the same. ``EDGED_TEST_XDP=generic`` (or native) plays all of it with XDP in front of the rules;
+test_xdp_pairs.py plays what is quick of it in every run.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -37,7 +39,7 @@ GARDENS = {
 
 @pytest.fixture(scope="module")
 def gw() -> Iterator[Gateway]:
-    with gateway() as made:
+    with gateway(os.environ.get("EDGED_TEST_XDP", "off")) as made:
         made.open_gardens(GARDENS)
         yield made
 

@@ -29,6 +29,7 @@ from typing import Any, Self
 
 from edged.control import ControlClient
 from tests.broker import Broker
+from tests.kernel.accelerator import Attentive
 from tests.lab import netns, topology
 from tests.lab.client import Device
 from tests.lab.manager import Ack, Json, Manager
@@ -50,12 +51,14 @@ class Lab:
     """Three namespaces, servers, a broker, a management client, and the daemon when asked for.
 
     ``env`` overrides configuration as ``EDGED_…`` variables; ``broker=False`` leaves the broker to be started later.
+    The environment's ``LAB_XDP`` (native, generic, auto) lets every lab run XDP, to see whether anybody notices.
     """
 
     def __init__(self, *, env: Mapping[str, str] | None = None, broker: bool = True) -> None:
         self._tag = netns.unique_tag()
         self.network = topology.Network.named(self._tag)
-        self._extra_env = dict(env or {})
+        wish = {"EDGED_XDP__MODE": mode} if (mode := os.environ.get("LAB_XDP")) else {}
+        self._extra_env = wish | dict(env or {})
         self._with_broker = broker
         self._closing = contextlib.ExitStack()
         self.daemon: Child | None = None
@@ -79,8 +82,12 @@ class Lab:
         self.directory = Path(tempfile.mkdtemp(prefix=f"{self._tag}-"))
         self._closing.callback(shutil.rmtree, self.directory, ignore_errors=True)
         self.directory.chmod(0o755)  # the portal gives up root and must still reach its socket
+        netns.mount_bpffs(self.bpffs)
+        self._closing.callback(netns.unmount, self.bpffs)
         self._closing.callback(self.network.delete)
         self.network.create()
+        if self._extra_env.get("EDGED_XDP__MODE") == "native":
+            self._closing.enter_context(contextlib.closing(Attentive(self.network.subscriber, "wan0")))
         services = Services(self.network.internet, self.directory)
         self._closing.callback(services.close)
         services.start()
@@ -124,9 +131,15 @@ class Lab:
         return self.directory / "run"
 
     @property
+    def bpffs(self) -> Path:
+        """Where the daemon pins what belongs to XDP: a BPF file system of this lab's own."""
+        return self.directory / "bpf"
+
+    @property
     def overrides(self) -> dict[str, str]:
         """The environment that turns config/lab.toml into this lab's configuration."""
-        return {"EDGED_STATE_DIR": str(self.state_dir), "EDGED_RUN_DIR": str(self.run_dir), **self._extra_env}
+        own = {"STATE_DIR": self.state_dir, "RUN_DIR": self.run_dir, "XDP__BPFFS": self.bpffs}
+        return {**{f"EDGED_{key}": str(path) for key, path in own.items()}, **self._extra_env}
 
     def configure(self, **env: str | None) -> None:
         """Override more of the configuration (``EDGED_PORTAL__URL=…``), or (None) no longer; from the next start on."""

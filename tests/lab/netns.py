@@ -118,6 +118,17 @@ class Namespace:
         return [pid for pid in map(int, done.stdout.split()) if pid != os.getpid()]
 
 
+def mount_bpffs(path: Path) -> None:
+    """Mount a BPF file system. Not from inside ``ip netns exec``, whose mounts end with the process."""
+    path.mkdir()
+    subprocess.run(["mount", "-t", "bpf", "bpf", str(path)], check=True, capture_output=True)
+
+
+def unmount(path: Path) -> None:
+    """Take a file system away; what is pinned in it goes. Never fails."""
+    subprocess.run(["umount", "--lazy", str(path)], check=False, capture_output=True)
+
+
 def end_processes(pids: Sequence[int], *, grace: float = 0.0) -> None:
     """End these processes: SIGTERM and up to ``grace`` seconds first, where given, then SIGKILL; waits until gone."""
     for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):
@@ -149,4 +160,5 @@ def sweep() -> None:
         if path.parent == RUN:
             Namespace(path.name).delete()
         else:
+            unmount(path / "bpf")
             shutil.rmtree(path, ignore_errors=True)

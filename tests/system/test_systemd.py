@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from edged.config.models import XdpSection
+
 ROOT = Path(__file__).parents[2]
 UNITS = ROOT / "systemd"
 INSTALLED = "/opt/edged/bin/edged"
@@ -98,9 +100,9 @@ def test_a_reload_is_the_signal_that_the_core_understands() -> None:
     assert Path(core["ExecReload"].split()[0]).is_file()
 
 
-def test_the_core_has_two_capabilities_and_the_portal_none() -> None:
+def test_the_core_has_four_capabilities_and_the_portal_none() -> None:
     core, portal = (_Unit(UNITS / f"edged-{half}.service") for half in ("core", "portal"))
-    wanted = "CAP_NET_ADMIN CAP_NET_BIND_SERVICE"
+    wanted = "CAP_NET_ADMIN CAP_NET_BIND_SERVICE CAP_BPF CAP_PERFMON"
     assert core["Service"]["AmbientCapabilities"] == core["Service"]["CapabilityBoundingSet"] == wanted
     assert portal["Service"]["CapabilityBoundingSet"] == portal["Service"]["AmbientCapabilities"] == ""
     assert portal["Service"]["PrivateNetwork"] == "yes"
@@ -132,6 +134,17 @@ def _allowed(unit: _Unit) -> set[str]:
         found = set().union(*(calls(word) for word in line.removeprefix("~").split()))
         allowed = allowed - found if line.startswith("~") else allowed | found
     return allowed
+
+
+def test_the_core_may_load_its_xdp_program_and_keep_its_maps() -> None:
+    core, portal = (_Unit(UNITS / f"edged-{half}.service") for half in ("core", "portal"))
+    assert "bpf" in _allowed(core)
+    assert "bpf" not in _allowed(portal)
+    assert core["Service"]["ReadWritePaths"] == f"-{XdpSection().bpffs}/edged", (
+        "ProtectKernelTunables makes /sys read-only"
+    )
+    made = [line.split() for line in (UNITS / "edged.tmpfiles").read_text().splitlines() if not line.startswith("#")]
+    assert ["d", f"{XdpSection().bpffs}/edged", "0700", "edged", "edged", "-"] in made
 
 
 def test_the_core_may_ask_whether_the_clock_is_synchronised_and_not_set_it() -> None:

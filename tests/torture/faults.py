@@ -21,12 +21,15 @@ from typing import Any
 import edged
 from edged.nft.fake import FakeBackend
 from edged.nft.transaction import Transaction
+from edged.xdp.layout import Array, Settings
+from edged.xdp.maps import Generation
+from tests.refusing_maps import RefusingMaps
 
 ANYWHERE, LINE = "anywhere", "a line of edged"
 OPCODES = 50
 """SQLite instructions between two chances to be killed inside a statement."""
 _ROOM = str(Path(edged.__file__).parent)
-_SPARED = (str(Path(_ROOM, "nft", "fake")),)
+_SPARED = (str(Path(_ROOM, "nft", "fake")), str(Path(_ROOM, "xdp", "fake")))
 """The stand-ins for the kernel: they do not die with the process."""
 
 
@@ -115,6 +118,24 @@ class MortalKernel(FakeBackend):
         self.faults.at("before a kernel transaction")
         super().commit(transaction)
         self.faults.at("after a kernel transaction")
+
+
+class MortalMaps(RefusingMaps):
+    """The fake maps, which a kill leaves as they are. The helper thread passes no point: it dies with the rest."""
+
+    faults: Faults | None = None
+
+    def switch(self, generation: Generation, settings: Settings) -> None:
+        if self.faults is not None:
+            self.faults.at("before a switch of the maps")
+        super().switch(generation, settings)
+        if self.faults is not None:
+            self.faults.at("after a switch of the maps")
+
+    def delete(self, generation: Generation, family: int, keys: Array) -> None:
+        if self.faults is not None:
+            self.faults.at("before a removal from the maps")
+        super().delete(generation, family, keys)
 
 
 @contextlib.contextmanager

@@ -160,7 +160,8 @@ class Episode:
             except StoreError:  # a full disk: again, as the keeper does
                 self.faults.at("after a failed commit")
                 continue
-            self.core.kernel.failures, self.faults.refusals = [], []
+            self.core.kernel.failures, self.core.maps.failures, self.faults.refusals = [], [], []
+            self.core.follow()
             return answers
 
     def _acknowledge(self, group: list[Message]) -> None:
@@ -176,6 +177,8 @@ class Episode:
             [self.rng.choice((errno.EBUSY, errno.ENOBUFS, errno.ENOENT))] if chance < 0.03 else []
         )
         self.faults.refusals = [self.rng.choice(("INSERT", "COMMIT", "BEGIN"))] if chance > 0.97 else []
+        if 0.1 < chance < 0.16:
+            self.core.maps.failures = [(self.rng.choice(("write", "delete", "begin", "switch")), errno.ENOMEM)]
 
     # -- judging -------------------------------------------------------------------------------------------------
 
@@ -188,6 +191,8 @@ class Episode:
             self.modelled += 1
         if self.core.snapshot_under_way:
             return  # what it will change is not yet changed
+        if (astray := self.core.astray()) and not self.violations:
+            self.violations.append(Violation("maps", f"behind step {self.modelled}: {astray}"))
         wanted, got = self.world.in_kernel(), self.core.restrictions()
         if wanted != got and not self.violations:
             wrong = sorted(a for a in {**wanted, **got} if wanted.get(a) != got.get(a))
@@ -201,3 +206,6 @@ class Episode:
         self.violations += history.check(done)
         if not self.core.agrees():
             self.violations.append(Violation("kernel", "a refill in the end changed what was in force"))
+        self.core.follow()
+        if (astray := self.core.astray()) or not (self.core.mirror and self.core.mirror.true):
+            self.violations.append(Violation("maps", f"in the end: {astray or 'they were never filled'}"))

@@ -1,4 +1,4 @@
-"""A core that may die at any moment, and its kernel, which does not."""
+"""A core that may die at any moment, and its kernel and its XDP maps, which do not."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ from edged.domain.rejection import Rejected
 from edged.errors import StoreError
 from edged.intake import Incoming
 from edged.keeper import groups
-from tests.torture.faults import Faults, MortalKernel
+from edged.xdp.layout import Answers, Settings
+from edged.xdp.mirror import Mirror
+from tests.refusing_maps import from_maps, from_sets
+from tests.torture.faults import Faults, MortalKernel, MortalMaps
 from tests.torture.steps import HAND, SUBSCRIBERS, Message, Pause, Tick
 from tests.unit.core import Core
+
+_SETTINGS = Settings(Answers(b"found", b"found", b"bad"))
 
 
 def ram() -> Path:
@@ -31,6 +36,9 @@ class Mortal(Core):
     def __init__(self, directory: Path, faults: Faults | None = None) -> None:
         self._built = False
         self._walk: Iterator[None] | None = None
+        self.maps = MortalMaps()
+        self.maps.faults = faults
+        self.mirror: Mirror | None = None
         super().__init__(directory)
         self._built = True
         self.kernel = MortalKernel(lambda: self.now)
@@ -39,10 +47,28 @@ class Mortal(Core):
     def start(self) -> None:
         self._walk = None
         if self._built:
+            if self.mirror is not None:
+                self.mirror.close()
+            self.mirror = Mirror(self.maps, _SETTINGS, stop=lambda: None, steady=lambda: self.now * 1_000_000)
             super().start()
+
+    def follow(self) -> None:
+        """What the accelerator does when the maps refused something."""
+        if self.mirror is not None and self.mirror.wanted:
+            for _ in self.enforcer.follow(self.store, lambda: self.now):
+                pass
+
+    def astray(self) -> str:
+        """What the maps say differently from the sets; empty while the program would not answer anyway."""
+        if self.mirror is None or not self.mirror.true or not self.enforcer.synced:
+            return ""
+        maps, of_sets = from_maps(self.maps, self.now), from_sets(self)
+        wrong = sorted(words(k) for k in maps.keys() | of_sets.keys() if maps.get(k) != of_sets.get(k))
+        return f"maps and sets differ about {', '.join(wrong)}" if wrong else ""
 
     def refill(self) -> None:
         """As the keeper does it: not in the middle of a snapshot, where there is a table."""
+        self.enforcer.follower = self.mirror
         if self.snapshot_under_way and self.kernel.table() is not None:
             self.finish_snapshot()
         else:

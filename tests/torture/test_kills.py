@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
+from edged.plan import Owned
+from edged.xdp.mirror import Mirror
 from tests.torture.kills import Episode
 from tests.torture.mortal import Mortal
 from tests.torture.steps import Message
@@ -18,6 +22,17 @@ def test_nothing_is_lost_doubled_or_misplaced(seed: int) -> None:
     assert report.violations == []
     assert report.where.total() == 80
     assert report.repeated, "nothing was delivered twice, so this proves nothing"
+
+
+def test_maps_that_miss_a_change_are_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    tell, told = Mirror.tell, itertools.count()
+
+    def forgetful(self: Mirror, whole: Mapping[bytes, Owned | None], now: int) -> None:
+        if next(told) % 5:
+            tell(self, whole, now)
+
+    monkeypatch.setattr(Mirror, "tell", forgetful)
+    assert any(": maps: " in v for v in Episode(1, 25).run().violations)
 
 
 def test_acknowledging_before_the_commit_is_found_out() -> None:

@@ -39,6 +39,7 @@ STATUS = {
     "levels": {"notice": 0, "reduced": 0, "walled": 12, "blocked": 1},
     "mqtt": {"connected": None, "brokers": ["127.0.0.1:1883"], "last_error": "[red]refused[/red]\x1b[2J"},
     "portal": {"up": True},
+    "xdp": {"mode": "generic", "wanted": "auto", "interfaces": {"eth1": "generic"}, "why": "eth1: no native mode"},
     "lag": {"queued": 3},
     "errors": [{"at": "12:01:02", "where": "kernel", "text": "EBUSY"}],
     "later": {"new": 1},
@@ -61,7 +62,11 @@ RECORD = {
     "promise": {"running": None, "spent": False, "breached": False},
     "timezone": "America/Sao_Paulo",
     "addresses": [
-        {"address": "100.64.0.10", "kernel": {"sets": ["restricted"], "expires_ms": {}}, "agrees": True},
+        {
+            "address": "100.64.0.10",
+            "kernel": {"sets": ["restricted"], "expires_ms": {}, "xdp": {"level": "walled"}},
+            "agrees": True,
+        },
         {"address": "2001:db8::/56", "kernel": None, "agrees": None},
     ],
     "later": {"new": 1},
@@ -172,6 +177,7 @@ def test_status_is_one_screen(daemon: Daemon, capsys: Capture) -> None:
         "walled 12",
         "EBUSY",
         "queued 3",
+        "generic  eth1 generic  eth1: no native mode",
     ):
         assert word in text
     assert "new 1" in text
@@ -190,7 +196,12 @@ def test_why_for_people_and_for_programs(daemon: Daemon, capsys: Capture) -> Non
     assert text.startswith(
         "C-7: RESTRICTED BY US: the notice page only (walled), because of debt, since 2026-11-21 09:00\n"
     )
-    for words in ("invoices F1[bold], F2\N{REPLACEMENT CHARACTER}[2J\n", "100.64.0.10: restricted", "later new 1"):
+    for words in (
+        "invoices F1[bold], F2\N{REPLACEMENT CHARACTER}[2J\n",
+        "100.64.0.10: restricted",
+        "in XDP: the notice page only",
+        "later new 1",
+    ):
         assert words in text
     assert "\x1b" not in text
     assert main(["why", "C-7", "--json", "--language", "pt-BR"]) == 0

@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from edged import config, envelope
+from edged.assembly import xdp_warnings
 from edged.config import Config, checks, load, load_with_origins, security, settings, warnings
 from edged.config.mistakes import known_keys
 from edged.domain import roles
@@ -111,7 +112,10 @@ MISTAKES = [
     ("brake", "max_share = 2", "brake.max_share", "2", "1"),
     ("policy", "mark_bit = 1", "policy.mark_bit", "1", "did you mean network.mark_bit?"),
     ("policy", "flavour = 1", "policy.flavour", "1", "no such key; remove it"),
-    ("xdp", 'mode = "auto"', "xdp", "", "comes with a later version"),
+    ("xdp", 'mode = "fast"', "xdp.mode", '"fast"', "'native'"),
+    ("xdp", 'interfaces = ["lo"]', "xdp.interfaces[0]", '"lo"', "loopback"),
+    ("xdp", 'bpffs = "bpf"', "xdp.bpffs", "bpf", "absolute path"),
+    ("xdp", "drop_blocked = 1", "xdp.drop_blocked", "1", "true or false"),
     ("security", "require_signature = 1", "security.require_signature", "1", "true or false"),
     ("security", "max_age_hours = 0", "security.max_age_hours", "0", "at least 1"),
     ("security", "max_age_hours = 673", "security.max_age_hours", "673", "at most 672"),
@@ -393,6 +397,38 @@ def test_the_password_is_the_first_line(file: Path, tmp_path: Path) -> None:
         mqtt.password()
     secret.write_text("açúcar \r\nnot this\n")
     assert mqtt.password() == "açúcar "
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "lines", "word"),
+    [
+        ('["ppp*"]', "", "ppp interfaces carry no Ethernet frames"),
+        ('["ppp*"]', 'interfaces = ["eth1"]', ""),
+        ('["ppp*"]', 'mode = "off"', ""),
+        ('["eth1"]', "", ""),
+        ('["eth1"]', 'mode = "off"\ndrop_blocked = true', "xdp.drop_blocked = true: has no effect"),
+    ],
+)
+def test_warnings_about_xdp(file: Path, interfaces: str, lines: str, word: str) -> None:
+    text = file.read_text()
+    subscribers = re.search(r"subscriber_interfaces = .*", text)
+    assert subscribers
+    file.write_text(text.replace(subscribers[0], f"subscriber_interfaces = {interfaces}") + f"\n[xdp]\n{lines}\n")
+    said = [line for line in warnings(load(file)) if "xdp" in line]
+    assert len(said) == bool(word)
+    assert not word or word in said[0]
+
+
+def test_what_the_maps_cannot_say_is_said_before_the_start(file: Path) -> None:
+    assert xdp_warnings(load(file)) == []
+    text = file.read_text()
+    lengths = ", ".join(map(str, range(48, 58)))
+    file.write_text(text.replace("[network]", f"[network]\nipv6_prefix_lengths = [{lengths}]"))
+    assert "at most 8 prefix lengths" in xdp_warnings(load(file))[0]
+    file.write_text(re.sub(r'url = ".*"', f'url = "http://192.0.2.1/{"x" * 900}"', text))
+    assert "portal.url" in xdp_warnings(load(file))[0]
+    file.write_text(file.read_text() + '\n[xdp]\nmode = "off"\n')
+    assert xdp_warnings(load(file)) == []
 
 
 def test_warnings_say_what_will_surprise(file: Path, tmp_path: Path) -> None:

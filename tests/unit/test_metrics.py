@@ -21,6 +21,7 @@ SNAPSHOT: Mapping[str, Mapping[Any, float]] = {
     "sets": {"restricted4": 13},
     "promises": {"granted": 2},
     "packets": {("walled", "up", "redirect"): 7},
+    "xdp": {"request": 5},
 }
 
 
@@ -73,6 +74,7 @@ def test_every_name_of_the_contract_is_there() -> None:
         "edged_portal_seconds_sum 0.25",
         "edged_portal_seconds_count 40.0",
         'edged_packets_total{action="redirect",direction="up",level="walled"} 7.0',
+        'edged_xdp_packets_total{action="request"} 5.0',
     ):
         assert line in text.splitlines()
     assert "edged_build_info{" in text

@@ -8,6 +8,7 @@ import pytest
 
 from edged.domain.entry import Entry
 from edged.domain.model import Fact, Invoice, Policy, Promise, Reason, Subscriber
+from edged.plan import Copy, Owned, elements
 from edged.records import record
 from tests.unit.core import Core
 from tests.worlds import v4, v6
@@ -102,6 +103,37 @@ def test_the_kernel_is_held_against_what_it_was_told(
 ) -> None:
     found = record(Subscriber("C-3"), [v4(1)], {v4(1): sets}, {}, now, Policy(), told=told)
     assert found["addresses"][0]["agrees"] is agrees
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "copy", "agrees"),
+    [
+        (Entry(3), NOW, Copy(3), True),
+        (Entry(3), NOW, None, True),
+        (Entry(3), NOW, Copy(4), False),
+        (Entry(3), NOW, Copy(3, 0, HOUR), False),
+        (WAIVED, NOW, Copy(3, 0, HOUR), True),
+        (WAIVED, NOW, Copy(3), False),
+        (WAIVED, NOW, None, True),
+        (WAIVED, NOW + HOUR - 500, Copy(3), True),
+        (WAIVED, NOW + HOUR + 2000, Copy(3), True),
+        (Entry(4, lift=3, until=NOW + HOUR), NOW, Copy(4), True),
+    ],
+)
+def test_the_xdp_program_is_held_against_the_same(told: Entry, now: int, copy: Copy | None, agrees: bool) -> None:
+    sets = {v4(1): {e.role: e.expiry for e in elements(v4(1), Owned(1, told))}}
+    found = record(Subscriber("C-3"), [v4(1)], sets, {}, now, Policy(), told=told, copies={v4(1): copy})
+    assert found["addresses"][0]["agrees"] is agrees
+    shown = found["addresses"][0]["kernel"]["xdp"]
+    assert (shown is None) == (copy is None)
+    if copy is not None:
+        assert shown["level"] == {3: "walled", 4: "blocked"}[copy.level]
+        assert ("lift" in shown) == bool(copy.left)
+
+
+def test_who_is_released_and_still_redirected_in_xdp_is_a_fault() -> None:
+    found = record(Subscriber("C-3"), [v4(1)], {v4(1): {}}, {}, NOW, Policy(), told=Entry(), copies={v4(1): Copy(3)})
+    assert found["addresses"][0]["agrees"] is False
 
 
 def test_behind_a_command_that_is_not_in_the_kernel_yet_nothing_is_said_of_it(tmp_path: Path) -> None:

@@ -1,0 +1,161 @@
+"""Where the program is attached: natively in the driver, else generic, else not at all, and why.
+
+By interface index and netlink, not by a link that ends with its owner: the program stays when the daemon dies.
+Another's XDP program is never replaced. Ours is known by its pin (``program-<id>``), so that a later start puts its own
+in its place without a moment in between.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from edged.xdp import libbpf
+from edged.xdp.kernel import KernelMaps
+from edged.xdp.layout import Frames
+from edged.xdp.libbpf import BpfError
+
+_FLAGS = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
+_ETHER, _SIOCGIFHWADDR, _SIOCETHTOOL, _GDRVINFO = 1, 0x8927, 0x8946, 3
+
+
+class Attachment(NamedTuple):
+    """How an interface is attached: ``mode`` native, generic or off; ``why`` it is not a better one, empty if it is."""
+
+    mode: str
+    why: str = ""
+
+
+class Attacher:
+    """Attaches the program of one :class:`KernelMaps`. Works in the network namespace of the calling thread."""
+
+    def __init__(self, maps: KernelMaps) -> None:
+        self._maps = maps
+        self._id = libbpf.program_id(maps.program)
+        self._ours: dict[int, int] = {self._id: maps.program}
+        self._pins: dict[int, Path] = {}
+        if maps.pins is not None:
+            for path in maps.pins.glob("program-*"):
+                fd = libbpf.pinned(path)
+                if fd is not None:
+                    self._ours[libbpf.program_id(fd)] = fd
+                    self._pins[libbpf.program_id(fd)] = path
+            self._pins[self._id] = maps.pins / f"program-{self._id}"
+            libbpf.pin(maps.program, self._pins[self._id])
+
+    def attach(
+        self, name: str, wanted: str = "auto", frames: Frames = Frames.PLAIN, vlans: Iterable[int] | None = None
+    ) -> Attachment:
+        """Attach to an interface; ``wanted`` auto, native, generic or off. What a driver cannot do raises nothing.
+
+        ``frames`` and ``vlans`` as :func:`edged.xdp.layout.link` takes them. Called again it brings things up to date:
+        a new hardware address, a program of an earlier start.
+        """
+        try:
+            ifindex = socket.if_nametoindex(name)
+        except OSError:
+            return Attachment("off", f"{name}: no such interface")
+        if wanted == "off":
+            self.detach(name)
+            return Attachment("off", "xdp.mode is off")
+        kind, mac = hardware(name)
+        if kind != _ETHER:
+            return Attachment("off", f"{name} has no Ethernet header: name the device below it in xdp.interfaces")
+        modes, why = ["native", "generic"] if wanted == "auto" else [wanted], ""
+        if wanted == "auto" and driver(name) == "veth":
+            modes = ["generic"]
+            why = f"{name} is one end of a veth pair: natively its answers arrive only if the other end has XDP, too"
+        self._maps.link(ifindex, frames, [mac], vlans)
+        for mode in modes:
+            try:
+                self._put(name, ifindex, mode)
+            except BpfError as error:
+                why = "; ".join(filter(None, (why, f"{mode} on {name}: {error}")))
+            else:
+                return Attachment(mode, why)
+        self._maps.unlink(ifindex)
+        return Attachment("off", why)
+
+    def _put(self, name: str, ifindex: int, mode: str) -> None:
+        now = libbpf.attached(ifindex)
+        if now.program and now.program not in self._ours:
+            raise BpfError(f"{name} has another's XDP program (id {now.program}): ip link set dev {name} xdp off")
+        if now.program and now.mode != mode:
+            libbpf.detach(ifindex, _FLAGS[now.mode], self._ours[now.program])
+            now = libbpf.attached(ifindex)
+        if now.program == self._id:
+            return
+        old = self._ours[now.program] if now.program else None
+        libbpf.attach(ifindex, self._maps.program, _FLAGS[mode], old)
+
+    def detach(self, name: str) -> bool:
+        """Detach our program, whichever start's it is. False when it was not there."""
+        try:
+            ifindex = socket.if_nametoindex(name)
+        except OSError:
+            return False
+        self._maps.unlink(ifindex)
+        now = libbpf.attached(ifindex)
+        if now.program not in self._ours:
+            return False
+        libbpf.detach(ifindex, _FLAGS[now.mode], self._ours[now.program])
+        return True
+
+    def silence(self, ifindex: int) -> None:
+        """Let the program on an interface answer nothing from now on; where that cannot be said, take it away."""
+        try:
+            self._maps.unlink(ifindex)
+        except BpfError:
+            now = libbpf.attached(ifindex)
+            if now.program in self._ours:
+                libbpf.detach(ifindex, _FLAGS[now.mode], self._ours[now.program])
+
+    def mode(self, name: str) -> str:
+        """Native, generic or off: what the kernel says now."""
+        try:
+            now = libbpf.attached(socket.if_nametoindex(name))
+        except OSError:
+            return "off"
+        return now.mode if now.program == self._id else "off"
+
+    def everywhere(self) -> list[str]:
+        """The interfaces of this namespace that have a program of ours, of this start or an earlier one."""
+        return [n for i, n in socket.if_nameindex() if libbpf.attached(i).program in self._ours]
+
+    def settle(self) -> None:
+        """Forget the programs of earlier starts, once every interface has ours."""
+        for number, path in list(self._pins.items()):
+            if number != self._id:
+                path.unlink(missing_ok=True)
+                os.close(self._ours.pop(number))
+                del self._pins[number]
+
+    def close(self) -> None:
+        """Give descriptors back; what is attached stays."""
+        for number, fd in self._ours.items():
+            if number != self._id:
+                os.close(fd)
+        self._ours = {}
+
+
+def hardware(name: str) -> tuple[int, bytes]:
+    """The link type (ARPHRD_*; 1 is Ethernet) and the hardware address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        answer = fcntl.ioctl(sock, _SIOCGIFHWADDR, struct.pack("16s240x", name.encode()))
+    kind, mac = struct.unpack_from("=H6s", answer, 16)
+    return int(kind), bytes(mac)
+
+
+def driver(name: str) -> str:
+    """The driver's name as ethtool has it; empty where it does not say."""
+    room = array.array("B", struct.pack("=I252x", _GDRVINFO))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+        fcntl.ioctl(sock, _SIOCETHTOOL, struct.pack("16sP16x", name.encode(), room.buffer_info()[0]))
+    return room.tobytes()[4:36].split(b"\0")[0].decode(errors="replace")

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/* HTTP of restricted subscribers, answered before the stack: without sockets, without connection tracking, and, until
+ * a client has proved its address, without a trace.
+ *
+ *    SYN                                     ► SYN-ACK whose number is the kernel's SYN cookie
+ *    ACK with that cookie, no data           ► nothing
+ *    first data with that cookie             ► 302 and FIN in one segment; noted in `answered`
+ *    FIN, more data of a noted connection    ► ACK
+ *    ACK of a noted connection               ► nothing
+ *    pieces that overtook their request      ► nothing: the client sends them again
+ *    everything else                         ► pass: the nft rules, which alone are right, decide
+ *
+ * Laws. Passing is always right. Nothing is answered that does not come from a restricted address, on a link and in a
+ * frame that subscribers use, to the HTTP port of an address that is neither the gateway's nor in a garden. An address
+ * that proved nothing gets at most one SYN-ACK for each SYN. A repeated packet gets the same answer. No RST, ever.
+ */
+#include "frame.h"
+#include "maps.h"
+#include "who.h"
+#include "answer.h"
+
+#define NS_PER_TICK_BITS 30
+#define QUIET_TICKS 3 /* for so long after a SYN a piece without its request counts as one that overtook it */
+
+SEPARATE int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e)
+{
+	__s64 cookie;
+
+	if (!p || !s || !e)
+		return XDP_PASS;
+	if (!leads_on(ctx, p))
+		return counted(EDGED_PASS_LOCAL, XDP_PASS);
+	if (!within_rate(e, s, p->now))
+		return counted(EDGED_DROP_RATE, XDP_DROP);
+	if (copy_header(ctx, p))
+		return counted(EDGED_PASS_ODD, XDP_PASS);
+	if (p->s.family == 4)
+		cookie = bpf_tcp_raw_gen_syncookie_ipv4(&p->ip4, (void *)p->tcp, p->s.header & 63);
+	else
+		cookie = bpf_tcp_raw_gen_syncookie_ipv6(&p->ip6, (void *)p->tcp, p->s.header & 63);
+	/* the number's upper half is the largest segment the client takes: an answer must fit into one */
+	if (cookie < 0 || (cookie >> 32 & 0xffff) < longest(s))
+		return counted(EDGED_PASS_ODD, XDP_PASS);
+	e->heard = p->now >> NS_PER_TICK_BITS;
+	return send_syn_ack(ctx, p, (__u32)cookie);
+}
+
+/* The answer that the first bytes of a request deserve, and whether they are all of it. */
+static __always_inline __u32 judged(struct xdp_md *ctx, const struct packet *p, int *action)
+{
+	__u32 at = p->s.at, size = p->s.data;
+	union bytes8 first = {};
+	__u32 last = 0;
+
+	*action = EDGED_REDIRECT_EARLY;
+	if (size >= sizeof(first)) {
+		if (bpf_xdp_load_bytes(ctx, at, &first, sizeof(first)) ||
+		    bpf_xdp_load_bytes(ctx, at + size - sizeof(last), &last, sizeof(last)))
+			return EDGED_ANSWERS;
+	} else {
+		_Pragma("unroll") for (int i = 0; i < 8; i++)
+			if (i < size && bpf_xdp_load_bytes(ctx, at + i, first.c + i, 1))
+				return EDGED_ANSWERS;
+	}
+	if (last == TEXT4('\r', '\n', '\r', '\n'))
+		*action = EDGED_REDIRECT;
+	if (first.word == TEXT4('G', 'E', 'T', ' '))
+		return EDGED_FOUND;
+	if (first.word == TEXT4('H', 'E', 'A', 'D') && first.c[4] == ' ')
+		return EDGED_FOUND_NO_BODY;
+	*action = EDGED_REDIRECT_EARLY;
+	if (!begins_request(&first, size)) {
+		*action = EDGED_REFUSED;
+		return EDGED_BAD;
+	}
+	return EDGED_FOUND;
+}
+
+static __always_inline int on_request(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
+				      struct edged_entry *e, __u64 hash)
+{
+	const struct edged_text *text;
+	int action, fate;
+	__u32 which;
+
+	which = judged(ctx, p, &action);
+	if (which >= EDGED_ANSWERS)
+		return counted(EDGED_PASS_ODD, XDP_PASS);
+	text = &s->answers[which];
+	if (p->s.window < text->length) {
+		/* it will ask again, and say how much it can take by then */
+		e->heard = p->now >> NS_PER_TICK_BITS;
+		return counted(EDGED_DROP_EARLY, XDP_DROP);
+	}
+	if (!within_rate(e, s, p->now))
+		return counted(EDGED_DROP_RATE, XDP_DROP);
+	fate = send_text(ctx, p, text);
+	if (fate == XDP_PASS && which != EDGED_BAD) {
+		which = EDGED_SHORT;
+		fate = send_text(ctx, p, &s->answers[EDGED_SHORT]);
+	}
+	if (fate != XDP_TX)
+		return counted(EDGED_PASS_ODD, fate);
+	note(hash, p->s.ack, which);
+	return counted(action, fate);
+}
+
+/* Data or a FIN of an answered connection that has not seen the answer yet: perhaps it was lost, and an acknowledgement
+ * alone would let the client wait for it for ever. */
+static __always_inline int on_unheard(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
+				      struct edged_entry *e, __u32 which)
+{
+	int fate;
+
+	if (which >= EDGED_ANSWERS || p->s.window < s->answers[which].length || !within_rate(e, s, p->now))
+		return counted(EDGED_DROP_RATE, XDP_DROP);
+	fate = send_text(ctx, p, &s->answers[which]);
+	if (fate == XDP_PASS && which != EDGED_BAD)
+		fate = send_text(ctx, p, &s->answers[EDGED_SHORT]);
+	return counted(fate == XDP_TX ? EDGED_REPEAT : EDGED_PASS_ODD, fate);
+}
+
+/* Anything with an ACK that is neither SYN nor RST. */
+SEPARATE int on_segment(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e)
+{
+	__u32 base = 0, which = 0;
+	int ours, fin;
+	__u64 hash;
+
+	if (!p || !s || !e)
+		return XDP_PASS;
+	hash = p->s.family == 4 ? hash4(s->seed, &p->ip4, &p->s) : hash6(s->seed, &p->ip6, &p->s);
+	ours = noted(hash, &base, &which) && p->s.ack - base <= EDGED_ANSWER + 1;
+	fin = p->s.flags & TCP_FIN;
+
+	/* the first data, also when it comes again: its number and ours are those of the cookie */
+	if (!ours || (p->s.data && p->s.ack == base)) {
+		if (cookie_is_ours(ctx, p)) {
+			/* the kernel's own cookies are the same: this may be a server of the gateway under attack */
+			if (!leads_on(ctx, p))
+				return counted(EDGED_PASS_LOCAL, XDP_PASS);
+			if (p->s.data)
+				return on_request(ctx, p, s, e, hash);
+			e->heard = p->now >> NS_PER_TICK_BITS;
+			if (!fin)
+				return counted(EDGED_DROP_ACK, XDP_DROP);
+			return send_ack(ctx, p, TCP_FIN);
+		}
+	}
+	if (ours) {
+		if (!fin && !p->s.data)
+			return counted(EDGED_DROP_ACK, XDP_DROP);
+		if (p->s.ack == base)
+			return on_unheard(ctx, p, s, e, which);
+		return send_ack(ctx, p, 0);
+	}
+	if ((__u32)(p->now >> NS_PER_TICK_BITS) - e->heard < QUIET_TICKS && leads_on(ctx, p) && !known_to_a_socket(ctx, p))
+		return counted(EDGED_DROP_EARLY, XDP_DROP);
+	return counted(EDGED_PASS_SOCKET, XDP_PASS);
+}
+
+/* A blocked subscriber's packet that is not HTTP's: within the rate it passes and is refused politely by the rules. */
+SEPARATE int on_blocked(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e,
+			__u32 slot)
+{
+	if (!p || !s || !e || level_of(e, p->now) != EDGED_BLOCKED || stays_near(p) || within_rate(e, s, p->now))
+		return XDP_PASS;
+	if (in_garden(p, s, slot, EDGED_BLOCKED) || !leads_on(ctx, p))
+		return XDP_PASS;
+	return counted(EDGED_DROP_BLOCKED_RATE, XDP_DROP);
+}
+
+SEPARATE int on_http(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e,
+		     __u32 slot)
+{
+	int level;
+
+	if (!p || !s || !e)
+		return XDP_PASS;
+	level = level_of(e, p->now);
+	if (level != EDGED_WALLED && level != EDGED_BLOCKED)
+		return counted(EDGED_PASS_OPEN, XDP_PASS);
+	if (stays_near(p))
+		return counted(EDGED_PASS_LOCAL, XDP_PASS);
+	if (in_garden(p, s, slot, level))
+		return counted(EDGED_PASS_GARDEN, XDP_PASS);
+	if ((p->s.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
+		return on_syn(ctx, p, s, e);
+	if ((p->s.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_ACK)
+		return on_segment(ctx, p, s, e);
+	return counted(EDGED_PASS_SOCKET, XDP_PASS);
+}
+
+SEC("xdp")
+int edged_xdp(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
+	__u32 zero = 0, arrived = ctx->ingress_ifindex, slot, at, bytes, *number;
+	struct edged_settings *settled;
+	struct edged_entry *e;
+	struct edged_link *link;
+	struct ipv6hdr *ip6 = 0;
+	struct iphdr *ip4 = 0;
+	struct packet *p;
+	struct frame f;
+	void *restricted;
+	int http;
+
+	if (read_frame(data, end, &f))
+		return XDP_PASS;
+	number = bpf_map_lookup_elem(&live, &zero);
+	if (!number || *number >= EDGED_SLOTS)
+		return XDP_PASS;
+	slot = *number;
+	settled = bpf_map_lookup_elem(&settings, &slot);
+	if (!settled || settled->layout != EDGED_LAYOUT)
+		return XDP_PASS;
+
+	if (f.ether == ETH_P_IP) {
+		ip4 = data + f.l2;
+		if ((void *)(ip4 + 1) > end)
+			return XDP_PASS;
+		bytes = bpf_ntohs(ip4->tot_len) - sizeof(*ip4);
+		http = ip4->protocol == IPPROTO_TCP && bytes < 0x10000;
+		at = f.l2 + sizeof(*ip4);
+	} else {
+		ip6 = data + f.l2;
+		if ((void *)(ip6 + 1) > end)
+			return XDP_PASS;
+		bytes = bpf_ntohs(ip6->payload_len);
+		http = ip6->nexthdr == IPPROTO_TCP;
+		at = f.l2 + sizeof(*ip6);
+	}
+	http = http && goes_to(data, end, at, settled->port);
+	if (!http && !(settled->flags & EDGED_DROP_BLOCKED))
+		return XDP_PASS; /* nearly everything, without a single lookup */
+
+	/* who is open pays for one lookup and for nothing else */
+	restricted = ip4 ? bpf_map_lookup_elem(&restricted4, &slot) : bpf_map_lookup_elem(&restricted6, &slot);
+	if (!restricted)
+		return XDP_PASS;
+	if (ip4)
+		e = entry4(restricted, ip4->saddr);
+	else if (ip6)
+		e = entry6(restricted, settled, &ip6->saddr);
+	else
+		return XDP_PASS;
+	if (!e)
+		return http ? counted(EDGED_PASS_OPEN, XDP_PASS) : XDP_PASS;
+
+	link = bpf_map_lookup_elem(&links, &arrived);
+	p = bpf_map_lookup_elem(&in_hand, &zero);
+	if (!link || !p || !expected(link, &f, data))
+		return XDP_PASS;
+	p->now = bpf_ktime_get_ns();
+	p->f = f;
+	if (ip4) {
+		http = http && is_plain4(ip4);
+		p->ip4 = *ip4;
+	} else if (ip6) {
+		http = http && ip6->version == 6;
+		p->ip6 = *ip6;
+	}
+	p->s.family = ip4 ? 4 : 6;
+	if (http && !read_segment(data, end, at, bytes & 0xffff, &p->s))
+		return on_http(ctx, p, settled, e, slot);
+	return settled->flags & EDGED_DROP_BLOCKED ? on_blocked(ctx, p, settled, e, slot) : XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/* Who sent a packet and where it goes: levels, rates, gardens, the gateway itself, sockets, cookies. */
+#ifndef EDGED_WHO_H
+#define EDGED_WHO_H
+
+#include "maps.h"
+
+static __always_inline int level_of(const struct edged_entry *e, __u64 now)
+{
+	return e->until && now < e->until ? e->lift : e->level;
+}
+
+static __always_inline int expected(const struct edged_link *link, const struct frame *f, const __u8 *to)
+{
+	__u64 mac = 0, ours = 0;
+
+	__builtin_memcpy(&mac, to, 6);
+	_Pragma("unroll") for (int i = 0; i < EDGED_MACS; i++)
+		ours |= *(const __u64 *)link->macs[i] == mac;
+	if (!ours || !mac || !(link->flags & f->kind))
+		return 0;
+	return f->kind & (EDGED_LINK_PLAIN | EDGED_LINK_PPPOE) || link->vlans[(f->vlan >> 6) & 63] >> (f->vlan & 63) & 1;
+}
+
+/* Whether an address may have one packet more (GCRA); lost updates between processors let a few more through. */
+static __always_inline int within_rate(struct edged_entry *e, const struct edged_settings *s, __u64 now)
+{
+	__u64 tat = e->tat > now ? e->tat : now;
+
+	if (tat - now > s->burst)
+		return 0;
+	e->tat = tat + s->cost;
+	return 1;
+}
+
+static __always_inline void mask(void *to, const struct in6_addr *from, const struct edged_mask *m)
+{
+	_Pragma("unroll") for (int i = 0; i < 4; i++)
+		((__be32 *)to)[i] = from->in6_u.u6_addr32[i] & m->bits[i];
+}
+
+static __always_inline struct edged_entry *entry4(void *restricted, __be32 address)
+{
+	return bpf_map_lookup_elem(restricted, &address);
+}
+
+static __always_inline struct edged_entry *entry6(void *restricted, const struct edged_settings *s,
+						  const struct in6_addr *address)
+{
+	struct edged_prefix key = {};
+	struct edged_entry *e;
+
+	for (int i = 0; i < EDGED_LENGTHS; i++) {
+		if (i >= s->n_lengths6)
+			break;
+		key.length = s->lengths6[i].length;
+		mask(key.address, address, &s->lengths6[i]);
+		e = bpf_map_lookup_elem(restricted, &key);
+		if (e)
+			return e;
+	}
+	return 0;
+}
+
+/* Where a packet goes to; an IPv4 address in the first word. */
+static __always_inline struct in6_addr target(const struct packet *p)
+{
+	struct in6_addr to = {};
+
+	if (p->s.family == 4)
+		to.in6_u.u6_addr32[0] = p->ip4.daddr;
+	else
+		to = p->ip6.daddr;
+	return to;
+}
+
+/* Whether it goes to a garden that `level` may use. */
+SEPARATE int in_garden(const struct packet *p, const struct edged_settings *s, __u32 slot, int level)
+{
+	__u32 wanted = level == EDGED_BLOCKED ? EDGED_GARDEN_OPEN : EDGED_GARDEN_OPEN | EDGED_GARDEN_WALLED;
+	const struct edged_mask *m;
+	struct edged_network key = {};
+	struct in6_addr to;
+	void *gardens;
+	__u32 *found, lengths;
+
+	if (!p || !s)
+		return 1;
+	gardens = bpf_map_lookup_elem(&gardens_of, &slot);
+	if (!gardens)
+		return 1;
+	to = target(p);
+	key.family = p->s.family;
+	lengths = key.family == 4 ? s->n_gardens4 : s->n_gardens6;
+	for (int i = 0; i < EDGED_GARDENS; i++) {
+		if (i >= lengths)
+			break;
+		m = key.family == 4 ? &s->gardens4[i] : &s->gardens6[i];
+		key.length = m->length;
+		mask(key.address, &to, m);
+		found = bpf_map_lookup_elem(gardens, &key);
+		if (found && *found & wanted)
+			return 1;
+	}
+	return 0;
+}
+
+/* Whether a socket of this host holds the connection; a listener does not. */
+static __always_inline int held_by_socket(struct xdp_md *ctx, struct bpf_sock_tuple *tuple, __u32 size)
+{
+	struct bpf_sock *sk = bpf_skc_lookup_tcp(ctx, tuple, size, BPF_F_CURRENT_NETNS, 0);
+	int held = 0;
+
+	if (sk) {
+		held = sk->state != BPF_TCP_LISTEN;
+		bpf_sk_release(sk);
+	}
+	return held;
+}
+
+/* The header of a SYN with its options, as the helper wants it. */
+static __always_inline int copy_header(struct xdp_md *ctx, struct packet *p)
+{
+	__u32 size = p->s.header;
+
+	FRESH(size);
+	if (size < sizeof(struct tcphdr) || size > 60)
+		return -1;
+	return bpf_xdp_load_bytes(ctx, p->s.at - size, p->tcp, size);
+}
+
+static __always_inline int cookie_is_ours(struct xdp_md *ctx, struct packet *p)
+{
+	struct tcphdr tcp;
+
+	if (bpf_xdp_load_bytes(ctx, p->s.at - p->s.header, &tcp, sizeof(tcp)))
+		return 0;
+	return !(p->s.family == 4 ? bpf_tcp_raw_check_syncookie_ipv4(&p->ip4, &tcp) :
+				    bpf_tcp_raw_check_syncookie_ipv6(&p->ip6, &tcp));
+}
+
+/* Whether the gateway would send the packet on; the kernel's own tables know its addresses best. What it has no way for,
+ * or may not forward, is left to the stack. */
+SEPARATE int leads_on(struct xdp_md *ctx, const struct packet *p)
+{
+	struct bpf_fib_lookup way = {.l4_protocol = IPPROTO_TCP};
+
+	if (!p)
+		return 0;
+	way.ifindex = ctx->ingress_ifindex;
+	if (p->s.family == 4) {
+		way.family = 2; /* AF_INET */
+		way.ipv4_src = p->ip4.saddr;
+		way.ipv4_dst = p->ip4.daddr;
+	} else {
+		way.family = 10; /* AF_INET6 */
+		__builtin_memcpy(way.ipv6_src, &p->ip6.saddr, 16);
+		__builtin_memcpy(way.ipv6_dst, &p->ip6.daddr, 16);
+	}
+	switch (bpf_fib_lookup(ctx, &way, sizeof(way), 0)) {
+	case BPF_FIB_LKUP_RET_SUCCESS:
+	case BPF_FIB_LKUP_RET_NO_NEIGH:
+	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
+	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
+		return 1;
+	}
+	return 0;
+}
+
+static __always_inline int known_to_a_socket(struct xdp_md *ctx, const struct packet *p)
+{
+	struct bpf_sock_tuple tuple = {};
+
+	if (p->s.family == 4) {
+		tuple.ipv4.saddr = p->ip4.saddr;
+		tuple.ipv4.daddr = p->ip4.daddr;
+		tuple.ipv4.sport = p->s.sport;
+		tuple.ipv4.dport = p->s.dport;
+		return held_by_socket(ctx, &tuple, sizeof(tuple.ipv4));
+	}
+	__builtin_memcpy(tuple.ipv6.saddr, &p->ip6.saddr, 16);
+	__builtin_memcpy(tuple.ipv6.daddr, &p->ip6.daddr, 16);
+	tuple.ipv6.sport = p->s.sport;
+	tuple.ipv6.dport = p->s.dport;
+	return held_by_socket(ctx, &tuple, sizeof(tuple.ipv6));
+}
+
+static __always_inline int is_group4(__be32 address)
+{
+	__u8 first = *(__u8 *)&address;
+
+	return first >= 224 || first == 127 || !address;
+}
+
+static __always_inline int is_near6(const struct in6_addr *a)
+{
+	__be32 first = a->in6_u.u6_addr32[0];
+
+	/* multicast, link-local, and ::/32 (unspecified, loopback, mapped) */
+	return (first & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000) ||
+	       (first & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000) || !first;
+}
+
+/* Whether it goes to nobody in particular, or to somebody on the link itself. */
+static __always_inline int stays_near(const struct packet *p)
+{
+	return p->s.family == 4 ? is_group4(p->ip4.daddr) : is_near6(&p->ip6.daddr);
+}
+
+#endif

@@ -1,0 +1,201 @@
+"""The program, its maps and its places together: opened, looked after, put out of use, taken away.
+
+Everything here is for the thread that owns store and kernel. Nothing of it is needed for a packet to be treated
+rightly, so no method but :meth:`Engine.remove` raises: what does not work is said in ``why`` and in the errors heard.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from edged.errors import EdgedError
+from edged.xdp import interfaces, layout, leftovers
+from edged.xdp.attach import Attacher, Attachment
+from edged.xdp.interfaces import Place
+from edged.xdp.kernel import KernelMaps
+from edged.xdp.mirror import Mirror
+
+
+class Wanted(NamedTuple):
+    """What the configuration says. ``named``: xdp.interfaces; ``subscribers``: network.subscriber_interfaces."""
+
+    mode: str
+    subscribers: tuple[str, ...]
+    named: tuple[str, ...]
+    bpffs: Path
+    settings: layout.Settings
+
+
+def hindrance(settings: layout.Settings) -> str:
+    """Why these settings cannot be said in the maps; empty when they can."""
+    try:
+        layout.settings(settings, layout.gardens({}), 1)
+    except layout.LayoutError as e:
+        return str(e)
+    return ""
+
+
+class Engine:
+    """The constructor touches nothing. ``heard`` is told each new error, and None whenever something changed."""
+
+    def __init__(self, wanted: Wanted, heard: Callable[[EdgedError | None], None] = lambda _: None) -> None:
+        self.wanted = wanted
+        self.mirror: Mirror | None = None
+        self.why = ""
+        """Why there is no program at all; empty where there is one."""
+        self._heard = heard
+        self._said = ""
+        """The last look's error."""
+        self._maps: KernelMaps | None = None
+        self._attacher: Attacher | None = None
+        self._places: dict[int, Place] = {}
+        """Index -> as it is linked now."""
+        self._found: dict[str, Attachment] = {}
+        """Name of a device the program should be on -> how that went."""
+        self._adopted: dict[str, int] = {}
+        """Devices on which an earlier start's program was found, and their indexes."""
+
+    # -- begin and end ---------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Load the program and find the maps of an earlier start, or take away what one left."""
+        if self.wanted.mode == "off":
+            self._give_up("xdp.mode is off", quiet=True)
+        elif cannot := hindrance(self.wanted.settings):
+            self._give_up(cannot)
+        else:
+            try:
+                self._open()
+            except (EdgedError, OSError) as e:
+                self._give_up(str(e))
+
+    def _open(self) -> None:
+        leftovers.remove(self.wanted.bpffs, but=layout.VERSION)
+        self._maps = KernelMaps.open(self.wanted.bpffs)
+        self._attacher = Attacher(self._maps)
+        self._adopted = {name: socket.if_nametoindex(name) for name in self._attacher.everywhere()}
+        self.mirror = Mirror(self._maps, self.wanted.settings, stop=self._stop, heard=self._heard)
+
+    def _give_up(self, why: str, *, quiet: bool = False) -> None:
+        """Nobody keeps the maps true, so nothing may look at them."""
+        self.why = why
+        self._close()
+        if not quiet:
+            self._heard(EdgedError(f"no XDP: {why}"))
+        try:
+            leftovers.remove(self.wanted.bpffs)
+        except (EdgedError, OSError) as e:
+            self._heard(EdgedError(f"XDP of an earlier start: {e}"))
+
+    def _close(self) -> None:
+        mirror, self.mirror = self.mirror, None
+        if mirror is not None:
+            mirror.close()
+        self._found, self._places = {}, {}
+        attacher, self._attacher = self._attacher, None
+        maps, self._maps = self._maps, None
+        if attacher is not None:
+            attacher.close()
+        if maps is not None:
+            maps.close()
+
+    def close(self) -> None:
+        """Give everything back; what is attached and pinned goes on."""
+        self._close()
+
+    def remove(self) -> list[str]:
+        """Detach and unpin, for ``edged stop --open``; returns what there was. Raises EdgedError."""
+        gone = leftovers.remove(self.wanted.bpffs)
+        self.why = "taken away by edged stop --open"
+        self._close()
+        return gone
+
+    # -- places ----------------------------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Be attached where the program should be and nowhere else, and answer there while the maps are true."""
+        if self.mirror is None or self._attacher is None or self._maps is None or not self.mirror.true:
+            return
+        before = self.state, dict(self._found)
+        try:
+            self._look(self._attacher, self._maps)
+        except (EdgedError, OSError) as e:  # a device that goes while it is looked at
+            if str(e) != self._said:
+                self._heard(EdgedError(f"XDP: {e}"))
+            self._said = str(e)
+        else:
+            self._said = ""
+        if before != (self.state, self._found):
+            self._heard(None)
+
+    def _look(self, attacher: Attacher, maps: KernelMaps) -> None:
+        there = interfaces.places(interfaces.links(), self.wanted.subscribers, self.wanted.named)
+        for index in self._places.keys() - there.keys():
+            maps.unlink(index)
+            del self._places[index]
+        wanted = {place.name: place for place in there.values() if place.frames}
+        for name in (self._found.keys() | self._adopted.keys()) - wanted.keys():
+            attacher.detach(name)
+            self._found.pop(name, None)
+        self._adopted = {}
+        for name, place in wanted.items():
+            had = self._found.get(name)
+            now = attacher.mode(name)
+            if had is None or had.mode != now or now == "off":
+                vlans = place.vlans or None
+                self._found[name] = made = attacher.attach(name, self.wanted.mode, place.frames, vlans)
+                self._places.pop(place.index, None)
+                if made.mode == "off":
+                    if had != made:
+                        self._heard(EdgedError(f"no XDP on {name}: {made.why}"))
+                    continue
+            if self._places.get(place.index) != place:
+                maps.link(place.index, place.frames, sorted(place.macs), place.vlans or None)
+                self._places[place.index] = place
+        if all(a.mode != "off" for a in self._found.values()):
+            attacher.settle()
+
+    def _stop(self) -> None:
+        """Put the program out of use at once: no frame anywhere is a subscriber's; else it goes."""
+        if self._attacher is None or self._maps is None:
+            return
+        listening, self._places = {*self._places, *self._adopted.values()}, {}
+        for index in listening:
+            try:
+                self._attacher.silence(index)
+            except EdgedError as e:
+                self._heard(e)
+
+    # -- questions -------------------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> str:
+        """``native``, ``generic`` or ``off``: the slowest way by which it answers anywhere."""
+        modes = {found.mode for found in list(self._found.values())} - {"off"}  # asked from other threads, too
+        if self.mirror is None or not self.mirror.true or not modes:
+            return "off"
+        return "generic" if "generic" in modes else "native"
+
+    def told(self) -> dict[str, Any]:
+        """For ``edged status``."""
+        found = dict(self._found)
+        whys = [self.why, *(a.why for a in found.values())]
+        if self.mirror is not None and not found:
+            whys.append("no interface of xdp.interfaces or network.subscriber_interfaces is there with Ethernet frames")
+        if self.mirror is not None and not self.mirror.true:
+            whys = [self.mirror.error or "its maps are being filled"]
+        return {
+            "mode": self.state,
+            "wanted": self.wanted.mode,
+            "interfaces": {name: a.mode for name, a in sorted(found.items())},
+            "why": "; ".join(filter(None, whys)) or None,
+            "fills": self.mirror.fills if self.mirror else 0,
+            "last_error": (self.mirror.error if self.mirror else "") or None,
+        }
+
+    def counters(self) -> Mapping[str, int]:
+        """Packets by action. Raises EdgedError."""
+        return self._maps.counters() if self._maps is not None else {}

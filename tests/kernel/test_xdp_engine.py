@@ -1,0 +1,169 @@
+"""The engine in a namespace of its own, over real maps and devices: where it attaches, and how it lets go."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edged.errors import EdgedError
+from edged.xdp import layout, leftovers, libbpf
+from edged.xdp.engine import Engine, Wanted
+from edged.xdp.layout import Settings
+from tests import worlds
+from tests.kernel.accelerator import Attentive, texts
+from tests.lab.netns import Namespace, mount_bpffs, unmount
+from tests.unit.core import Core
+
+KEY = b"\x04\x64\x40\x00\x0a"
+BLOCK = {"op": "block", "sub": "100.64.0.10", "reason": "debt"}
+
+
+class World:
+    """A core over the fake sets, followed by an engine over the real maps. ``heard`` are its errors."""
+
+    def __init__(self, space: Namespace, folder: Path) -> None:
+        self.space = space
+        self.bpffs = folder / "bpf"
+        mount_bpffs(self.bpffs)
+        self.core = Core(folder / "state")
+        self.heard: list[str] = []
+        self.engine: Engine | None = None
+
+    def start(
+        self, mode: str = "auto", *, interfaces: tuple[str, ...] = ("sub*",), bpffs: Path | None = None
+    ) -> Engine:
+        self.stop()
+        wanted = Wanted(mode, interfaces, (), bpffs or self.bpffs, Settings(texts()))
+        self.engine = engine = Engine(wanted, lambda e: self.heard.append(str(e)) if e else None)
+        self.space.call(engine.open)
+        self.core.enforcer.follower = engine.mirror
+        self.core.refill()
+        self.space.call(engine.look)
+        return engine
+
+    def stop(self) -> None:
+        if self.engine is not None:
+            self.core.enforcer.follower = None
+            self.engine.close()
+
+    def attached(self, name: str) -> libbpf.Attached:
+        return self.space.call(lambda: libbpf.attached(self.index(name)))
+
+    def index(self, name: str) -> int:
+        return int(self.space.run("cat", f"/sys/class/net/{name}/ifindex").stdout)
+
+    def listens(self, name: str) -> bool:
+        """Whether any frame that comes in there is taken for a subscriber's."""
+        fd = libbpf.pinned(self.bpffs / "edged" / str(layout.VERSION) / "links")
+        assert fd is not None
+        try:
+            found = libbpf.lookup(fd, self.index(name).to_bytes(4, "little"), layout.LINK.itemsize)
+            return found is not None and any(found[:4])
+        finally:
+            libbpf.close_all([fd])
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with worlds.namespace() as space, tempfile.TemporaryDirectory(prefix="edged-xdp-") as folder:
+        made = World(space, Path(folder))
+        space.ip("link add sub0 type veth peer name far0", "link set sub0 up", "link set far0 up")
+        try:
+            yield made
+        finally:
+            made.stop()
+            made.core.store.close()
+            unmount(made.bpffs)
+
+
+def test_devices_come_and_go(world: World) -> None:
+    engine = world.start()
+    assert engine.state == "generic"
+    assert world.attached("far0").mode == ""
+    world.space.ip("link add sub1 type veth peer name far1", "link set sub1 up", "link del sub0")
+    world.space.call(engine.look)
+    assert list(engine.told()["interfaces"]) == ["sub1"]
+    assert world.listens("sub1")
+    world.space.ip("link del sub1")
+    world.space.call(engine.look)
+    assert engine.state == "off"
+    assert "no interface" in engine.told()["why"]
+
+
+def test_what_cannot_be_believed_answers_nothing_until_it_was_filled_anew(world: World) -> None:
+    engine = world.start()
+    world.core.send(BLOCK)
+    assert engine.mirror is not None
+    assert world.listens("sub0")
+    engine.mirror.doubt(EdgedError("a doubt"))
+    assert not world.listens("sub0")
+    assert engine.state == "off"
+    assert engine.told()["why"] == "a doubt"
+    world.space.call(engine.look)
+    assert not world.listens("sub0")
+    for _ in world.core.enforcer.follow(world.core.store, lambda: world.core.now):
+        pass
+    world.space.call(engine.look)
+    assert world.listens("sub0")
+    assert engine.state == "generic"
+    assert engine.mirror.truth(KEY) is not None
+    assert world.heard == ["a doubt"]
+
+
+def test_a_start_takes_the_place_of_the_one_before_and_another_device_is_left(world: World) -> None:
+    world.start()
+    before = world.attached("sub0").program
+    world.space.ip("link add sub1 type veth peer name far1")
+    engine = world.start(interfaces=("sub1",))
+    assert world.attached("sub0").program == 0
+    assert world.attached("sub1").program not in {0, before}
+    assert engine.state == "generic"
+
+
+def test_native_where_the_far_end_takes_part(world: World) -> None:
+    with contextlib.closing(Attentive(world.space, "far0")):
+        engine = world.start("native")
+        assert engine.state == "native"
+        assert engine.told()["why"] is None
+
+
+def test_anothers_program_is_left_where_it_is(world: World) -> None:
+    with contextlib.closing(Attentive(world.space, "sub0")):
+        theirs = world.attached("sub0")
+        engine = world.start()
+        assert engine.state == "off"
+        assert "another's XDP program" in engine.told()["why"]
+        assert world.attached("sub0") == theirs
+        world.space.call(engine.look)
+        assert len(world.heard) == 1, "said once"
+        assert world.space.call(engine.remove) == []
+        assert world.attached("sub0") == theirs
+
+
+def test_off_and_a_place_that_is_none_leave_nothing_behind(world: World) -> None:
+    world.start()
+    world.stop()
+    assert world.attached("sub0").mode == "generic"
+    file = world.bpffs.parent / "file"
+    file.write_text("not a folder")
+    assert world.start(bpffs=file / "bpf").state == "off"
+    assert "no place for the XDP maps" in world.heard[0]
+    assert world.attached("sub0").mode == "generic", "that place knows nothing of it"
+    engine = world.start("off")
+    assert engine.told()["why"] == "xdp.mode is off"
+    assert world.attached("sub0").mode == ""
+    assert leftovers.remove(world.bpffs) == []
+
+
+def test_settings_that_the_maps_cannot_say(world: World) -> None:
+    world.start()
+    wanted = Wanted("auto", ("sub*",), (), world.bpffs, Settings(texts(), lengths6=tuple(range(48, 57))))
+    world.stop()
+    world.engine = engine = Engine(wanted, lambda e: world.heard.append(str(e)) if e else None)
+    world.space.call(engine.open)
+    assert "at most 8 prefix lengths" in engine.why
+    assert world.attached("sub0").mode == "", "an earlier start's program would go by old settings"

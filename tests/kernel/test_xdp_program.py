@@ -1,0 +1,350 @@
+"""The program by itself: one connection, packet by packet, and all that clients and networks do to it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+
+import pytest
+
+from edged.domain.entry import Entry
+from edged.domain.levels import Level
+from edged.nft.garden import Opening
+from edged.xdp import layout
+from edged.xdp.layout import Held, Settings
+from tests.kernel.accelerator import Accelerator, texts
+from tests.kernel.test_xdp_differs import PASS, TX, words
+from tests.lab.netns import unique_tag
+from tests.lab.topology import BANK4, DEBTOR, GATEWAY4, NEIGHBOUR, SUBSCRIBER_INTERFACE, Network
+from tests.worlds import until
+
+DROP = 1
+FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
+GET = b"GET /a HTTP/1.1\r\nHost: example.net\r\n\r\n"
+ISN = 4_000_000_000
+FREE = {4: "192.0.2.1", 6: "2001:db8:9::9"}
+MY = {4: DEBTOR.v4, 6: DEBTOR.v6}
+KEY4 = b"\x04" + socket.inet_pton(socket.AF_INET, DEBTOR.v4)
+KEY6 = b"\x38" + socket.inet_pton(socket.AF_INET6, DEBTOR.prefix[:-3])
+OTHER = b"\x04" + socket.inet_pton(socket.AF_INET, NEIGHBOUR.v4)
+MSS = b"\x02\x04\x05\xb4"
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    made = Network.named(unique_tag())
+    made.create()
+    made.gateway.ip("route add default via 198.51.100.10", "route add ::/0 via 2001:db8:f::10")
+    try:
+        yield made
+    finally:
+        made.delete()
+
+
+@pytest.fixture
+def xdp(network: Network) -> Iterator[Accelerator]:
+    """Everybody walled, so many connections that no test is slowed."""
+    made = Accelerator(network.gateway, settings=Settings(texts(), rate=10**6, burst=10**6))
+    made.put([KEY4, KEY6, OTHER], Entry(Level.WALLED))
+    made.pretend(SUBSCRIBER_INTERFACE)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A TCP segment of the subscriber's, or an answer to it."""
+
+    flags: int
+    seq: int = ISN
+    ack: int = 0
+    data: bytes = b""
+    window: int = 64240
+    options: bytes = b""
+
+
+@dataclass(frozen=True)
+class Line:
+    """A subscriber's connection to somewhere, seen from the cable."""
+
+    xdp: Accelerator
+    family: int = 4
+    source: str = ""
+    target: str = ""
+    port: int = 50000
+    proto: int = 6
+    dport: int = 80
+
+    def frame(self, s: Segment) -> bytes:
+        family = socket.AF_INET if self.family == 4 else socket.AF_INET6
+        here = socket.inet_pton(family, self.source or MY[self.family])
+        there = socket.inet_pton(family, self.target or FREE[self.family])
+        tcp = struct.pack(
+            "!HHIIBBHHH", self.port, self.dport, s.seq & 0xFFFFFFFF, s.ack & 0xFFFFFFFF,
+            (20 + len(s.options)) << 2, s.flags, s.window, 0, 0,
+        ) + s.options + s.data  # fmt: skip
+        if self.family == 4:
+            ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 7, 0, 64, self.proto, 0) + here + there
+            ip = ip[:10] + (0xFFFF - words(ip)).to_bytes(2) + ip[12:]
+        else:
+            ip = struct.pack("!IHBB", 6 << 28, len(tcp), self.proto, 64) + here + there
+        mac = self.xdp.pretend(SUBSCRIBER_INTERFACE)
+        return mac + b"\x02\0\0\0\0\x01" + (b"\x08\0" if self.family == 4 else b"\x86\xdd") + ip + tcp
+
+    def send(self, s: Segment) -> int | Segment:
+        """The verdict, or the answer."""
+        ran = self.xdp.run(self.frame(s))
+        if ran.verdict != TX:
+            return ran.verdict
+        at = 34 if self.family == 4 else 54
+        end = 14 + (int.from_bytes(ran.data[16:18]) if self.family == 4 else 40 + int.from_bytes(ran.data[18:20]))
+        sport, dport, seq, ack, size, flags, window, *_ = struct.unpack("!HHIIBBHHH", ran.data[at : at + 20])
+        assert (sport, dport) == (self.dport, self.port)
+        data = at + (size >> 2)
+        return Segment(flags, seq, ack, ran.data[data:end], window, ran.data[at + 20 : data])
+
+    def answered(self, s: Segment) -> Segment:
+        answer = self.send(s)
+        assert isinstance(answer, Segment), answer
+        return answer
+
+    def opened(self) -> int:
+        """Begin; the number after the cookie."""
+        return self.answered(Segment(SYN, options=MSS)).seq + 1
+
+
+@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
+def line(xdp: Accelerator, request: pytest.FixtureRequest) -> Line:
+    return Line(xdp, request.param)
+
+
+FOUND, FOUND_NO_BODY, BAD = texts()
+
+
+def test_a_connection_from_beginning_to_end(line: Line) -> None:
+    hello = line.answered(Segment(SYN, options=MSS + b"\x01\x03\x03\x07"))
+    assert (hello.flags, hello.ack, hello.options[:2]) == (SYN | ACK, ISN + 1, b"\x02\x04")
+    base = (hello.seq + 1) % 2**32
+    assert line.send(Segment(ACK, ISN + 1, base)) == DROP
+    answer = line.answered(Segment(ACK | PSH, ISN + 1, base, GET))
+    end = ISN + 1 + len(GET)
+    assert answer == Segment(ACK | PSH | FIN, base, end, FOUND, answer.window)
+    last = base + len(FOUND) + 1
+    assert line.send(Segment(ACK, end, last)) == DROP
+    assert line.answered(Segment(ACK | FIN, end, last)) == Segment(ACK, last % 2**32, end + 1, b"", answer.window)
+    assert line.xdp.counted() == {"syn_ack": 1, "redirect": 1, "ack": 1, "drop_ack": 2}
+
+
+def test_repeated_packets_get_the_same_answer(line: Line) -> None:
+    packets = [Segment(SYN, options=MSS)]
+    base = line.opened()
+    packets.append(Segment(ACK | PSH, ISN + 1, base, GET))
+    packets.append(Segment(ACK | FIN, ISN + 1 + len(GET), base + len(FOUND) + 1))
+    for packet in packets:
+        first = line.answered(packet)
+        assert [line.send(packet) for _ in range(3)] == [first] * 3
+
+
+@pytest.mark.parametrize(
+    ("data", "answer", "action"),
+    [
+        (GET, FOUND, "redirect"),
+        (b"HEAD / HTTP/1.1\r\n\r\n", FOUND_NO_BODY, "redirect"),
+        (b"POST /pay HTTP/1.1\r\nContent-Length: 9\r\n\r\n", FOUND, "redirect_early"),
+        (b"GET /long HTTP/1.1\r\nCookie: " + b"x" * 900, FOUND, "redirect_early"),
+        (b"OPTIONS * HTTP/1.1\r\n\r\n", FOUND, "redirect_early"),
+        (b"PROPFIND / HTTP/1.1\r\n\r\n", FOUND, "redirect_early"),
+        (b"\r\nGET / HTTP/1.1\r\n\r\n", FOUND, "redirect_early"),
+        (b"G", FOUND, "redirect_early"),
+        (b"HEA", FOUND, "redirect_early"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", BAD, "refused"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", BAD, "refused"),
+        (b"\0", BAD, "refused"),
+        (b" GET / HTTP/1.1\r\n\r\n", BAD, "refused"),
+        (b"SSH-2.0(x) OpenSSH\r\n", BAD, "refused"),
+        (b"b\xc3\xa9 / HTTP/1.1\r\n\r\n", BAD, "refused"),
+    ],
+)
+def test_what_the_first_bytes_deserve(line: Line, data: bytes, answer: bytes, action: str) -> None:
+    """The socket path's answers; early, because nothing may be kept: more of it is acknowledged and thrown away."""
+    base = line.opened()
+    found = line.answered(Segment(ACK | PSH, ISN + 1, base, data))
+    assert (found.data, found.ack) == (answer, ISN + 1 + len(data))
+    assert line.xdp.counted()[action] == 1
+    more = Segment(ACK | PSH, ISN + 1 + len(data), base + len(answer) + 1, b"more of it")
+    assert line.answered(more) == Segment(ACK, more.ack % 2**32, more.seq + 10, b"", found.window)
+
+
+def test_a_client_that_has_not_seen_the_answer_gets_it_with_whatever_it_sends(line: Line) -> None:
+    """Or a lost answer would never be sent again, because its request is acknowledged by then."""
+    base = line.opened()
+    first = line.answered(Segment(ACK | PSH, ISN + 1, base, b"HEAD / HTTP/1.1\r\nCookie: x"))
+    assert first.data == FOUND_NO_BODY
+    rest = Segment(ACK | PSH, first.ack, base, b"yz\r\n\r\n")
+    assert line.answered(rest) == replace(first, ack=first.ack + 6)
+    fin = Segment(ACK | FIN, first.ack + 6, base)
+    assert line.answered(fin) == replace(first, ack=first.ack + 7)
+    assert line.xdp.counted()["repeat"] == 2
+
+
+def test_a_request_that_closes_at_once(line: Line) -> None:
+    base = line.opened()
+    answer = line.answered(Segment(ACK | PSH | FIN, ISN + 1, base, GET))
+    assert (answer.data, answer.ack) == (FOUND, ISN + 2 + len(GET))
+
+
+def test_a_client_that_only_opens_and_closes(line: Line) -> None:
+    base = line.opened()
+    answer = line.answered(Segment(ACK | FIN, ISN + 1, base))
+    assert (answer.flags, answer.seq, answer.ack) == (ACK | FIN, base % 2**32, ISN + 2)
+    assert line.send(Segment(ACK, ISN + 2, base + 1)) == DROP
+
+
+def test_what_overtakes_its_request_is_sent_again(line: Line) -> None:
+    base = line.opened()
+    late = Segment(ACK | PSH, ISN + 1, base, GET)
+    assert line.send(Segment(ACK | FIN, ISN + 1 + len(GET), base)) == DROP
+    assert line.send(Segment(ACK | PSH, ISN + 1 + len(GET), base, b"more")) == DROP
+    assert line.answered(late).data == FOUND
+    assert line.xdp.counted()["drop_early"] == 2
+
+
+def test_what_belongs_to_nobody_is_for_the_rules(line: Line) -> None:
+    """A connection from before the block must hear its reset, which only the rules' socket sends."""
+    for flags, data in ((ACK, b""), (ACK | PSH, GET), (ACK | FIN, b""), (RST, b""), (RST | ACK, b""), (SYN | ACK, b"")):
+        assert line.send(Segment(flags, ISN, 77, data)) == PASS
+    assert line.send(Segment(0, ISN)) == PASS
+    assert line.send(Segment(SYN | FIN, ISN)) == PASS
+
+
+def test_no_window_no_answer_until_there_is_one(line: Line) -> None:
+    base = line.opened()
+    request = Segment(ACK | PSH, ISN + 1, base, GET, window=0)
+    assert line.send(request) == DROP
+    assert line.send(replace(request, window=len(FOUND) - 1)) == DROP
+    assert line.send(Segment(ACK, ISN + 1 + len(GET), base)) == DROP  # its window opens
+    assert line.answered(replace(request, window=len(FOUND))).data == FOUND
+
+
+def test_a_cookie_is_good_for_its_own_connection_only(line: Line) -> None:
+    base = line.opened()
+    request = Segment(ACK | PSH, ISN + 1, base, GET)
+    untouched = replace(line, source=NEIGHBOUR.v4 if line.family == 4 else DEBTOR.other_v6)
+    for stranger in (
+        replace(line, port=50001),
+        untouched,
+        replace(line, target={4: "192.0.2.2", 6: "2001:db8:9::8"}[line.family]),
+    ):
+        assert stranger.send(request) in {PASS, DROP}
+    assert line.send(replace(request, ack=base + 100)) in {PASS, DROP}
+    assert line.send(replace(request, seq=ISN + 100)) in {PASS, DROP}
+    assert "redirect" not in line.xdp.counted()
+
+
+def test_who_takes_only_tiny_segments_is_for_the_sockets(xdp: Accelerator) -> None:
+    """The kernel's cookie remembers no segment below 536 bytes, IPv6's none below 1220."""
+    long = texts("http://100.64.0.1:8081/" + "x" * 180)
+    assert 536 < len(long.found) < layout.ANSWER
+    xdp.maps.set_settings(Settings(long))
+    line = Line(xdp)
+    assert line.send(Segment(SYN, options=b"\x02\x04\x02\x00")) == PASS
+    assert line.send(Segment(SYN)) == PASS  # no option: 536 (RFC 9293)
+    base = line.opened()
+    assert line.answered(Segment(ACK, ISN + 1, base, GET)).data == long.found
+
+
+def test_a_flood_of_one_address_is_slowed_to_its_rate_and_hurts_nobody_else(xdp: Accelerator) -> None:
+    xdp.maps.set_settings(Settings(texts(), rate=20, burst=5))
+    line = Line(xdp)
+    fates = [line.send(Segment(SYN, options=MSS)) for _ in range(12)]
+    assert all(isinstance(f, Segment) for f in fates[:5])
+    assert fates.count(DROP) >= 5
+    assert isinstance(replace(line, source=NEIGHBOUR.v4).send(Segment(SYN, options=MSS)), Segment)
+    assert replace(line, target=GATEWAY4).send(Segment(SYN, options=MSS)) == PASS, (
+        "the gateway's own servers know better"
+    )
+    until(lambda: isinstance(line.send(Segment(SYN, options=MSS)), Segment), seconds=2)
+
+
+@pytest.mark.parametrize("level", [Level.OPEN, Level.NOTICE, Level.REDUCED])
+def test_mild_levels_pass(line: Line, level: Level) -> None:
+    line.xdp.put([KEY4, KEY6], Entry(level))
+    assert line.send(Segment(SYN, options=MSS)) == PASS
+
+
+def test_a_promise_counts_and_ends_by_itself(line: Line) -> None:
+    end = time.time_ns() // 1_000_000 + 150
+    line.xdp.put([KEY4, KEY6], Entry(Level.BLOCKED, lift=Level.OPEN, until=end))
+    assert line.send(Segment(SYN, options=MSS)) == PASS
+    until(lambda: isinstance(line.send(Segment(SYN, options=MSS)), Segment), seconds=2)
+    assert time.time_ns() // 1_000_000 >= end
+    line.xdp.put([KEY4, KEY6], Entry(Level.BLOCKED, lift=Level.WALLED, until=end + 3_600_000))
+    assert isinstance(line.send(Segment(SYN, options=MSS)), Segment)
+
+
+def test_the_narrower_prefix_decides_as_in_the_rules(xdp: Accelerator) -> None:
+    xdp.put([b"\x40" + socket.inet_pton(socket.AF_INET6, "2001:db8:100:a00::")], Entry(Level.NOTICE))
+    assert Line(xdp, 6).send(Segment(SYN, options=MSS)) == PASS
+    assert isinstance(Line(xdp, 6, source=DEBTOR.other_v6).send(Segment(SYN, options=MSS)), Segment)
+
+
+def test_gardens_by_level(xdp: Accelerator) -> None:
+    xdp.gardens({"garden": [Opening(ip_network(BANK4))], "open": [Opening(ip_network("192.0.2.0/24"))]})
+    bank, always = Line(xdp, target=BANK4), Line(xdp, target="192.0.2.77")
+    assert (bank.send(Segment(SYN, options=MSS)), always.send(Segment(SYN, options=MSS))) == (PASS, PASS)
+    xdp.put([KEY4], Entry(Level.BLOCKED))
+    assert isinstance(bank.send(Segment(SYN, options=MSS)), Segment)
+    assert always.send(Segment(SYN, options=MSS)) == PASS
+    xdp.gardens({})
+    assert isinstance(always.send(Segment(SYN, options=MSS)), Segment)
+
+
+def test_a_flood_of_a_blocked_subscriber_is_dropped_where_that_is_wanted(xdp: Accelerator) -> None:
+    """Within the rate it is refused by the rules, politely; beyond, it never reaches the stack."""
+    wanted = Settings(texts(), rate=10, burst=5)
+    udp = Line(xdp, proto=17, dport=53)
+
+    def fates(line: Line) -> set[int | Segment]:
+        return {line.send(Segment(0)) for _ in range(30)}
+
+    xdp.maps.set_settings(wanted)
+    xdp.put([KEY4], Entry(Level.BLOCKED))
+    assert fates(udp) == {PASS}
+    xdp.maps.set_settings(wanted._replace(drop_blocked=True))
+    xdp.put([KEY4], Entry(Level.BLOCKED))
+    xdp.gardens({"open": [Opening(ip_network("192.0.2.77/32"))]})
+    assert fates(udp) == {PASS, DROP}
+    assert fates(udp) == {DROP} or udp.xdp.counted()["drop_blocked_rate"] > 40
+    for free in (GATEWAY4, "192.0.2.77", "224.0.0.251", "255.255.255.255"):
+        assert fates(replace(udp, target=free)) == {PASS}
+    xdp.put([KEY4], Entry(Level.WALLED))
+    assert fates(udp) == {PASS}
+
+
+def test_generations_switch_whole(xdp: Accelerator) -> None:
+    """Other people, other words, other gardens: from one packet to the next."""
+    line, neighbour = Line(xdp), Line(xdp, source=NEIGHBOUR.v4)
+    other = texts("http://other.example/")
+    base = line.opened()
+    following = xdp.maps.begin(10, 10)
+    xdp.maps.write(following, 4, layout.keys(4, KEY4[1:]), layout.values([Held(Level.WALLED)]))
+    assert isinstance(neighbour.send(Segment(SYN, options=MSS)), Segment)
+    xdp.maps.switch(following, xdp.settings._replace(answers=other))
+    assert neighbour.send(Segment(SYN, options=MSS)) == PASS
+    assert line.answered(Segment(ACK | PSH, ISN + 1, base, GET)).data == other.found
+    assert xdp.maps.everything(4) == {KEY4[1:]: Held(Level.WALLED)}
+    assert xdp.maps.everything(6) == {}
+
+
+def test_an_unproven_address_gets_one_packet_for_one_and_hardly_more_bytes(line: Line) -> None:
+    """SYN floods from made-up sources: nothing to gain from us as an amplifier."""
+    asked = line.frame(Segment(SYN))
+    ran = line.xdp.run(asked)
+    assert ran.verdict == TX
+    assert len(ran.data) <= max(60, len(asked) + 4)

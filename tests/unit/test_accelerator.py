@@ -1,0 +1,111 @@
+"""The accelerator beside the keeper: what fails in the maps is noted, mended, and waited for by nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from edged import accelerator
+from edged.accelerator import Accelerator
+from edged.keeper import Keeper
+from edged.xdp.engine import Wanted
+from edged.xdp.layout import Answers, Settings
+from edged.xdp.mirror import Mirror
+from tests.refusing_maps import RefusingMaps
+from tests.unit.core import Core
+from tests.unit.test_keeper import BLOCK, KEY, Straight
+
+SETTINGS = Settings(Answers(b"found", b"found", b"bad"))
+
+
+class Fast:
+    """A keeper with an accelerator whose engine has the fake maps and no device."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.maps = RefusingMaps()
+        self.keeper = Keeper(core.pipeline, core.store, core.enforcer, Straight(1, 1, 1), core.observer, watch=None)
+        self.accelerator = Accelerator(self.keeper, Wanted("auto", ("eth9",), (), core.directory, SETTINGS))
+        engine = self.accelerator.engine
+        self.mirror = engine.mirror = Mirror(self.maps, SETTINGS, stop=engine._stop, heard=engine._heard)
+        core.enforcer.follower = self.mirror
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():  # noqa: ASYNC110  nobody tells the test
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator, "PULSE_SECONDS", 0.05)
+
+
+@asynccontextmanager
+async def fast(folder: Path) -> AsyncIterator[Fast]:
+    made = Fast(Core(folder))
+    tasks = [asyncio.create_task(job) for job in (made.keeper.run_sync(), made.accelerator.run())]
+    try:
+        async with asyncio.timeout(20):
+            await made.keeper.in_sync.wait()
+            await made.until(lambda: made.mirror.true)
+            yield made
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        made.mirror.close()
+        made.keeper.close()
+
+
+async def test_a_refusal_of_the_maps_is_noted_and_mended_and_no_answer_waits(tmp_path: Path) -> None:
+    async with fast(tmp_path) as f:
+        f.maps.failures = [("write", errno.ENOMEM), ("begin", errno.ENOMEM)]
+        resyncs = f.keeper.resyncs
+        outcome = await f.keeper.process([BLOCK])
+        assert outcome.enforced
+        assert f.keeper.in_sync.is_set()
+        await f.until(lambda: f.mirror.true and not f.maps.failures)
+        assert f.mirror.truth(KEY) is not None
+        assert [e["text"] for e in f.keeper.errors if e["where"] == "xdp"] == ["write: ENOMEM", "begin: ENOMEM"]
+        assert f.keeper.resyncs == resyncs
+
+
+async def test_what_the_maps_lost_is_missed(tmp_path: Path) -> None:
+    async with fast(tmp_path) as f:
+        await f.keeper.process([BLOCK])
+        fills = f.mirror.fills
+        await f.keeper.do(f.maps.live.held[4].clear)  # type: ignore[union-attr]
+        await f.until(lambda: f.mirror.fills > fills)
+        assert f.mirror.truth(KEY) is not None
+        assert any("do not hold what the sets hold" in e["text"] for e in f.keeper.errors)
+
+
+async def test_after_an_open_stop_nothing_is_filled_or_attached_any_more(tmp_path: Path) -> None:
+    async with fast(tmp_path) as f:
+        f.keeper.frozen = True
+        f.maps.failures = [("write", errno.ENOMEM)]
+        f.mirror.doubt(RuntimeError("late"))
+        fills = f.mirror.fills
+        await asyncio.wait([t for t in asyncio.all_tasks() if t.get_coro().__qualname__ == "Accelerator.run"])  # type: ignore[union-attr]
+        assert f.mirror.fills == fills
+
+
+async def test_without_a_program_there_is_nothing_to_do_and_that_is_said(tmp_path: Path) -> None:
+    core = Core(tmp_path)
+    keeper = Keeper(core.pipeline, core.store, core.enforcer, Straight(1, 1, 1), core.observer, watch=None)
+    made = Accelerator(keeper, Wanted("off", ("eth9",), (), tmp_path, SETTINGS))
+    try:
+        await made.open()
+        await made.run()
+        assert core.enforcer.follower is None
+        assert made.engine.state == "off"
+        assert made.engine.told()["why"] == "xdp.mode is off"
+        assert made.engine.counters() == {}
+        assert list(keeper.errors) == []
+    finally:
+        keeper.close()
