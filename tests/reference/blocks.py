@@ -74,8 +74,8 @@ def nothing_left(model: Model, c: Command, sub: Sub, *, short: bool) -> Answer:
 
 
 def pause_is_over(model: Model, c: Command, sub: Sub) -> Answer:
-    """A pause that ended before it was sent ends the one in force."""
-    if model.reasons(c["sub"]).get("pause"):
+    """A pause that ended before it was sent takes the place of the one there is, and ends."""
+    if "pause" in sub["reasons"]:
         del sub["reasons"]["pause"]
         model.events.append(("pause.ended", c["sub"], "pause"))
         return Answer(APPLIED)
@@ -83,13 +83,13 @@ def pause_is_over(model: Model, c: Command, sub: Sub) -> Answer:
 
 
 def comes_under_promise(model: Model, sub: Sub, new: Sub, name: str, named: list[str]) -> None:
-    """A promise for all that runs and opens it, where it would restrict: so it has had its promise."""
+    """A promise for all that runs and lifts some of it: so all that is named has had its promise, begun or waiting."""
     promise = sub["promise"]
     if name not in DEBTS or new["level"] <= NOTICE or not promise or promise["invoices"]:
         return
-    for invoice in named or [WHOLE]:
-        if min([new["level"], *model.deferred(sub, invoice, overridden=new["override"])]):
-            sub["spent"][invoice] = sub["spent"].get(invoice) or 1
+    meant = named or [WHOLE]
+    if any(min([new["level"], *model.deferred(sub, i, overridden=new["override"])]) for i in meant):
+        sub["spent"].update({i: sub["spent"].get(i) or 1 for i in meant})
 
 
 def waits(model: Model, sub: Sub, reason: str, found: list[tuple[int, str]]) -> Answer:

@@ -47,12 +47,15 @@ class Model(State):
 
     def deferrals_end(self, name: str, sub: Sub) -> None:
         """Those whose time has come; of debts that are felt more by it, the end is an onset."""
-        before = self.owes(sub)
         self.look_at_onset(name, sub)
-        over = [kind for kind, d in sub["deferrals"].items() if d["until"] <= self.now]
-        for kind in over:
+        over = {kind: d["until"] for kind, d in sub["deferrals"].items() if d["until"] <= self.now}
+        last = max((until for kind, until in over.items() if kind != "moratorium"), default=0)
+        for kind in [kind for kind, until in over.items() if until < last]:  # it was over before, and nobody looked
             self.deferral_ends(name, sub, kind)
-        if {*over} - {"moratorium"}:
+        before = self.owes(sub)
+        for kind in [kind for kind, until in over.items() if until >= last]:
+            self.deferral_ends(name, sub, kind)
+        if last:
             self.hold_back(sub, before)
 
     def hold_back(self, sub: Sub, before: int) -> Answer | None:
