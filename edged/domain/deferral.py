@@ -56,7 +56,7 @@ def defer(cmd: c.Defer, sub: Subscriber, now: int, policy: Policy, issuer: str) 
     if had is not None:
         after, at, why = _held(after, effect.owed(sub, now), now, policy)
         if why:
-            return Decision(after, "deferred", detail, until=at, why=why)
+            return Decision(after, "deferred", until=at, why=why)
     return Decision(after, detail=detail, until=until)
 
 

@@ -60,6 +60,12 @@ def _raised(
     return (Waiting(LEVEL, at, why, earliest, level=before, override=cmd.override is not None),) if why else ()
 
 
+def owed(reason: Reason) -> list[str]:
+    """What is behind a debt: its invoices, and the rest that waits; the whole where nothing is named."""
+    rest = [WHOLE for w in reason.waits if w.id == WHOLE]
+    return [i.id for i in reason.invoices] + rest or [WHOLE]
+
+
 def soonest(reason: Reason, named: tuple[Invoice, ...]) -> Waiting | None:
     """What waits of that which a block has just named, the first of it."""
     ids = {LEVEL, *(i.id for i in named)} if named else {LEVEL, WHOLE}

@@ -21,7 +21,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from edged.domain import command as c
-from edged.domain import effect
+from edged.domain import effect, growth
 from edged.domain.levels import Level
 from edged.domain.model import DEBT, NOTHING, WHOLE, Fact, Policy, Promise, Subscriber, milliseconds, rfc3339
 from edged.domain.rejection import Rejected
@@ -136,6 +136,8 @@ def _owed(sub: Subscriber) -> dict[str, str]:
             for invoice in reason.invoices:
                 had = owed.get(invoice.id)
                 owed[invoice.id] = min(had, invoice.due) if had and invoice.due else had or invoice.due
+            if any(w.id == WHOLE for w in reason.waits):
+                owed[WHOLE] = ""
         elif not reason.pending:
             raise Rejected("trust_not_applicable", f"{name} is in force, which no promise lifts")
     if not in_debt:
@@ -202,10 +204,12 @@ def untrust(sub: Subscriber, now: int) -> Decision:
 
 
 def spent_later(sub: Subscriber, name: str, facts: Mapping[str, Fact], now: int) -> dict[str, Fact]:
-    """Invoices that come under a promise already running are spent, too: it lifts them as well."""
+    """Invoices that come under a promise already running are spent, too: it lifts them as well, once they begin."""
     reason, promise = sub.reasons[name], sub.promise
-    if reason.level <= Level.NOTICE or promise is None or promise.invoices or not effect.waives(sub, name, reason, now):
+    if reason.level <= Level.NOTICE or promise is None or promise.invoices:
         return {}
-    owed = [i.id for i in reason.invoices] or [WHOLE]
+    if not effect.waives(sub, name, replace(reason, waits=()) if reason.waits else reason, now):
+        return {}
+    owed = growth.owed(reason)
     fresh = [i for i in owed if not facts.get(i, NOTHING).spent]
     return {i: facts.get(i, NOTHING)._replace(spent=1) for i in fresh}

@@ -68,9 +68,9 @@ def command(rng: random.Random, month: int = 0, *, debtors: bool = False) -> dic
             )
         case "unblock":
             reason = rng.choice(
-                ("debt*", "debt", "debt_partial", "notice") if debtors else (*OWN_LEVEL, "debt*", "debt*")
+                ("debt*", "debt", "debt_partial", "notice") if debtors else (*OWN_LEVEL, "preventive", "debt*", "debt*")
             )
-            return on | {"reason": reason, **maybe(rng, 0.7 if reason == "preventive" else 0.02, cause="documents_ok")}
+            return on | {"reason": reason, **maybe(rng, 0.3 if reason == "preventive" else 0.02, cause="documents_ok")}
         case "paid":
             return on | maybe(rng, 0.85 if debtors else 0.6, invoices=some(rng, sub, month))
         case "trust":

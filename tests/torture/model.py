@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.torture.steps import DEBTS, Chunk, Command, Sent, Settle, Step, Tick
-from tests.torture.subscriber import WHOLE, Reason, Subscriber
+from tests.torture.subscriber import LEVEL, WHOLE, Reason, Subscriber
 
 STATUSES = ("applied", "unchanged", "deferred", "rejected", "held")
 LISTED = 50
@@ -65,8 +65,9 @@ class World:
         self.now = max(now, self.now)
         for name, sub in self.subs.items():
             if sub.promise and sub.promise[0] <= self.now:
-                sub.breached = bool(sub.debts())
-                self._promise_ends(name, sub, "breached" if sub.breached else "released")
+                outcome = sub.over or ("breached" if sub.debts() else "released")
+                sub.breached = outcome == "breached"
+                self._promise_ends(name, sub, outcome)
 
     def _batch(self, batch: Sent) -> dict[str, Any]:
         try:
@@ -142,8 +143,20 @@ class World:
         sub = self.subs[name]
         if reasons & sub.reasons.keys():
             sub.reasons = {n: r for n, r in sub.reasons.items() if n not in reasons}
-            if not sub.debts():
-                self._promise_ends(name, sub, "released")
+            self._released(name, sub)
+
+    def _released(self, name: str, sub: Subscriber) -> None:
+        """A reason is gone: is what the promise was given for?"""
+        if not sub.debts():
+            self._promise_ends(name, sub, "released")
+        elif sub.promise and (given := set(sub.promise[1] or sub.owed)) and not given & sub.behind():
+            self._is_over(name, sub, "released")
+
+    def _is_over(self, name: str, sub: Subscriber, outcome: str) -> None:
+        if sub.promise and (sub.promise[1] or max((LEVEL[n] for n in sub.debts()), default=0) <= LEVEL["notice"]):
+            self._promise_ends(name, sub, sub.over or outcome)
+        else:
+            sub.over = sub.over or outcome
 
     # -- commands --------------------------------------------------------------------------------------------
 
@@ -210,7 +223,8 @@ class World:
                 return "unchanged"
             return self._unblock(c, sub)  # what was owed is replaced by nothing
         sub.reasons[c["reason"]] = Reason(owed, c.get("ref"))
-        if sub.promise and sub.promise[0] > self.now and not sub.promise[1] and c["reason"] in DEBTS:
+        lifts = sub.promise and sub.promise[0] > self.now and not sub.promise[1]
+        if lifts and c["reason"] in DEBTS and c["reason"] != "notice":
             sub.spent.update({i: 1 for i in owed or [WHOLE] if not sub.spent.get(i)})
         return "applied"
 
@@ -218,14 +232,13 @@ class World:
         gone = sub.reasons.keys() & (set(DEBTS) if c["reason"] == "debt*" else {c["reason"]})
         for name in gone:
             del sub.reasons[name]
-        if gone and not sub.debts():
-            self._promise_ends(c["sub"], sub, "released")
+        if gone:
+            self._released(c["sub"], sub)
         return "applied" if gone else "unchanged"
 
     def _paid(self, c: Command, sub: Subscriber) -> str:
-        before = (repr(sub.reasons), repr(sub.promise), sub.breached)
-        owed = {i for r in sub.debts().values() for i in r.invoices}
-        paid = set(c["invoices"]) if "invoices" in c else owed
+        before = (repr(sub.reasons), repr(sub.promise), sub.breached, sub.over)
+        paid = set(c["invoices"]) if "invoices" in c else sub.behind() | (set(sub.spent) - {WHOLE})
         news = bool(paid - sub.settled)
         sub.settled |= paid
         for name, reason in sub.debts().items():
@@ -235,31 +248,33 @@ class World:
         if not sub.debts():
             news |= bool(sub.spent.pop(WHOLE, 0))
             self._promise_ends(c["sub"], sub, "fulfilled")
-            sub.breached = False
-        elif sub.promise and sub.promise[1] and set(sub.promise[1]) <= sub.settled:
-            self._promise_ends(c["sub"], sub, "fulfilled")
-        return "applied" if news or before != (repr(sub.reasons), repr(sub.promise), sub.breached) else "unchanged"
+            sub.breached = sub.breached and any(n and i not in sub.settled for i, n in sub.spent.items() if i != WHOLE)
+        elif sub.promise and (given := sub.promise[1] or sub.owed) and set(given) <= sub.settled:
+            self._is_over(c["sub"], sub, "fulfilled")
+        after = (repr(sub.reasons), repr(sub.promise), sub.breached, sub.over)
+        return "applied" if news or before != after else "unchanged"
 
     def _trust(self, c: Command, sub: Subscriber) -> str:
         until = round(dt.datetime.fromisoformat(c["until"]).timestamp() * 1000)
         named = tuple(dict.fromkeys(c.get("invoices", ())))
         running = sub.promise is not None and sub.promise[0] > self.now
+        if "operator" in sub.reasons or not sub.debts():
+            raise No("trust_not_applicable")
         if running and sub.promise == (until, named):
             return "unchanged"
         owed = list(dict.fromkeys(i for r in sub.debts().values() for i in r.invoices))
-        if "operator" in sub.reasons or not sub.debts():
-            raise No("trust_not_applicable")
         if until <= self.now:
             raise No("malformed")
         if named and not set(named) & set(owed):
             raise No("trust_not_applicable")
         covered = list(named) or owed or [WHOLE]
-        if sub.breached or any(sub.spent.get(i) for i in covered):
+        unnamed = WHOLE in covered and any(n and i not in sub.settled for i, n in sub.spent.items())
+        if sub.breached or unnamed or any(sub.spent.get(i) for i in covered):
             raise No("trust_spent")
         if running:
             self._promise_ends(c["sub"], sub, "replaced")
         sub.spent.update(dict.fromkeys(covered, 1))
-        sub.promise = (until, named)
+        sub.promise, sub.owed, sub.over = (until, named), () if named else tuple(owed), ""
         return "applied"
 
     def _untrust(self, c: Command, sub: Subscriber) -> str:

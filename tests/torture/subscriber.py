@@ -26,10 +26,17 @@ class Subscriber:
     settled: set[str] = field(default_factory=set)
     spent: dict[str, int] = field(default_factory=dict)
     promise: tuple[int, tuple[str, ...]] | None = None
+    owed: tuple[str, ...] = ()
+    """What a promise that names nothing was given for."""
+    over: str = ""
+    """Its outcome, where that is owed no longer and it lifts something else to its end."""
     breached: bool = False
 
     def debts(self) -> dict[str, Reason]:
         return {n: r for n, r in self.reasons.items() if n in DEBTS}
+
+    def behind(self) -> set[str]:
+        return {i for r in self.debts().values() for i in r.invoices}
 
     def waived(self, name: str, now: int) -> bool:
         if self.promise is None or self.promise[0] <= now or name not in DEBTS:
