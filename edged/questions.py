@@ -22,6 +22,7 @@ from edged.store.store import Store
 from edged.workset import Workset
 
 _MOST_HELD = 100_000
+_MOST_SHOWN = 100_000
 
 
 def _waits(reason: Reason) -> list[str] | None:
@@ -50,6 +51,8 @@ class Questions:
         self._policy = policy
         self._clock = clock
         self._petitions = petitions
+        self._shown: dict[int, tuple[int, int]] = {}
+        """Subscriber number -> (hash of its name, Unix ms) of the last page; in memory, for nobody notes who looked."""
 
     def why(self, target: str) -> dict[str, Any]:
         """The record of a subscriber or address. Raises Rejected."""
@@ -80,7 +83,9 @@ class Questions:
         held = [reason for _, reason in sorted(self._store.read(partial(rulings.held_of, subs=[known.sub.sub])))]
         # A command before the question changes it, or a snapshot everything: the kernel is told later.
         told = None if known.touched or self._enforcer.loose else known.entry
-        return record(known.sub, known.keys, truth, facts, now, self._policy(), held, told, copies)
+        name, shown = self._shown.get(known.id, (0, 0))
+        shown = shown if name == hash(known.sub.sub) else 0  # a number may have been somebody else's
+        return record(known.sub, known.keys, truth, facts, now, self._policy(), held, told, copies, shown)
 
     def _truth(self, key: bytes) -> dict[str, int] | None:
         try:
@@ -135,5 +140,9 @@ class Questions:
             return NOBODY
         owner, sub, facts, expires = found
         now = self._clock()
+        self._shown.pop(owner, None)
+        self._shown[owner] = hash(sub.sub), now
+        if len(self._shown) > _MOST_SHOWN:
+            del self._shown[next(iter(self._shown))]
         asked = self._petitions.awaits(owner, now)
         return visitor.standing(sub, facts, now, self._policy(), asked=asked, pays=expires > now)

@@ -173,12 +173,13 @@ def record(
     held: Sequence[str] = (),
     told: Entry | None = None,
     copies: Mapping[bytes, Copy | None] | None = None,
+    shown: int = 0,
 ) -> dict[str, Any]:
     """Everything support needs.
 
     ``truth``: per address the kernel's roles and ms left, None where it did not answer. ``held``: reasons that the
     brake holds. ``told``: what the kernel was told to do for each address, None where that is just being changed.
-    ``copies``: what the XDP program holds, where there is one.
+    ``copies``: what the XDP program holds, where there is one. ``shown``: when a page was last asked for, 0: not known.
     """
     return {
         "sub": sub.sub,
@@ -192,6 +193,7 @@ def record(
         "area": _area(sub, now, policy),
         "held": list(held) or None,
         "notice_seen_until": _when(sub.notified),
+        "page_shown": _when(shown),
         "next_change": _when(effect.next_moment(sub, now)),
         "timezone": str(policy.zone),
         "addresses": [_address(key, truth.get(key), told, now, copies) for key in sorted(addresses)],

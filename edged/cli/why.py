@@ -20,8 +20,8 @@ from edged.cli.screens import clean, duration, plain
 Json = Mapping[str, Any]
 _BAD, _GOOD, _DOUBT, _HEAD = "bold red", "green", "yellow", "bold"
 _TOLD = (
-    "sub level since page_reason rev reasons promise deferrals area held notice_seen_until next_change timezone"
-    " addresses"
+    "sub level since page_reason rev reasons promise deferrals area held notice_seen_until page_shown next_change"
+    " timezone addresses"
 ).split()
 _REASON = (
     "reason level state since onset waits_for overridden deadline notified_at issuer ref page rate_kbit invoices"
@@ -246,7 +246,7 @@ class _Teller:
             said = [self._say("area", area=plain(area.get("name") or self._say("no_area")))]
             said += [self._say("moratorium", until=self._when(until))] if until else []
             out.append("; ".join(said + _rest(area, ("name", "outage", "moratorium_until"))))
-        for key, sentence in (("notice_seen_until", "seen"), ("next_change", "next")):
+        for key, sentence in (("page_shown", "shown"), ("notice_seen_until", "seen"), ("next_change", "next")):
             out += [self._say(sentence, at=self._when(r[key]))] if r.get(key) else []
         out += [self._say("rev", rev=plain(r["rev"]))] if r.get("rev") is not None else []
         out += _rest(r, _TOLD)

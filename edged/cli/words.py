@@ -164,6 +164,7 @@ SAID: dict[str, Both] = {
     "no_answer": ("o kernel não respondeu", "the kernel did not answer"),
     "only_page": ("só a página de aviso", "the notice page only"),
     "left": ("por mais {left}", "for {left} more"),
+    "shown": ("Página vista pela última vez: {at}", "A page was last looked at: {at}"),
     "seen": ("Lembrete visto: não volta antes de {at}", "Reminder seen: it does not come back before {at}"),
     "next": ("Próxima mudança por si só: {at}", "Next change by itself: {at}"),
     "rev": ("Revisão {rev}", "Revision {rev}"),

@@ -176,6 +176,9 @@ class Record(Model):
         list[str] | None, Meta(description="Reasons that the brake keeps until a human looked; null: none.")
     ]
     notice_seen_until: When | None
+    page_shown: Annotated[
+        When | None, Meta(description="When this subscriber last looked at a page, since the daemon started.")
+    ]
     next_change: Annotated[When | None, Meta(description="When something changes by itself.")]
     timezone: Annotated[str, Meta(description="The provider's (`policy.timezone`), to show times to people in.")]
     addresses: list[AddressRecord]

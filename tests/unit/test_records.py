@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edged.domain.entry import Entry
-from edged.domain.model import Fact, Invoice, Policy, Promise, Reason, Subscriber
+from edged.domain.model import Fact, Invoice, Policy, Promise, Reason, Subscriber, rfc3339
 from edged.plan import Copy, Owned, elements
 from edged.records import record
 from tests.unit.core import Core
@@ -176,3 +176,15 @@ def test_a_promise_that_has_ended_is_no_longer_running() -> None:
     assert told["promise"]["running"] is None
     assert told["level"] == "walled"
     assert (told["reasons"][1]["state"], told["reasons"][1]["waits_for"]) == ("pending", "not_before")
+
+
+def test_when_a_page_was_last_looked_at_is_told_and_not_of_somebody_else(tmp_path: Path) -> None:
+    core = Core(tmp_path)
+    core.send({"op": "block", "sub": "C-1", "reason": "debt"}, {"op": "bind", "sub": "C-1", "addresses": ["100.64.0.1"]})
+    questions = core.pipeline.questions
+    assert questions.why("C-1")["page_shown"] is None
+    questions.standing("100.64.0.1")
+    assert questions.why("C-1")["page_shown"] == rfc3339(core.pipeline.clock())
+    core.send({"op": "forget", "sub": "C-1"})
+    core.send({"op": "block", "sub": "C-2", "reason": "debt"})
+    assert questions.why("C-2")["page_shown"] is None
