@@ -180,7 +180,8 @@ def test_a_promise_that_has_ended_is_no_longer_running() -> None:
 
 def test_when_a_page_was_last_looked_at_is_told_and_not_of_somebody_else(tmp_path: Path) -> None:
     core = Core(tmp_path)
-    core.send({"op": "block", "sub": "C-1", "reason": "debt"}, {"op": "bind", "sub": "C-1", "addresses": ["100.64.0.1"]})
+    core.send({"op": "block", "sub": "C-1", "reason": "debt"})
+    core.send({"op": "bind", "sub": "C-1", "addresses": ["100.64.0.1"]})
     questions = core.pipeline.questions
     assert questions.why("C-1")["page_shown"] is None
     questions.standing("100.64.0.1")
