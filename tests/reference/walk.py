@@ -24,7 +24,7 @@ WEIGHTS = {
 """What is sent how often."""
 DEBTORS = {"bind": 2, "unblock": 5, "trust": 20, "untrust": 1, "paid": 8, "forget": 0.2, "calendar": 1}
 """The same in lives of people who owe money, where it differs: promises live long enough to meet everything else."""
-DEBTS = ("debt", "debt", "debt", "debt", "debt_partial", "notice")
+OFTEN = ("debt", "debt", "debt", "debt", "debt_partial", "notice", "preventive")
 """More often than the rest."""
 
 
@@ -64,7 +64,7 @@ def command(rng: random.Random, month: int = 0, *, debtors: bool = False) -> dic
             return on | maybe(rng, 0.5, area=rng.choice(AREAS))
         case "block":
             return block(
-                rng, on, month, ("debt", "debt", "debt_partial", "notice") if debtors else (*OWN_LEVEL, *DEBTS)
+                rng, on, month, ("debt", "debt", "debt_partial", "notice") if debtors else (*OWN_LEVEL, *OFTEN)
             )
         case "unblock":
             reason = rng.choice(

@@ -190,9 +190,18 @@ PROMISES = [
         (TWO, "applied"), (trust(hours=1), "applied"), (paid("F-1"), "applied"), "! none", "2026-11-24 11:00",
         "! trust.ended breached", "= walled",
     ]),
+    kept("breached, where the rest that waited is not paid", [
+        DEBT, SATURDAY, (block("debt"), MONDAY), (trust(until=moment("2026-12-01 10:00")), "applied"),
+        (paid("F-1"), "applied"), "! none", "2026-11-30 08:00", "! block.began debt", "= open", "2026-12-01 10:00",
+        "! trust.ended breached", "= walled",
+    ]),
     Row("§2", "none of the invoices has a spent promise", "a reminder that comes under a promise spends none", [
         DEBT, (trust(hours=1), "applied"), (block("notice", "F-2"), "applied"), (UNTRUST, "applied"),
         (trust("F-2", hours=1), "applied"),
+    ]),
+    Row("§2", "Once per invoice", "an invoice that waits and comes under a promise for all has used it", [
+        DEBT, SATURDAY, (trust(until=moment("2026-12-01 10:00")), "applied"), (block("debt", "F-2"), MONDAY),
+        "2026-11-30 09:00", "= open", (UNTRUST, "applied"), "= walled", (trust("F-2", hours=1), "trust_spent"),
     ]),
     Row("§2", "Once per invoice", "a debt without invoices has had its own where any unpaid one has", [
         DEBT, (trust(hours=1), "applied"), (unblock("debt*"), "applied"), (block("debt"), "applied"),
@@ -239,6 +248,11 @@ AFTER = [
         (defer("agreement", "2026-12-09 10:00", up_to="notice"), "applied"), "2026-12-09 09:59", "! none",
         "2026-12-09 10:00", "! defer.ended agreement", "! deadline.reached debt_partial", "! none",
     ]),
+    Row("§4", "`preventive` after 30 days", "nor for longer than that lasts", [
+        DEBT, (defer("agreement", "2026-12-10 10:00", "F-1"), "applied"),
+        (defer("dispute", "2028-07-03 10:00", "F-2"), "applied"), "2026-12-10 10:00", "! defer.ended agreement",
+        "2027-01-23 10:00", "! deadline.reached debt",
+    ]),
     Row("§4", "`preventive` after 30 days", "of what nothing lifts, all the same", [
         (block("preventive"), "applied"), (defer("agreement", "2027-02-01 10:00"), "applied"), "2026-12-24 10:00",
         "! deadline.reached preventive",
@@ -246,6 +260,10 @@ AFTER = [
     Row("§4", "`pause` ends itself", "a date that has passed ends the one in force", [
         (block("pause", deadline=moment("2026-12-24 10:00")), "applied"), "= walled",
         (block("pause", deadline=moment("2026-11-24 09:00")), "applied"), "! pause.ended A", "= open", "reasons ",
+    ]),
+    Row("§4", "`pause` ends itself", "and one that waits", [
+        (block("pause", not_before=moment("2026-12-01 10:00")), "deferred"),
+        (block("pause", deadline=moment("2026-11-24 09:00")), "applied"), "reasons ", "2026-12-01 10:00", "= open",
     ]),
     Row("§4", "`pause` ends itself", "and begins none", [
         (block("pause", deadline=moment("2026-11-24 09:00")), "unchanged"), "= open", "! none", "reasons ",

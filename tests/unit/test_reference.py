@@ -88,7 +88,7 @@ def test_walks(provider: str) -> None:
         seen |= life.seen
     assert steps >= STEPS // len(PROVIDERS) - walk.EPISODE
     wanted = [f"{op} applied" for op in walk.WEIGHTS if op != "untrust"] + [
-        "block unchanged", "block malformed", "trust trust_spent", "trust trust_not_applicable",
+        "block unchanged", "block malformed", "block deferred", "trust trust_spent", "trust trust_not_applicable",
         "trust trust_too_long", "defer trust_not_applicable", "unblock not_authorized",
     ]  # fmt: skip
     assert {*wanted} <= seen, "walks that no longer meet something prove nothing about it"
