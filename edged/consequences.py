@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from edged.domain import digest, effect
 from edged.domain.address import words
-from edged.domain.model import DEBT, Policy, Reason, rfc3339
+from edged.domain.model import DEBT, WHOLE, Policy, Reason, rfc3339
 from edged.plan import Owned
 from edged.store.rows import UNMARKED, Known, Row, Write
 
@@ -97,7 +97,7 @@ def _digest(w: Write, known: Known) -> None:
 
 def _reason(w: Write, sub: str, name: str, reason: Reason, sign: int) -> int:
     """A reason's number for its subscriber's shard; what is no debt goes to the rest instead."""
-    number = digest.reason(sub, name, reason.level, reason.rate, [i.id for i in reason.invoices])
+    number = digest.reason(sub, name, reason.level, reason.rate, _named(reason))
     if name in DEBT:
         return number
     w.rest += sign * number
@@ -105,4 +105,9 @@ def _reason(w: Write, sub: str, name: str, reason: Reason, sign: int) -> int:
 
 
 def _same(a: Reason, b: Reason | None) -> bool:
-    return a is b or (b is not None and a.level == b.level and a.rate == b.rate and a.invoices == b.invoices)
+    return a is b or (b is not None and a.level == b.level and a.rate == b.rate and _named(a) == _named(b))
+
+
+def _named(reason: Reason) -> list[str]:
+    """The invoices that the last block named: none where it was the whole debt, though the rest still waits."""
+    return [] if any(w.id == WHOLE for w in reason.waits) else [i.id for i in reason.invoices]

@@ -37,7 +37,7 @@ def _reason(
 ) -> dict[str, Any]:
     return {
         "reason": name,
-        "level": Level(reason.level).word,
+        "level": Level(effect.begun(reason) or reason.level).word,
         "state": _state(name, reason, sub, now),
         "since": _when(reason.since),
         "onset": _when(reason.onset),
@@ -48,7 +48,7 @@ def _reason(
         "issuer": reason.issuer or None,
         "ref": reason.ref or None,
         "page": reason.page or None,
-        "rate_kbit": (reason.rate or policy.reduced_rate_kbit) if reason.level == Level.REDUCED else None,
+        "rate_kbit": effect.rate(reason, policy) or None,
         "invoices": [
             {
                 "id": i.id,
@@ -58,15 +58,16 @@ def _reason(
             }
             for i in reason.invoices
         ],
-        "waiting": [_waiting(w) for w in reason.waits] or None,
+        "waiting": [_waiting(w, reason) for w in reason.waits] or None,
     }
 
 
-def _waiting(part: Waiting) -> dict[str, Any]:
+def _waiting(part: Waiting, reason: Reason) -> dict[str, Any]:
     """What of a debt has not begun: an invoice, what nobody has named (``rest``), or its higher level."""
     return {
         "part": "level" if part.id == growth.LEVEL else "rest" if part.id == WHOLE else "invoice",
         "invoice": part.id if part.id not in {growth.LEVEL, WHOLE} else None,
+        "level": Level(reason.level).word,
         "onset": _when(part.onset),
         "waits_for": part.why,
         "notified_at": _when(part.notified_at),
@@ -105,7 +106,7 @@ def _area(sub: Subscriber, now: int, policy: Policy) -> dict[str, Any]:
 
 def _promise(sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Policy) -> dict[str, Any]:
     """The promise running, and whether another one could still be given."""
-    owed = [i.id for n, r in sub.reasons.items() if n in DEBT for i in r.invoices] or [WHOLE]
+    owed = [i for n, r in sub.reasons.items() if n in DEBT for i in growth.owed(r)] or [WHOLE]
     spent = any(promise.used_up(i, facts, policy) for i in owed)
     running = sub.promise if sub.promise and sub.promise.until > now else None
     return {
@@ -117,6 +118,7 @@ def _promise(sub: Subscriber, now: int, facts: Mapping[str, Fact], policy: Polic
             "channel": running.channel or None,
             "issuer": running.issuer or None,
             "ref": running.ref or None,
+            "outcome": running.over or None,
         }
         if running
         else None,

@@ -157,9 +157,11 @@ class _Teller:
     def _waits(self, part: Json) -> str:
         """What of a debt has not begun, and what for it waits."""
         onset = self._when(part.get("onset"))
-        what = self._name(words.PARTS, part.get("part")).format(invoice=plain(part.get("invoice")))
+        what = self._name(words.PARTS, part.get("part")).format(
+            invoice=plain(part.get("invoice")), level=self._level(part.get("level"))
+        )
         said = f"{what}: {self._name(words.WAITS, part.get('waits_for')).format(onset=onset)}"
-        return ", ".join([said, *_rest(part, "part invoice onset waits_for notified_at".split())])
+        return ", ".join([said, *_rest(part, "part invoice level onset waits_for notified_at".split())])
 
     def _invoice(self, invoice: Any) -> str:
         if not isinstance(invoice, Mapping):
@@ -179,7 +181,9 @@ class _Teller:
             said += [self._say("channel", channel=plain(running["channel"]))] if running.get("channel") else []
             said += self._origin(running)
             said += [self._say("given", since=self._when(running["since"]))] if running.get("since") else []
-            said += _rest(running, "basis since until invoices channel issuer ref".split())
+            said += self._kept(running) + _rest(
+                running, "basis since until invoices channel issuer ref outcome".split()
+            )
             out.append(Line("    " + "; ".join(said), _GOOD))
         elif promise:
             out.append(Line("    " + self._say("no_promise")))
@@ -189,6 +193,9 @@ class _Teller:
         known = ("running", "breached", "spent", "in_30_days", "most_in_30_days")
         out += [Line("    " + text) for text in _rest(promise, known)]
         return out + [Line("    " + self._deferral(found), _GOOD) for found in deferrals]
+
+    def _kept(self, running: Json) -> list[str]:
+        return [self._say("kept")] if running.get("outcome") else []
 
     def _covered(self, waiver: Json) -> str:
         named = _list(waiver.get("invoices"))

@@ -60,7 +60,7 @@ WAITS: dict[str, Both] = {
 PARTS: dict[str, Both] = {
     "invoice": ("a fatura {invoice} ainda não conta", "invoice {invoice} does not count yet"),
     "rest": ("o restante da dívida ainda não conta", "the rest of the debt does not count yet"),
-    "level": ("o nível mais alto ainda não vale", "the higher level does not count yet"),
+    "level": ("{level} ainda não vale", "{level} does not count yet"),
 }
 BASES: dict[str, Both] = {
     "promise": ("o cliente promete pagar", "the customer will pay"),
@@ -137,6 +137,7 @@ SAID: dict[str, Both] = {
     # waivers
     "waivers": ("Promessa e adiamentos", "Promise and deferrals"),
     "promise": ("Promessa até {until}: {basis}", "Promise until {until}: {basis}"),
+    "kept": ("já cumprida, não pode mais ser quebrada", "kept already, it cannot be broken any more"),
     "no_promise": ("Nenhuma promessa em vigor", "No promise is running"),
     "spent": (
         "Promessa já usada: não cabe outra para o que ela cobriu",

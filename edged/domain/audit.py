@@ -92,7 +92,7 @@ def _level(sub: Subscriber, at: int) -> int:
 def _state(sub: Subscriber, level: int) -> _State:
     if not sub.reasons and sub.promise is None and not sub.deferrals and not level:
         return _NOTHING
-    reasons: dict[str, int | str] = {n: "pending" if r.pending else r.onset for n, r in sub.reasons.items()}
+    reasons: dict[str, int | str] = {n: r.onset if effect.begun(r) else "pending" for n, r in sub.reasons.items()}
     return _WORDS[level], reasons, sub.promise.until if sub.promise else 0, tuple(sub.deferrals)
 
 

@@ -113,11 +113,7 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
         invoices = tuple(i for i in invoices if not facts.get(i.id, NOTHING).settled)
     had = sub.reasons.get(cmd.reason)
     if cmd.invoices and not invoices:
-        detail = "every invoice named is settled already"
-        if had is None or cmd.reason not in DEBT:
-            return Decision(sub, "unchanged", detail)
-        after, events = _without(sub, {cmd.reason}, "released", now)  # it replaces what was owed, by nothing
-        return Decision(after, detail=detail, events=events)
+        return _by_nothing(cmd.reason, sub, now)
     if cmd.reason == "pause" and cmd.deadline is not None and milliseconds(cmd.deadline) <= now:
         return _paused_no_longer(sub)
     onset.check_notified(cmd, policy)
@@ -152,8 +148,22 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
     if had == reason:
         return Decision(sub, "deferred", until=at, why=why) if why else Decision(sub, "unchanged")
     after = replace(sub, reasons={**sub.reasons, cmd.reason: reason})
-    spent = promise.spent_later(after, cmd.reason, facts, now) if sub.promise is not None else {}
-    return Decision(after, "deferred", until=at, why=why, facts=spent) if why else Decision(after, facts=spent)
+    if sub.promise is None or cmd.reason not in DEBT:
+        return Decision(after, "deferred", until=at, why=why) if why else Decision(after)
+    spent = promise.spent_later(after, cmd.reason, facts, now)
+    told: tuple[dict[str, Any], ...] = ()
+    if had is not None:
+        after, told = promise.replaced(after, now)
+    return Decision(after, "deferred" if why else "applied", until=at if why else 0, why=why, facts=spent, events=told)
+
+
+def _by_nothing(name: str, sub: Subscriber, now: int) -> Decision:
+    """A block for invoices that are settled takes the place of what was owed."""
+    detail = "every invoice named is settled already"
+    if name not in sub.reasons or name not in DEBT:
+        return Decision(sub, "unchanged", detail)
+    after, events = _without(sub, {name}, "released", now)
+    return Decision(after, detail=detail, events=events)
 
 
 def _paused_no_longer(sub: Subscriber) -> Decision:
@@ -189,10 +199,11 @@ def _level(cmd: c.Block) -> int:
 def _without(sub: Subscriber, names: set[str], outcome: str, now: int) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
     """The subscriber without these of its reasons; a promise with nothing left to lift ends."""
     reasons = {n: r for n, r in sub.reasons.items() if n not in names} if len(names) < len(sub.reasons) else {}
-    if sub.promise is None and not sub.breached:
+    if sub.promise is None and not sub.breached and not sub.deferrals:
         return replace(sub, reasons=reasons), ()
     if reasons and _in_debt(reasons):
         return promise.outlived(replace(sub, reasons=reasons), outcome, now)
+    sub = deferral.without_onset(sub)
     events = (promise.ended(sub.sub, sub.promise, outcome),) if sub.promise else ()
     # Only payment wipes out a breach: a block sent anew must not bring a new promise.
     breached = sub.breached and outcome != "fulfilled"
@@ -343,17 +354,18 @@ def _deadline_passed(
         del reasons[name]
     else:
         reasons[name] = replace(reason, deadline=0)
-    return [_reached(sub.sub, name, reason)]
+    return [_reached(sub, name, reason)]
 
 
 def _began(sub: str, name: str) -> dict[str, Any]:
     return {"event": "block.began", "sub": sub, "reason": name}
 
 
-def _reached(sub: str, name: str, reason: Reason) -> dict[str, Any]:
+def _reached(sub: Subscriber, name: str, reason: Reason) -> dict[str, Any]:
     if name == "pause":
-        return {"event": "pause.ended", "sub": sub}
-    return {"event": "deadline.reached", "sub": sub, "reason": name, "deadline": rfc3339(reason.deadline)}
+        return {"event": "pause.ended", "sub": sub.sub}
+    told = {"event": "deadline.reached", "sub": sub.sub, "reason": name, "deadline": rfc3339(reason.deadline)}
+    return told | ({"since": rfc3339(sub.since)} if sub.since and sub.level else {})
 
 
 def see_notice(sub: Subscriber, now: int, policy: Policy) -> Subscriber:

@@ -54,7 +54,7 @@ def defer(cmd: c.Defer, sub: Subscriber, now: int, policy: Policy, issuer: str) 
     detail = f"moved from {rfc3339(asked)}, when the calendar allows no block" if until != asked else ""
     after = replace(sub, deferrals={**sub.deferrals, cmd.kind: made})
     if had is not None:
-        after, at, why = _held(after, effect.owed(sub, now), now, policy)
+        after, at, why = _held(after, effect.owed(sub, now, promised=False), now, policy)
         if why:
             return Decision(after, "deferred", until=at, why=why)
     return Decision(after, detail=detail, until=until)
@@ -67,20 +67,27 @@ def undefer(cmd: c.Undefer, sub: Subscriber, now: int, policy: Policy) -> Decisi
     if not found:
         return Decision(sub, "unchanged", "nothing is deferred")
     events = tuple(ended(sub.sub, k, d, "released") for k, d in found.items())
-    after, at, why = _held(_without(sub, found), effect.owed(sub, now), now, policy)
+    after, at, why = _held(_without(sub, found), effect.owed(sub, now, promised=False), now, policy)
     return Decision(after, "deferred" if why else "applied", until=at if why else 0, why=why, events=events)
 
 
 def _held(sub: Subscriber, felt: int, now: int, policy: Policy) -> tuple[Subscriber, int, str]:
-    """(state, until when, why): with more to feel than was ``felt``, that may have to wait (law 3)."""
-    if effect.owed(sub, now) <= felt:
+    """(state, until when, why): with more to feel than was ``felt``, that may have to wait (law 3).
+
+    A promise is looked away from: it may end before what holds the onset back.
+    """
+    rises = effect.owed(sub, now, promised=False)
+    if rises <= felt:
         return sub, 0, ""
     until, why = _allowed(now, sub.area, now, policy)
     if until <= now:
         return sub, 0, ""
     had = sub.deferrals.get(ONSET)
     made = Deferral(now, max(until, had.until) if had else until, up_to=felt)
-    return replace(sub, deferrals={**sub.deferrals, ONSET: made}), made.until, why
+    after = replace(sub, deferrals={**sub.deferrals, ONSET: made})
+    if effect.owed(after, now, promised=False) == rises:  # somebody has taken it on himself
+        return sub, 0, ""
+    return after, made.until, why
 
 
 def _allowed(moment: int, area: str, now: int, policy: Policy) -> tuple[int, str]:
@@ -105,7 +112,7 @@ def expired(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, tupl
     given = [d.until for k, d in found.items() if k not in OWN]
     after = _without(sub, found)
     if given:
-        after, _, _ = _held(after, effect.owed(sub, max(given) - 1), now, policy)
+        after, _, _ = _held(after, effect.owed(sub, max(given) - 1, promised=False), now, policy)
     return after, events
 
 
@@ -149,6 +156,11 @@ def judged(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
     if until <= now:
         return _without(sub, [ONSET])
     return sub if until == had.until else replace(sub, deferrals={**sub.deferrals, ONSET: replace(had, until=until)})
+
+
+def without_onset(sub: Subscriber) -> Subscriber:
+    """Nobody owes anything any more: nothing is held back."""
+    return _without(sub, [ONSET]) if ONSET in sub.deferrals else sub
 
 
 def _resumed(sub: Subscriber, now: int, policy: Policy) -> Subscriber:

@@ -69,6 +69,13 @@ def begun(reason: Reason) -> int:
     return level if any(i.id not in waiting for i in reason.invoices or _WHOLE) else 0
 
 
+def rate(reason: Reason, policy: Policy) -> int:
+    """The rate (kbit/s) of a reason that reduces, of what of it has begun; 0 where it does not."""
+    if (begun(reason) or reason.level) != Level.REDUCED:
+        return 0
+    return next((w.rate for w in reason.waits if not w.id), reason.rate) or policy.reduced_rate_kbit
+
+
 def _begun(reason: Reason) -> tuple[int, AbstractSet[str]]:
     """(the level of what has begun, what of it has not)."""
     ids = {w.id for w in reason.waits}
@@ -128,14 +135,10 @@ def _entry(sub: Subscriber, found: tuple[int, int], now: int, policy: Policy) ->
     if base in _PLAIN and lift == base and not sub.notified:
         return _PLAIN[base]
     until = sub.promise.until if sub.promise and lift < base else 0
-    rates = [
-        r.rate or policy.reduced_rate_kbit
-        for n, r in active(sub).items()
-        if Level.REDUCED in (r.level, *(felt(sub, n, r, now, promised=p) for p in (False, True)))
-    ]
+    rates = [own for r in active(sub).values() if (own := rate(r, policy))] or [policy.reduced_rate_kbit]
     reduced = base == Level.REDUCED or (until and lift == Level.REDUCED)
     seen = sub.notified if sub.notified > now and Level.NOTICE in (base, lift) else 0
-    return Entry(base, min(rates) if reduced and rates else 0, lift if until else 0, until, seen)
+    return Entry(base, min(rates) if reduced else 0, lift if until else 0, until, seen)
 
 
 def next_moment(sub: Subscriber, now: int) -> int:

@@ -57,7 +57,10 @@ def _raised(
     if level <= before:
         return ()
     at, why, earliest = onset.asked(cmd, area, now, policy, had.notified_at)
-    return (Waiting(LEVEL, at, why, earliest, level=before, override=cmd.override is not None),) if why else ()
+    if not why:
+        return ()
+    rate = waited.rate if waited else had.rate
+    return (Waiting(LEVEL, at, why, earliest, level=before, rate=rate, override=cmd.override is not None),)
 
 
 def owed(reason: Reason) -> list[str]:

@@ -59,6 +59,8 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     notified_at: int = 0
     level: int = 0
     """The level felt until then, where it is a higher one that waits."""
+    rate: int = 0
+    """And its rate, kbit/s."""
     override: bool = False
     """Its own: calendar, moratorium and outage do not hold it back."""
 

@@ -59,13 +59,20 @@ def outlived(sub: Subscriber, outcome: str, now: int) -> tuple[Subscriber, tuple
     running = sub.promise
     if running is None or outcome != "released":
         return sub, ()
-    behind = {i.id for n, r in sub.reasons.items() if n in DEBT for i in r.invoices}
+    behind = {i for n, r in sub.reasons.items() if n in DEBT for i in growth.owed(r)}
     given = running.invoices or running.owed
-    if not given or not behind.isdisjoint(given):
+    if not given or WHOLE in behind or not behind.isdisjoint(given):
         return sub, ()
     if running.invoices:
         return replace(sub, promise=None), (ended(sub.sub, running, outcome),)
     return _over(sub, running, outcome, now)
+
+
+def replaced(sub: Subscriber, now: int) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
+    """After a block took a debt's place: billing says what is owed now. Of a whole debt that is a part."""
+    if sub.promise is None or WHOLE in sub.promise.owed:
+        return sub, ()
+    return outlived(sub, "released", now)
 
 
 def _over(sub: Subscriber, running: Promise, outcome: str, now: int) -> tuple[Subscriber, tuple[dict[str, Any], ...]]:
@@ -136,8 +143,8 @@ def _owed(sub: Subscriber) -> dict[str, str]:
             for invoice in reason.invoices:
                 had = owed.get(invoice.id)
                 owed[invoice.id] = min(had, invoice.due) if had and invoice.due else had or invoice.due
-            if any(w.id == WHOLE for w in reason.waits):
-                owed[WHOLE] = ""
+            if not reason.invoices or reason.waits:
+                owed.update({WHOLE: ""} if WHOLE in growth.owed(reason) else {})
         elif not reason.pending:
             raise Rejected("trust_not_applicable", f"{name} is in force, which no promise lifts")
     if not in_debt:
@@ -206,9 +213,7 @@ def untrust(sub: Subscriber, now: int) -> Decision:
 def spent_later(sub: Subscriber, name: str, facts: Mapping[str, Fact], now: int) -> dict[str, Fact]:
     """Invoices that come under a promise already running are spent, too: it lifts them as well, once they begin."""
     reason, promise = sub.reasons[name], sub.promise
-    if reason.level <= Level.NOTICE or promise is None or promise.invoices:
-        return {}
-    if not effect.waives(sub, name, replace(reason, waits=()) if reason.waits else reason, now):
+    if reason.level <= Level.NOTICE or promise is None or promise.invoices or promise.until <= now:
         return {}
     owed = growth.owed(reason)
     fresh = [i for i in owed if not facts.get(i, NOTHING).spent]

@@ -91,6 +91,7 @@ class DeadlineReached(_Event, tag="deadline.reached"):
     sub: str
     reason: str
     deadline: When
+    since: Annotated[When, Meta(description="Since when the level in force has been so; left out while open.")] = ""
 
 
 class BrakeClosed(_Event, tag="brake.closed"):

@@ -36,6 +36,7 @@ class WaitingRecord(Model):
         Meta(description="`rest`: what is owed besides the invoices named; `level`: the reason's higher level."),
     ]
     invoice: str | None
+    level: Annotated[LevelWord, Meta(description="The reason's level when it has begun.")]
     onset: Annotated[When, Meta(description="When it begins, or is looked at again.")]
     waits_for: Waiting
     notified_at: When | None
@@ -81,6 +82,10 @@ class RunningPromise(Model):
     channel: str | None
     issuer: str | None
     ref: str | None
+    outcome: Annotated[
+        Literal["fulfilled", "released"] | None,
+        Meta(description="What it was given for is owed no longer; it runs on for another debt, and is no breach."),
+    ]
 
 
 class PromiseRecord(Model):

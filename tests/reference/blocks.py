@@ -31,6 +31,8 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
     answer = again(model, c, sub, old, new) if old and not old["pending"] else begins(model, c, sub, new)
     if not old or any(old[k] != new[k] for k in new if k != "not_before"):
         comes_under_promise(model, sub, new, name, left)
+        if old and name in DEBTS and not (sub["promise"] and WHOLE in sub["promise"]["owed"]):
+            promise_is_released(model, c["sub"], sub)
     return answer
 
 
@@ -83,13 +85,12 @@ def pause_is_over(model: Model, c: Command, sub: Sub) -> Answer:
 
 
 def comes_under_promise(model: Model, sub: Sub, new: Sub, name: str, named: list[str]) -> None:
-    """A promise for all that runs and lifts some of it: so all that is named has had its promise, begun or waiting."""
+    """A promise for all that runs lifts it: so all that is named has had its promise, begun or waiting or deferred."""
     promise = sub["promise"]
     if name not in DEBTS or new["level"] <= NOTICE or not promise or promise["invoices"]:
         return
     meant = named or [WHOLE]
-    if any(min([new["level"], *model.deferred(sub, i, overridden=new["override"])]) for i in meant):
-        sub["spent"].update({i: sub["spent"].get(i) or 1 for i in meant})
+    sub["spent"].update({i: sub["spent"].get(i) or 1 for i in meant})
 
 
 def waits(model: Model, sub: Sub, reason: str, found: list[tuple[int, str]]) -> Answer:
@@ -156,9 +157,15 @@ def unblock(model: Model, c: Command, sub: Sub) -> Answer:
 def promise_is_released(model: Model, name: str, sub: Sub) -> None:
     """What it means for the promise that a reason was taken back."""
     promise, owed = sub["promise"], {*model.owed(sub)}
+    if not model.debts(sub):
+        sub["deferrals"].pop("onset", None)
     if not promise:
         return
-    if not model.debts(sub) or (promise["invoices"] and not {*promise["invoices"]} & owed):
+    if not model.debts(sub):
+        model.promise_ends(name, sub, "released")
+    elif WHOLE in owed:
+        return  # which may be what was promised
+    elif promise["invoices"] and not {*promise["invoices"]} & owed:
         model.promise_ends(name, sub, "released")
     elif promise["owed"] and not {*promise["owed"]} & owed:
         model.promise_is_kept(name, sub, "released")
@@ -188,9 +195,10 @@ def paid(model: Model, c: Command, sub: Sub) -> Answer:
 
 def promise_is_paid(model: Model, name: str, sub: Sub) -> bool:
     """What a payment means for the promise and for one that was breached; whether it means anything."""
-    before = sub["promise"] and {**sub["promise"]}, sub["breached"], {**sub["spent"]}
+    before = sub["promise"] and {**sub["promise"]}, sub["breached"], {**sub["spent"]}, len(sub["deferrals"])
     promise = sub["promise"]
     if not model.debts(sub):
+        sub["deferrals"].pop("onset", None)
         sub["spent"].pop(WHOLE, 0)
         model.promise_ends(name, sub, "fulfilled")
         if sub["spent"].keys() <= sub["settled"]:
@@ -199,4 +207,4 @@ def promise_is_paid(model: Model, name: str, sub: Sub) -> bool:
         model.promise_ends(name, sub, "fulfilled")
     elif promise and promise["owed"] and set(promise["owed"]) <= sub["settled"]:
         model.promise_is_kept(name, sub, "fulfilled")
-    return before != (sub["promise"], sub["breached"], sub["spent"])
+    return before != (sub["promise"], sub["breached"], sub["spent"], len(sub["deferrals"]))

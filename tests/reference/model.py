@@ -60,7 +60,8 @@ class Model(State):
 
     def hold_back(self, sub: Sub, before: int) -> Answer | None:
         """A deferral has ended, and ``before`` was felt of the debts: while no onset is allowed, no more than that."""
-        if self.owes(sub) <= before:
+        rises = self.owes(sub)
+        if rises <= before:
             return None
         until, why = self.end_of_deferral(sub)
         if not why:
@@ -68,6 +69,10 @@ class Model(State):
         held = sub["deferrals"].get("onset")
         until = max(until, held["until"]) if held else until
         sub["deferrals"]["onset"] = {"invoices": [], "up_to": before, "until": until}
+        if self.owes(sub) == rises:  # an override: nothing is held back
+            sub["deferrals"].pop("onset")
+            sub["deferrals"].update({"onset": held} if held else {})
+            return None
         return Answer({"deferred"}, 0 if self.outage(sub["area"]) else until, {why})
 
     def end_of_deferral(self, sub: Sub) -> tuple[int, str]:
@@ -172,10 +177,7 @@ class Model(State):
         """What a promise for all was given for is owed no more: it ends, or runs on where that would cut for others."""
         promise = sub["promise"]
         promise["outcome"] = promise["outcome"] or outcome
-        sub["promise"] = None
-        without = self.owes(sub)
-        sub["promise"] = promise
-        if without <= NOTICE:
+        if self.owes(sub) <= NOTICE:
             self.promise_ends(name, sub, promise["outcome"])
 
     def deferral_ends(self, name: str, sub: Sub, kind: str) -> None:

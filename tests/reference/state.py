@@ -73,8 +73,9 @@ class State:
         return max([self.felt(sub, r) for r in sub["reasons"] if not sub["reasons"][r]["pending"]], default=0)
 
     def owes(self, sub: Sub) -> int:
-        """The same of its debts alone."""
-        return max([self.felt(sub, name) for name, r in self.debts(sub).items() if not r["pending"]], default=0)
+        """The same of its debts alone, a promise looked away from."""
+        alone = {**sub, "promise": None}
+        return max([self.felt(alone, name) for name, r in self.debts(sub).items() if not r["pending"]], default=0)
 
     def felt(self, sub: Sub, name: str) -> int:
         """What is left of a begun reason's level by promise, deferrals and caps: the worst of its begun invoices."""
@@ -117,7 +118,7 @@ class State:
         return {r: v for r, v in sub["reasons"].items() if r in DEBTS}
 
     def owed(self, sub: Sub) -> list[str]:
-        return list(dict.fromkeys(i for r in self.debts(sub).values() for i in r["invoices"]))
+        return list(dict.fromkeys(i for r in self.debts(sub).values() for i in r["invoices"] or [WHOLE]))
 
     # -- when a block may begin (§3) ---------------------------------------------------------------------------
 

@@ -149,7 +149,7 @@ class World:
         """A reason is gone: is what the promise was given for?"""
         if not sub.debts():
             self._promise_ends(name, sub, "released")
-        elif sub.promise and (given := set(sub.promise[1] or sub.owed)) and not given & sub.behind():
+        elif sub.promise and (given := set(sub.promise[1] or sub.owed)) and not (given | {WHOLE}) & sub.behind():
             self._is_over(name, sub, "released")
 
     def _is_over(self, name: str, sub: Subscriber, outcome: str) -> None:
@@ -222,10 +222,13 @@ class World:
             if c["reason"] not in sub.debts():
                 return "unchanged"
             return self._unblock(c, sub)  # what was owed is replaced by nothing
+        had = sub.reasons.get(c["reason"])
         sub.reasons[c["reason"]] = Reason(owed, c.get("ref"))
         lifts = sub.promise and sub.promise[0] > self.now and not sub.promise[1]
         if lifts and c["reason"] in DEBTS and c["reason"] != "notice":
             sub.spent.update({i: 1 for i in owed or [WHOLE] if not sub.spent.get(i)})
+        if had and WHOLE not in sub.owed and c["reason"] in DEBTS and had != sub.reasons[c["reason"]]:
+            self._released(c["sub"], sub)
         return "applied"
 
     def _unblock(self, c: Command, sub: Subscriber) -> str:
@@ -238,7 +241,7 @@ class World:
 
     def _paid(self, c: Command, sub: Subscriber) -> str:
         before = (repr(sub.reasons), repr(sub.promise), sub.breached, sub.over)
-        paid = set(c["invoices"]) if "invoices" in c else sub.behind() | (set(sub.spent) - {WHOLE})
+        paid = set(c["invoices"]) if "invoices" in c else (sub.behind() | set(sub.spent)) - {WHOLE}
         news = bool(paid - sub.settled)
         sub.settled |= paid
         for name, reason in sub.debts().items():
@@ -262,7 +265,7 @@ class World:
             raise No("trust_not_applicable")
         if running and sub.promise == (until, named):
             return "unchanged"
-        owed = list(dict.fromkeys(i for r in sub.debts().values() for i in r.invoices))
+        owed = list(dict.fromkeys(i for r in sub.debts().values() for i in r.invoices or [WHOLE]))
         if until <= self.now:
             raise No("malformed")
         if named and not set(named) & set(owed):

@@ -36,7 +36,7 @@ class Subscriber:
         return {n: r for n, r in self.reasons.items() if n in DEBTS}
 
     def behind(self) -> set[str]:
-        return {i for r in self.debts().values() for i in r.invoices}
+        return {i for r in self.debts().values() for i in r.invoices or [WHOLE]}
 
     def waived(self, name: str, now: int) -> bool:
         if self.promise is None or self.promise[0] <= now or name not in DEBTS:

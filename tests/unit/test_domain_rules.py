@@ -458,7 +458,7 @@ def test_how_long_a_promise_is(row: str) -> None:
     fields, until = LENGTHS[row]
     made = does(owing(), "trust", policy=Policy(trust_max_hours=400), **fields)
     assert (made.status, made.until, made.detail) == ("applied", until, "")
-    assert made.sub.promise == Promise(fields.get("basis", "promise"), NOW, until, issuer="erp")
+    assert made.sub.promise == Promise(fields.get("basis", "promise"), NOW, until, issuer="erp", owed=(WHOLE,))
     assert made.facts == {WHOLE: Fact(False, 1)}
     assert made.sub.granted == ()
 
@@ -579,7 +579,7 @@ ENTRIES: dict[str, tuple[Subscriber, Entry, int]] = {
     "notice seen and over": (replace(owing(name="notice", level=1), notified=NOW), Entry(1), 0),
     "a seen notice does not count when walled": (replace(owing(), notified=NOW + 4), Entry(3), NOW + 4),
     "a deferral that leaves it reduced": (
-        replace(owing("A", rate=64), deferrals={"agreement": Deferral(1, NOW + 6, (), 2)}), Entry(2, 64), NOW + 6,
+        replace(owing("A"), deferrals={"agreement": Deferral(1, NOW + 6, (), 2)}), Entry(2, 1024), NOW + 6,
     ),
 }  # fmt: skip
 

@@ -267,3 +267,75 @@ def test_days_on_which_a_debt_is_lifted_do_not_count() -> None:
     )
     after, events = later(waiting.sub, NOW + HOUR)
     assert (after.reasons["debt"].deadline, events) == (NOW + 61 * DAY, [])
+
+
+# -- what the second sceptic found -------------------------------------------------------------------------------------
+
+
+def test_a_whole_debt_has_one_promise_whatever_a_reminder_names() -> None:
+    sub = does(owing(), "block", reason="notice", invoices=["F-1"]).sub
+    made = does(sub, "trust", hours=48)
+    assert made.facts == {WHOLE: Fact(spent=1), "F-1": Fact(spent=1)}
+    sub = does(made.sub, "unblock", reason="notice").sub
+    after, events = d.expire(sub, NOW + 2 * DAY, FREE)
+    assert (after.breached, events[0]["outcome"]) == (True, "breached")
+    with pytest.raises(Rejected, match="is used up"):
+        does(does(owing(), "block", reason="notice", invoices=["F-2"]).sub, "trust", facts={WHOLE: Fact(spent=1)})
+
+
+def test_a_level_that_waits_keeps_the_rate_it_is_felt_at() -> None:
+    sub = does(owing("F-1", level=2, rate=8192), "block", reason="debt", invoices=["F-1"], not_before=at(NOW + DAY)).sub
+    assert effect.entry(sub, NOW, FREE).rate == 8192
+    again = does(sub, "block", reason="debt", invoices=["F-1"], not_before=at(NOW + 2 * DAY)).sub
+    assert effect.entry(again, NOW, FREE).rate == 8192
+
+
+def test_what_is_held_at_a_level_is_not_slower_than_what_is_felt_there() -> None:
+    sub = does(owing("F-1", name="debt_partial", level=2, rate=8192), "block", reason="debt", invoices=["F-2"]).sub
+    sub = does(sub, "defer", kind="agreement", until=at(NOW + 9 * DAY), invoices=["F-2"]).sub
+    made = does(sub, "undefer", NOW + 2 * DAY, CUT)
+    assert (made.status, effect.entry(made.sub, NOW + 2 * DAY, CUT).rate) == ("deferred", 8192)
+
+
+def test_a_promise_does_not_let_the_end_of_a_deferral_through() -> None:
+    sub = does(owing("F-1"), "defer", kind="hardship", until=at(NOW + 9 * DAY)).sub
+    sub = does(sub, "trust", hours=1).sub
+    made = does(sub, "undefer", policy=HELD)
+    assert (made.status, made.why) == ("deferred", "moratorium")
+    after, _ = d.expire(made.sub, NOW + HOUR, HELD)
+    assert effect.level(after, NOW + HOUR) == 0
+    assert effect.entry(made.sub, NOW, HELD).level == 0  # what the kernel gives back when the promise ends
+
+
+def test_what_is_held_back_goes_with_the_debt() -> None:
+    friday = NOW + 2 * DAY
+    sub = does(owing("F-1"), "defer", kind="agreement", until=at(NOW + 9 * DAY)).sub
+    sub = does(sub, "undefer", friday, CUT).sub
+    assert list(sub.deferrals) == ["onset"]
+    for op, fields in (("paid", {"invoices": ["F-1"]}), ("unblock", {"reason": "debt"})):
+        assert does(sub, op, friday, CUT, None, **fields).sub.deferrals == {}
+
+
+def test_undefer_says_what_is_felt_where_an_override_stands() -> None:
+    override: dict[str, Any] = {"author": "a", "motive": "m"}
+    friday = NOW + 2 * DAY
+    sub = does(Subscriber("C-1"), "block", friday, CUT, reason="debt", override=override).sub
+    made = does(does(sub, "defer", friday, CUT, **AGREED | {"until": at(NOW + 9 * DAY)}).sub, "undefer", friday, CUT)
+    assert (made.status, made.sub.deferrals, effect.level(made.sub, friday)) == ("applied", {}, 3)
+
+
+def test_a_block_that_replaces_what_was_promised_releases_the_promise() -> None:
+    whichever: tuple[dict[str, Any], ...] = ({}, {"invoices": ["F-1"]})
+    for fields in whichever:
+        sub = does(owing("F-1"), "trust", hours=48, **fields).sub
+        made = does(sub, "block", reason="debt", invoices=["F-2"])
+        after = d.expire(made.sub, NOW + 2 * DAY, FREE)[0]
+        assert not after.breached
+    whole = does(owing(), "trust", hours=48).sub
+    assert does(whole, "block", reason="debt", invoices=["F-2"]).sub.promise is not None
+
+
+def test_what_joins_under_a_promise_and_a_deferral_is_spent() -> None:
+    sub = does(does(owing("F-1"), "trust", hours=72).sub, "defer", **AGREED).sub
+    made = does(sub, "block", reason="debt", invoices=["F-1", "F-2"], facts={"F-1": Fact(spent=1)})
+    assert made.facts == {"F-2": Fact(spent=1)}

@@ -54,6 +54,7 @@ def test_everything_is_told() -> None:
             "channel": "app",
             "issuer": "erp",
             "ref": "T-10",
+            "outcome": None,
         },
         "spent": True,
         "breached": False,
