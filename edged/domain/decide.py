@@ -150,10 +150,10 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
     after = replace(sub, reasons={**sub.reasons, cmd.reason: reason})
     if sub.promise is None or cmd.reason not in DEBT:
         return Decision(after, "deferred", until=at, why=why) if why else Decision(after)
-    spent = promise.spent_later(after, cmd.reason, facts, now)
     told: tuple[dict[str, Any], ...] = ()
     if had is not None:
         after, told = promise.replaced(after, now)
+    spent = promise.spent_later(after, cmd.reason, facts, now)
     return Decision(after, "deferred" if why else "applied", until=at if why else 0, why=why, facts=spent, events=told)
 
 

@@ -30,9 +30,9 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
         new["notified_at"] = old["notified_at"]
     answer = again(model, c, sub, old, new) if old and not old["pending"] else begins(model, c, sub, new)
     if not old or any(old[k] != new[k] for k in new if k != "not_before"):
-        comes_under_promise(model, sub, new, name, left)
         if old and name in DEBTS and not (sub["promise"] and WHOLE in sub["promise"]["owed"]):
             promise_is_released(model, c["sub"], sub)
+        comes_under_promise(model, sub, new, name, left)
     return answer
 
 

@@ -200,7 +200,7 @@ PROMISES = [
         (trust("F-2", hours=1), "applied"),
     ]),
     Row("§2", "Once per invoice", "an invoice that waits and comes under a promise for all has used it", [
-        DEBT, SATURDAY, (trust(until=moment("2026-12-01 10:00")), "applied"), (block("debt", "F-2"), MONDAY),
+        DEBT, SATURDAY, (trust(until=moment("2026-12-01 10:00")), "applied"), (block("debt", "F-1", "F-2"), MONDAY),
         "2026-11-30 09:00", "= open", (UNTRUST, "applied"), "= walled", (trust("F-2", hours=1), "trust_spent"),
     ]),
     Row("§2", "Once per invoice", "a debt without invoices has had its own where any unpaid one has", [

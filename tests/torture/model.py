@@ -224,11 +224,11 @@ class World:
             return self._unblock(c, sub)  # what was owed is replaced by nothing
         had = sub.reasons.get(c["reason"])
         sub.reasons[c["reason"]] = Reason(owed, c.get("ref"))
+        if had and WHOLE not in sub.owed and c["reason"] in DEBTS and had != sub.reasons[c["reason"]]:
+            self._released(c["sub"], sub)
         lifts = sub.promise and sub.promise[0] > self.now and not sub.promise[1]
         if lifts and c["reason"] in DEBTS and c["reason"] != "notice":
             sub.spent.update({i: 1 for i in owed or [WHOLE] if not sub.spent.get(i)})
-        if had and WHOLE not in sub.owed and c["reason"] in DEBTS and had != sub.reasons[c["reason"]]:
-            self._released(c["sub"], sub)
         return "applied"
 
     def _unblock(self, c: Command, sub: Subscriber) -> str:
