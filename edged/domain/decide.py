@@ -114,10 +114,11 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
     had = sub.reasons.get(cmd.reason)
     if cmd.invoices and not invoices:
         return _by_nothing(cmd.reason, sub, now)
-    if cmd.reason == "pause" and cmd.deadline is not None and milliseconds(cmd.deadline) <= now:
-        return _paused_no_longer(sub)
-    onset.check_notified(cmd, policy)
-    notified = c.told_at(cmd) or (had.notified_at if had is not None else 0)
+    if (policy.require_notice or cmd.reason == "pause") and (made := _rare(cmd, sub, now, policy)) is not None:
+        return made
+    notified = had.notified_at if had is not None else 0
+    if cmd.notified_at is not None:
+        notified = milliseconds(cmd.notified_at)
     waits: tuple[Waiting, ...] = ()
     named = invoices
     if had is None or had.pending:
@@ -149,12 +150,19 @@ def _block(cmd: c.Block, sub: Subscriber, facts: Mapping[str, Fact], now: int, p
         return Decision(sub, "deferred", until=at, why=why) if why else Decision(sub, "unchanged")
     after = replace(sub, reasons={**sub.reasons, cmd.reason: reason})
     if sub.promise is None or cmd.reason not in DEBT:
-        return Decision(after, "deferred", until=at, why=why) if why else Decision(after)
-    told: tuple[dict[str, Any], ...] = ()
-    if had is not None:
-        after, told = promise.replaced(after, now)
-    spent = promise.spent_later(after, cmd.reason, facts, now)
-    return Decision(after, "deferred" if why else "applied", until=at if why else 0, why=why, facts=spent, events=told)
+        return Decision(after, "deferred", "", at, why) if why else Decision(after)
+    after, spent, events = _under_promise(after, cmd.reason, facts, now, new=had is None)
+    return Decision(after, "deferred" if why else "applied", "", at if why else 0, why, spent, events)
+
+
+def _under_promise(
+    sub: Subscriber, name: str, facts: Mapping[str, Fact], now: int, *, new: bool
+) -> tuple[Subscriber, dict[str, Fact], tuple[dict[str, Any], ...]]:
+    """(state, what is spent, events) of a debt that was set while a promise runs."""
+    events: tuple[dict[str, Any], ...] = ()
+    if not new:
+        sub, events = promise.replaced(sub, now)
+    return sub, promise.spent_later(sub, name, facts, now), events
 
 
 def _by_nothing(name: str, sub: Subscriber, now: int) -> Decision:
@@ -166,8 +174,12 @@ def _by_nothing(name: str, sub: Subscriber, now: int) -> Decision:
     return Decision(after, detail=detail, events=events)
 
 
-def _paused_no_longer(sub: Subscriber) -> Decision:
-    """A pause that ends in the past is over."""
+def _rare(cmd: c.Block, sub: Subscriber, now: int, policy: Policy) -> Decision | None:
+    """A pause that ends in the past is over. Raises Rejected where a notification is missing."""
+    if policy.require_notice:
+        onset.check_notified(cmd)
+    if cmd.reason != "pause" or cmd.deadline is None or milliseconds(cmd.deadline) > now:
+        return None
     detail = "deadline: it has passed"
     if "pause" not in sub.reasons:
         return Decision(sub, "unchanged", detail)

@@ -43,10 +43,10 @@ def joined(
 
 
 def _part(cmd: c.Block, name: str, had: Waiting | None, area: str, now: int, policy: Policy) -> Waiting | None:
-    at, why, earliest = onset.asked(cmd, area, now, policy, had.notified_at if had else 0)
+    notified = c.told_at(cmd) or (had.notified_at if had else 0)
+    at, why, earliest = onset.asked(cmd, area, now, policy, notified)
     if not why:
         return None
-    notified = c.told_at(cmd) or (had.notified_at if had else 0)
     return Waiting(name, at, why, earliest, notified, override=cmd.override is not None)
 
 
@@ -56,7 +56,7 @@ def _raised(
     before = waited.level if waited else had.level
     if level <= before:
         return ()
-    at, why, earliest = onset.asked(cmd, area, now, policy, had.notified_at)
+    at, why, earliest = onset.asked(cmd, area, now, policy, c.told_at(cmd) or had.notified_at)
     if not why:
         return ()
     rate = waited.rate if waited else had.rate

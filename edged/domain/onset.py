@@ -31,22 +31,20 @@ _MOST_MOVES = 50
 """Moratoria and calendars that hand an onset on to each other for longer than this are taken at their last word."""
 
 
-def check_notified(cmd: c.Block, policy: Policy) -> None:
-    """Raises Rejected ``notice_too_short`` where the provider wants to be told when somebody was notified."""
-    if cmd.reason == "debt" and policy.require_notice and cmd.notified_at is None:
+def check_notified(cmd: c.Block) -> None:
+    """For a provider who wants to be told when somebody was notified. Raises Rejected ``notice_too_short``."""
+    if cmd.reason == "debt" and cmd.notified_at is None:
         raise Rejected("notice_too_short", "notified_at: this provider's policy.require_notice asks for it")
 
 
 def earliest(cmd: c.Block, now: int, policy: Policy, notified: int = 0) -> tuple[int, str]:
     """When what a command asks for could begin if nothing held it back in its area.
 
-    ``notified``: when the subscriber was told of it, as far as is known, where the command leaves that out (law 7).
+    ``notified``: when the subscriber was told of it, by the command or else as far as is known (law 7), 0: not known.
     """
     onset, why = now, ""
     if cmd.not_before is not None and (not_before := milliseconds(cmd.not_before)) > onset:
         onset, why = not_before, "not_before"
-    if cmd.notified_at is not None:
-        notified = milliseconds(cmd.notified_at)
     if notified and cmd.reason in _NOTIFIED and (told := notified + policy.notice_days * DAY_MS) > onset:
         onset, why = told, "notice_days"
     return onset, why
