@@ -131,7 +131,7 @@ class Carrier:
             case c.GardenList():
                 return work.garden(cmd), None
             case c.Page():
-                return self._pages.carry_out(cmd, work, now), None
+                return self._pages.carry_out(cmd, work, now)
             case _:
                 return self._territory.carry_out(cmd, now, issuer, work.write), None
 
@@ -154,7 +154,7 @@ class Carrier:
             return "held", {"code": "brake", "detail": f"{why}; look at it, then edged release-brake or drop-held"}
         work.put(cmd.sub, made, claim=block is not None)
         if isinstance(cmd, c.Paid):
-            self._pages.paid(cmd.sub, work)
+            self._pages.paid(cmd, made.status, work, now)
         return made.status, _told(made)
 
     def _stopped(

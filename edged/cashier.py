@@ -15,13 +15,12 @@ from functools import partial
 from edged.domain import paytoken, roles, visitor
 from edged.domain.payment import typed
 from edged.domain.rejection import Rejected
+from edged.pages import TRIES
 from edged.pipeline import Pipeline
 from edged.store import payments
-from edged.store.rows import Bill, Known, Write
+from edged.store.rows import Bill, Known, Tried, Write
 from edged.workset import Workset
 
-TRIES = 5
-"""Wrong codes after which the code is worth nothing any more."""
 TICKET_MS = 900_000
 TICKET = 16
 MOST_TICKETS = 10_000
@@ -53,7 +52,8 @@ class Cashier:
             return "locked", b""
         right = self._pipeline.pages.matches(bill, typed(code.decode("ascii", "replace")))
         tried = bill._replace(used=True) if right else bill._replace(wrong=bill.wrong + 1)
-        self._pipeline.commit(Write(bills={known.id: tried}), now, {})
+        remembered = Tried(bill.salt, bill.code, tried.wrong, tried.used)
+        self._pipeline.commit(Write(bills={known.id: tried}, tried={known.sub.sub: remembered}), now, {})
         if right:
             return "ok", self._ticket(known, now)
         return ("locked" if tried.wrong >= TRIES else "wrong"), b""

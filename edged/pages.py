@@ -12,18 +12,24 @@ import secrets
 from collections import deque
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from edged.domain import command as c
 from edged.domain.decide import check_rev
+from edged.domain.fields import names
 from edged.domain.model import DEBT
 from edged.domain.payment import Payees, payment
 from edged.store import payments, secret
-from edged.store.rows import Bill, Known, Write
+from edged.store.rows import Bill, Known, Tried, Write
 from edged.store.store import Store
 from edged.workset import Workset
 
+TRIES = 5
+"""Wrong codes after which the code is worth nothing any more."""
 _SALT = 16
 _PERSON = b"edged one-time"
+_PAID = {"detail": "invoices: one of them is paid already, so nothing is shown"}
+_DEAD = {"detail": "fields.code: it was used or locked before and opens nothing; send a new one"}
 
 
 class Pages:
@@ -49,20 +55,24 @@ class Pages:
         if write.bills or (self.any and write.removed):
             self.any = self._store.read(payments.any_bill)
 
-    def carry_out(self, cmd: c.Page, work: Workset, now: int) -> str:
-        """Carry out a command; returns the status. Raises Rejected."""
+    def carry_out(self, cmd: c.Page, work: Workset, now: int) -> tuple[str, dict[str, Any] | None]:
+        """Carry out a command; returns the status and what more the answer says. Raises Rejected."""
         if cmd.sub is None:
             assert cmd.reason is not None  # noqa: S101  one of the two is there
-            return self._set_texts(cmd.reason, cmd.fields, work.write)
+            return self._set_texts(cmd.reason, cmd.fields, work.write), None
         known = work.find(cmd.sub, None)
         had = self.bill(known, work.write, now)
-        bill = self._made(cmd.fields, had, now) if cmd.fields else None
+        bill = self._made(cmd, known, had, now) if cmd.fields else None
+        told = _DEAD if bill is not None and bill.code and (bill.used or bill.wrong >= TRIES) else None
         check_rev(known.sub, cmd.rev)  # compared, not kept: a snapshot under way would take it for news of the debt
+        facts = work.facts(known)
+        if bill is not None and any(i in facts and facts[i].settled for i in bill.invoices):
+            bill, told = None, _PAID  # the payment came first, and nobody is to pay twice
         if bill == had:
-            return "unchanged"
+            return "unchanged", told
         work.write.bills[known.id] = bill
         work.shown.append(known)
-        return "applied"
+        return "applied", told
 
     def _set_texts(self, reason: str, fields: Mapping[str, str], write: Write) -> str:
         if write.pages.get(reason, self.texts.get(reason, {})) == fields:
@@ -70,16 +80,27 @@ class Pages:
         write.pages[reason] = fields
         return "applied"
 
-    def _made(self, fields: Mapping[str, str], had: Bill | None, now: int) -> Bill:
-        """The row for these fields; the same where the command only comes again. Raises Rejected."""
-        found = payment(fields, self._payees, now)
-        salt = had.salt if had else secrets.token_bytes(_SALT)
-        code = self.hashed(found.code, salt) if found.code else None
-        expires = had.expires if had and "expires" not in fields else found.expires
-        if had is not None and code is not None and had.code is not None and _equal(had.code, code):
-            # whoever has guessed keeps the tries that are left, and a used code stays used
-            return had._replace(fields=found.shown, expires=expires)
-        return Bill(found.shown, salt, code, 0, used=False, expires=expires)
+    def _made(self, cmd: c.Page, known: Known, had: Bill | None, now: int) -> Bill:
+        """The row for this command; the same where it only comes again. Raises Rejected."""
+        found = payment(cmd.fields, self._payees, now)
+        expires = had.expires if had and "expires" not in cmd.fields else found.expires
+        invoices = tuple(dict.fromkeys(cmd.invoices))
+        if not found.code:
+            salt = had.salt if had else secrets.token_bytes(_SALT)
+            return Bill(found.shown, salt, None, 0, used=False, expires=expires, invoices=invoices)
+        code = self._tried(found.code, known, had, now)
+        return Bill(found.shown, code.salt, code.code, code.wrong, code.used, expires, invoices)
+
+    def _tried(self, code: str, known: Known, had: Bill | None, now: int) -> Tried:
+        """A code with its past: whoever has guessed keeps the tries that are left, and a used one stays used."""
+        past = self._store.read(partial(payments.tried, sub=known.sub.sub, now=now))
+        if had is not None and had.code is not None:
+            past.append(Tried(had.salt, had.code, had.wrong, had.used))
+        for one in past:
+            if _equal(one.code, self.hashed(code, one.salt)):
+                return one
+        salt = secrets.token_bytes(_SALT)
+        return Tried(salt, self.hashed(code, salt), 0, used=False)
 
     def hashed(self, code: str, salt: bytes) -> bytes:
         """The hash of a one-time code. Raises StoreError where the key cannot be kept."""
@@ -99,14 +120,23 @@ class Pages:
         found = self._store.read(partial(payments.bill, owner=known.id))
         return found if found is not None and found.expires > now else None
 
-    def paid(self, sub: str, work: Workset) -> None:
-        """A payment came: who owes nothing any more has no payment data."""
+    def paid(self, cmd: c.Paid, status: str, work: Workset, now: int) -> None:
+        """A payment came: what was to be paid with it is shown no more, so that nobody pays it twice."""
         if not self.any and not work.write.bills:
             return
-        known = work.get(sub)
-        if known is not None and not any(name in known.sub.reasons for name in DEBT):
+        known = work.get(cmd.sub)
+        if known is not None and self._settled(cmd, status, known, work, now):
             work.write.bills[known.id] = None
             work.shown.append(known)
+
+    def _settled(self, cmd: c.Paid, status: str, known: Known, work: Workset, now: int) -> bool:
+        """Whether the payment data goes: all is paid, or an invoice of it, or, where it names none, anything anew."""
+        if cmd.invoices is None or not any(name in known.sub.reasons for name in DEBT):
+            return True
+        had = self.bill(known, work.write, now)
+        if had is None:
+            return False
+        return not set(had.invoices).isdisjoint(names(cmd.invoices)) if had.invoices else status == "applied"
 
 
 def _equal(one: bytes, other: bytes) -> bool:

@@ -124,6 +124,9 @@ _PIECES = (
     "-",
     " ",
     "evil.example/x",
+    "/../",
+    "//",
+    "%2e",
 )
 
 
@@ -202,6 +205,7 @@ def judge(text: str) -> str:
             assert text[-4:].upper() == crc(text[:-4].encode()), text
             assert accounts(text), text
             assert all(a == KEY or a.startswith(HOST + "/") for a in accounts(text)), text
+            assert not any(piece in a for a in accounts(text) for piece in ("..", "/./", "//", "%")), text
         else:
             digits = re.sub(r"\D", "", text)
             good = digits.startswith("34191") if len(digits) == 47 else digits.startswith("84")

@@ -20,7 +20,10 @@ class PayeesSection(Section):
     """Who may be paid by what the page shows. A list that is empty lets nothing of its kind through."""
 
     pix: Annotated[list[Pix], Distinct] = Field(
-        [], description="PIX keys of the provider, and hosts of its dynamic codes.", examples=[["pix.example.com"]]
+        [],
+        description="PIX keys of the provider; host and begin of the path of its dynamic codes. A host alone trusts"
+        " everybody whose codes lie there.",
+        examples=[["pix.example.com/qr/v2/our-id"]],
     )
     boleto: Annotated[list[Boleto], Distinct] = Field(
         [],

@@ -8,8 +8,9 @@ Laws:
 3. What moves money is understood wholly or the code is refused: one PIX account (``26``), by key (``01``) or by URL
    (``25``), never both; a PIX template among ``80`` to ``99`` (automatic PIX) names a payee, too. No other network, no
    fee, no tip.
-4. Payees are what the wallets will pay to: the key, or the host of the URL. Whoever shows the code compares them with a
-   list.
+4. Payees are what the wallets will pay to: the key, or the URL. Whoever shows the code compares them with a list: a key
+   whole, a URL by host, or by host and begin of path up to a slash. So that a path begins where it seems to, it has no
+   dots for a segment, no empty segment, and no percent sign.
 """
 
 from __future__ import annotations
@@ -45,11 +46,12 @@ _KEYS = re.compile(
     r"|\+[1-9][0-9]{7,14}"
     r"|[0-9]{11}|[0-9a-z]{12}[0-9]{2}"  # CPF; CNPJ, since 2026 with letters
 )
-_PATH = re.compile(r"[A-Za-z0-9._~%/-]+")
+_SEGMENT = r"(?!\.(?:/|$))[A-Za-z0-9._~-]+"
+_PATH = re.compile(rf"(?!.*\.\.){_SEGMENT}(?:/{_SEGMENT})*/?")
 
 
 class BrCode(NamedTuple):
-    """``payees``: keys and hosts, lower case. ``cents``: the amount, None where the code leaves it open."""
+    """``payees``: keys and hosts in lower case, with the path. ``cents``: None where the code leaves it open."""
 
     payees: tuple[str, ...]
     cents: int | None
@@ -81,9 +83,20 @@ def read(text: str) -> BrCode:
     return BrCode(tuple(payees), _cents(found.get("54", "")))
 
 
-def is_payee(text: str) -> bool:
-    """Whether ``text`` could be a payee (law 4): a PIX key or a host name."""
-    return bool(_KEYS.fullmatch(text.lower()) or _HOST.fullmatch(text.lower()))
+def listed(text: str) -> str:
+    """A payee as a list names it (law 4): a key, a host, or a host and the begin of a path. Raises ValueError."""
+    if _KEYS.fullmatch(text.lower()):
+        return text.lower()
+    host, slash, path = text.partition("/")
+    if not _HOST.fullmatch(host.lower()) or (slash and not _PATH.fullmatch(path)):
+        raise ValueError("neither a PIX key nor host or host/path")
+    return (host.lower() + slash + path).rstrip("/")
+
+
+def pays(payee: str, entry: str) -> bool:
+    """Whether a list's ``entry``, as :func:`listed` gives it, lets a code's payee pass (law 4)."""
+    # "/" stands in e-mail keys too, and such a key may look like a host's path: pix.example.com/x@evil.example
+    return payee == entry or ("@" not in payee and payee.startswith(entry + "/"))
 
 
 def _fields(text: str, inside: str) -> dict[str, str]:
@@ -120,7 +133,7 @@ def _payee(template: str, name: str) -> str:
         raise ValueError(f"field {name}.{strange} is not one of a PIX account")
     if ("01" in found) == ("25" in found):
         raise ValueError(f"field {name} must hold either a key (01) or a URL (25)")
-    return _key(found, name) if "01" in found else _host(found["25"], name)
+    return _key(found, name) if "01" in found else _url(found["25"], name)
 
 
 def _key(found: Mapping[str, str], name: str) -> str:
@@ -130,11 +143,13 @@ def _key(found: Mapping[str, str], name: str) -> str:
     return key
 
 
-def _host(url: str, name: str) -> str:
+def _url(url: str, name: str) -> str:
     host, slash, path = url.partition("/")
     if not slash or not _HOST.fullmatch(host.lower()) or not _PATH.fullmatch(path):
-        raise ValueError(f"field {name}.25 must be host/path, without scheme, port or anything else")
-    return host.lower()
+        raise ValueError(
+            f"field {name}.25 must be host/path, without scheme, port, dots for a segment or anything else"
+        )
+    return f"{host.lower()}/{path}"
 
 
 def _cents(amount: str) -> int | None:

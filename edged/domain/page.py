@@ -37,6 +37,7 @@ class Page(Shape, tag="page", frozen=True, kw_only=True):
     fields: Fields
     reason: ReasonName | None = None
     sub: Sub | None = None
+    invoices: Annotated[list[Opaque], Meta(max_length=500)] = msgspec.field(default_factory=list)
     rev: Count | None = None
     ref: Opaque | None = None
 
@@ -48,8 +49,8 @@ class Page(Shape, tag="page", frozen=True, kw_only=True):
             check_names(self.fields)
         elif self.reason is None:
             raise ValueError("give the reason whose page it is, or the sub whose payment data")
-        elif self.rev is not None:
-            raise ValueError("rev: it goes with a sub")
+        elif self.rev is not None or self.invoices:
+            raise ValueError(f"{'invoices' if self.invoices else 'rev'}: it goes with a sub")
         else:
             check_texts(self.fields)
 

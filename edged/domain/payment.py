@@ -37,7 +37,7 @@ _PAYEE = re.compile(r"[0-9]{3}(/[0-9]{1,25})?|8[1-9]/[0-9]{4,29}")
 
 
 class Payees(Struct, frozen=True):
-    """Who may be paid: PIX keys and hosts of dynamic codes; ``341``, ``341/<free field>``, ``84/<company>``."""
+    """Who may be paid: PIX keys; host or host/path of URLs; ``341``, ``341/<free field>``, ``84/<company>``."""
 
     pix: tuple[str, ...] = ()
     boleto: tuple[str, ...] = ()
@@ -102,11 +102,13 @@ def typed(code: str) -> str:
 def check_payee(kind: str, text: str) -> str:
     """A payee as a list of :class:`Payees` takes it; ``kind``: pix or boleto. Raises ValueError with the remedy."""
     if kind == "pix":
-        if not brcode.is_payee(text):
+        try:
+            return brcode.listed(text)
+        except ValueError:
             raise ValueError(
-                "write a PIX key as the bank has it, or the host of dynamic codes, such as pix.example.com"
-            )
-        return text.lower()
+                "write a PIX key as the bank has it, or host and begin of the path of dynamic codes, such as"
+                " pix.example.com/qr/v2/our-id; a host alone trusts everybody whose codes lie there"
+            ) from None
     if not _PAYEE.fullmatch(text):
         raise ValueError(
             'write a bank and the begin of its free field, such as "341/109", or for a utility\'s lines segment and '
@@ -131,7 +133,7 @@ def _pix(text: str, payees: Payees) -> brcode.BrCode:
         code = brcode.read(text)
     except ValueError as e:
         raise _fault("pix", str(e)) from None
-    if not set(code.payees) <= set(payees.pix):
+    if not all(any(brcode.pays(p, entry) for entry in payees.pix) for p in code.payees):
         raise _fault("pix", "it pays somebody whom portal.payees.pix does not list")
     return code
 

@@ -84,6 +84,7 @@ WHOLE: dict[str, Schema] = {
             "properties": {
                 "reason": {"not": {"type": "null"}},
                 "rev": {"type": "null"},
+                "invoices": {"maxItems": 0},
                 "fields": {"patternProperties": _TEXTS, "additionalProperties": False},
             },
         },

@@ -141,6 +141,7 @@ FIELDS: dict[str, dict[str, str]] = {
         "reason": "Whose page; with `sub` it may be left out and is not judged.",
         "sub": "Whose payment data.",
         "fields": "Texts, or payment data: name to value (see Pages).",
+        "invoices": "With `sub`: what is paid with it. A `paid` of any of them takes it out; none: any `paid` does.",
     },
     "InvoiceIn": {"id": "Its number.", "due": "The day it is due, ISO 8601."},
     "Batch": {

@@ -9,7 +9,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from edged.domain.model import Fact, Subscriber
-from edged.store.rows import Bill, Write, marks, read_facts
+from edged.domain.payment import LONGEST_MS
+from edged.store.rows import Bill, Tried, Write, marks, read_facts
+
+MOST_TRIED = 20
+"""Tried codes that are remembered of a subscriber; one more pushes out the oldest."""
 
 _decode = msgspec.json.Decoder(Subscriber).decode
 _VISITOR = (
@@ -31,12 +35,18 @@ def any_bill(db: sqlite3.Connection) -> bool:
 def bill(db: sqlite3.Connection, owner: int) -> Bill | None:
     """A subscriber's payment data, expired or not."""
     row = db.execute(
-        "SELECT fields, salt, code, wrong, used, expires FROM payment WHERE owner = ?", (owner,)
+        "SELECT fields, salt, code, wrong, used, expires, invoices FROM payment WHERE owner = ?", (owner,)
     ).fetchone()
     if row is None:
         return None
-    fields, salt, code, wrong, used, expires = row
-    return Bill(json.loads(fields), salt, code, wrong, bool(used), expires)
+    fields, salt, code, wrong, used, expires, invoices = row
+    return Bill(json.loads(fields), salt, code, wrong, bool(used), expires, tuple(json.loads(invoices)))
+
+
+def tried(db: sqlite3.Connection, sub: str, now: int) -> list[Tried]:
+    """The codes of a subscriber that somebody tried, or tried to guess, and that still count."""
+    query = "SELECT salt, code, wrong, used FROM tried WHERE sub = ? AND until > ?"
+    return [Tried(salt, code, wrong, bool(used)) for salt, code, wrong, used in db.execute(query, (sub, now))]
 
 
 def visitor(db: sqlite3.Connection, keys: Sequence[bytes]) -> tuple[int, Subscriber, dict[str, Fact], int] | None:
@@ -68,8 +78,21 @@ def write(db: sqlite3.Connection, w: Write, now: int) -> None:
     found = ((r, json.dumps(fields)) for r, fields in w.pages.items() if fields)
     db.executemany("INSERT OR REPLACE INTO page VALUES (?,?)", found)
     db.executemany("DELETE FROM payment WHERE owner = ?", ((o,) for o, b in w.bills.items() if b is None))
-    rows = ((o, json.dumps(b.fields), *b[1:]) for o, b in w.bills.items() if b is not None)
-    db.executemany("INSERT OR REPLACE INTO payment VALUES (?,?,?,?,?,?,?)", rows)
+    rows = ((o, json.dumps(b.fields), *b[1:-1], json.dumps(b.invoices)) for o, b in w.bills.items() if b is not None)
+    db.executemany("INSERT OR REPLACE INTO payment VALUES (?,?,?,?,?,?,?,?)", rows)
+    _remember(db, w, now)
     if w.redeemed:
         db.execute("DELETE FROM redeemed WHERE expires <= ?", (now,))
         db.executemany("INSERT OR REPLACE INTO redeemed VALUES (?,?)", w.redeemed.items())
+
+
+def _remember(db: sqlite3.Connection, w: Write, now: int) -> None:
+    """The codes that were tried: outside of the payment data, which may be replaced or go."""
+    if not w.tried:
+        return
+    db.execute("DELETE FROM tried WHERE until <= ?", (now,))
+    rows = ((s, t.code, t.salt, t.wrong, t.used, now + LONGEST_MS) for s, t in w.tried.items())
+    db.executemany("INSERT OR REPLACE INTO tried VALUES (?,?,?,?,?,?)", rows)
+    oldest = "SELECT code FROM tried WHERE sub = ? ORDER BY until DESC LIMIT -1 OFFSET ?"
+    query = f"DELETE FROM tried WHERE sub = ? AND code IN ({oldest})"
+    db.executemany(query, ((s, s, MOST_TRIED) for s in w.tried))

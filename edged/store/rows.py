@@ -141,7 +141,7 @@ class Held(NamedTuple):
 
 class Bill(NamedTuple):
     """A subscriber's payment data. ``fields``: what is shown; ``code``: hash of the one-time code, None: there is none;
-    ``wrong``: how many others were tried; ``expires``: Unix ms.
+    ``wrong``: how many others were tried; ``expires``: Unix ms; ``invoices``: what it pays, none: nobody said.
     """
 
     fields: Mapping[str, str]
@@ -150,6 +150,16 @@ class Bill(NamedTuple):
     wrong: int
     used: bool
     expires: int
+    invoices: tuple[str, ...] = ()
+
+
+class Tried(NamedTuple):
+    """A one-time code that was tried, whatever became of its payment data: its hash as in :class:`Bill`."""
+
+    salt: bytes
+    code: bytes
+    wrong: int
+    used: bool
 
 
 @dataclass(slots=True)
@@ -192,6 +202,8 @@ class Write:
     """Reason -> all texts of its page from now on."""
     bills: dict[int, Bill | None] = field(default_factory=dict)
     """Subscriber number -> payment data from now on, None: gone."""
+    tried: dict[str, Tried] = field(default_factory=dict)
+    """Subscriber's name -> the code that was just tried."""
     redeemed: dict[bytes, int] = field(default_factory=dict)
     """Signed link -> until when it is remembered that it was used, Unix ms."""
     restricted: int = 0

@@ -162,4 +162,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              expires INTEGER NOT NULL          -- ... and when it is too old anyway, Unix ms
            ) STRICT, WITHOUT ROWID""",
     ),
+    (
+        "ALTER TABLE payment ADD COLUMN invoices TEXT NOT NULL DEFAULT '[]'",  # JSON list of those that it pays
+        """CREATE TABLE tried (
+             sub TEXT NOT NULL,                -- by name: who is taken out and comes back has another number
+             code BLOB NOT NULL,               -- hash of a one-time code that was tried, as in payment; it stays ...
+             salt BLOB NOT NULL,
+             wrong INTEGER NOT NULL,
+             used INTEGER NOT NULL,
+             until INTEGER NOT NULL,           -- ... until this moment, Unix ms, whatever becomes of the payment data
+             PRIMARY KEY (sub, code)
+           ) STRICT, WITHOUT ROWID""",
+        "CREATE INDEX tried_until ON tried(until)",
+        """INSERT INTO tried SELECT s.sub, p.code, p.salt, p.wrong, p.used, p.expires + 7776000000
+             FROM payment p JOIN subscriber s ON s.id = p.owner WHERE p.code IS NOT NULL AND (p.wrong > 0 OR p.used)""",
+    ),
 )

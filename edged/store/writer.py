@@ -48,7 +48,7 @@ def write(db: sqlite3.Connection, w: Write, now: int, notes: Mapping[str, str]) 
         "INSERT OR REPLACE INTO batch VALUES (?,?,?,?)",
         ((issuer, i, now, _encode(a).decode()) for (issuer, i), a in w.answers.items()),
     )
-    if w.pages or w.bills or w.redeemed:
+    if w.pages or w.bills or w.redeemed or w.tried:
         payments.write(db, w, now)
     if w.regions or w.held or w.restricted or w.unbraked:
         rulings.write(db, w, now)
@@ -77,6 +77,7 @@ def _forget(db: sqlite3.Connection, name: str) -> None:
     """Take a subscriber out of kept answers and unpublished events. Rare, so a walk over both is fine."""
     text = json.dumps(name)
     staging.forget(db, name)
+    db.execute("DELETE FROM tried WHERE sub = ?", (name,))
     db.execute("DELETE FROM outbox WHERE instr(event, ?) > 0", (text,))
     told = _encode(name).decode()
     query = "SELECT issuer, id, answer FROM batch WHERE instr(answer, ?) > 0"

@@ -49,6 +49,7 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "page of nothing": {"op": "page", "reason": "notice", "fields": {}},
     "payment data": {"op": "page", **SUB, "rev": 4, "fields": {"amount": "123.45", "code": "123456"}},
+    "payment data of invoices": {"op": "page", **SUB, "fields": {"amount": "123.45"}, "invoices": ["F-1", "F-2"]},
     "no payment data": {"op": "page", "sub": "100.64.0.10", "reason": "debt", "fields": {}},
 }  # fmt: skip
 
@@ -97,6 +98,9 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "an op that is no text": ({"op": 5}, "unknown_op", "5"),
     "an op nobody knows": ({"op": "explode", **SUB}, "unknown_op", "explode"),
     "a page of nobody": ({"op": "page", "fields": {}}, "malformed", "give the reason"),
+    "a reason's page with invoices": (
+        {"op": "page", "reason": "debt", "fields": {}, "invoices": ["F-1"]}, "malformed", "it goes with a sub",
+    ),
     "a page of a reason nobody knows": ({"op": "page", "reason": "mood", "fields": {}}, "malformed", "mood"),
     "a page without fields": ({"op": "page", "reason": "debt"}, "malformed", "fields"),
     "a page's field nobody knows": (page(colour="red"), "malformed", "fields.colour"),

@@ -13,13 +13,15 @@ from typing import Any
 import pytest
 
 from edged import envelope
-from edged.cashier import MOST_TICKETS, TICKET_MS, TRIES, Cashier
+from edged.cashier import MOST_TICKETS, TICKET_MS, Cashier
 from edged.client import pay_token
 from edged.domain.payment import LONGEST_MS
 from edged.domain.standing import Standing
 from edged.envelope import Issuer, Keyring, OKPKey
 from edged.errors import StoreError
+from edged.pages import TRIES
 from edged.portal.wire import MOST_TOKEN
+from edged.store.payments import MOST_TRIED
 from tests import payments as made
 from tests.unit.core import Core
 
@@ -188,11 +190,84 @@ def test_what_takes_it_away_really_does(core: Core, cashier: Cashier, end: dict[
     assert b"br.gov.bcb.pix" not in everything(core)
 
 
-def test_a_payment_in_part_leaves_it(core: Core) -> None:
-    core.send(
-        {**DEBT, "invoices": ["F-1", "F-2"]}, page(**BILL, code=CODE), {"op": "paid", "sub": "C-1", "invoices": ["F-1"]}
-    )
-    assert standing(core).pays
+def test_nobody_pays_twice(core: Core) -> None:
+    """A payment takes out what was shown for it: what names the invoice, or what names none."""
+
+    def paid(*invoices: str) -> dict[str, Any]:
+        return {"op": "paid", "sub": "C-1", "invoices": list(invoices)}
+
+    core.send({**DEBT, "invoices": ["F-1", "F-2", "F-3", "F-4"]}, page(**BILL))
+    assert core.status(paid("F-1")) == ["applied"]
+    assert not standing(core).pays, "it named no invoice, so any payment may have been for it"
+    core.send(page(**BILL))
+    assert core.status(paid("F-1")) == ["unchanged"]
+    assert standing(core).pays, "an old payment told again is for none of it"
+    of = {**page(**BILL), "invoices": ["F-3", "F-4"]}
+    assert core.status(of, paid("F-2"), of) == ["applied", "applied", "unchanged"]
+    assert standing(core).pays, "another one was paid"
+    core.restart()
+    assert core.status(paid("F-3")) == ["applied"]
+    assert not standing(core).pays, "one of them was"
+    answer = core.send(of)["results"][0]
+    assert (answer["status"], "paid already" in answer["detail"]) == ("unchanged", True), "the payment came first"
+    assert not standing(core).pays
+    assert core.status({**of, "invoices": ["F-4"]}, of) == ["applied", "applied"]
+    assert not kept(core)
+
+
+BETWEEN: dict[str, list[dict[str, Any]]] = {
+    "payment data without a code": [page(**BILL)],
+    "another code": [page(**BILL, code="ANOTHER-1")],
+    "{}": [page()],
+    "its end": [page(**BILL, expires="2026-12-01T00:00:00Z")],
+    "a snapshot without the subscriber": [],
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_a_spent_code_stays_dead_whatever_came_between(core: Core, cashier: Cashier, name: str) -> None:
+    core.send(page(**BILL, code=CODE))
+    for n in range(TRIES - 1):
+        assert cashier.prove(HERE, f"wrong{n}".encode())[0] == "wrong"
+    core.send(*(again := BETWEEN[name]))
+    if name == "its end":
+        core.now = 1_796_083_200_000
+        cashier.sweep()
+    elif not again:
+        core.sync([{"op": "bind", "sub": "C-2", "addresses": [THERE]}])
+        core.send(BIND, DEBT)
+    core.restart()
+    cashier = Cashier(core.pipeline)
+    assert core.status(page(**BILL, code=CODE)) == ["applied"]
+    assert cashier.prove(HERE, b"wrong9")[0] == "locked", "one try was left"
+    core.send(page(), page(**BILL))
+    answer = core.send(page(**BILL, code=CODE))["results"][0]
+    assert "send a new one" in answer["detail"]
+    assert cashier.prove(HERE, CODE.encode()) == ("locked", b"")
+    core.send(page(**BILL, code="THIRD-777"))
+    assert cashier.prove(HERE, b"THIRD777")[0] == "ok"
+    core.send(page(), page(**BILL, code="THIRD-777"))
+    assert cashier.prove(HERE, b"THIRD777") == ("none", b""), "nor is a used one revived"
+
+
+def test_spent_codes_are_forgotten_in_time(core: Core, cashier: Cashier) -> None:
+    def remembered() -> int:
+        return int(core.store.read(lambda db: db.execute("SELECT count(*) FROM tried").fetchone()[0]))
+
+    for n in range(MOST_TRIED + 2):
+        core.now += 1
+        core.send(page(**BILL, code=f"CODE-{n:03}"))
+        assert cashier.prove(HERE, f"CODE{n:03}".encode())[0] == "ok"
+    assert remembered() == MOST_TRIED
+    assert b"CODE021" not in everything(core)
+    core.send(page(**BILL, code="CODE-021"))
+    assert cashier.prove(HERE, b"CODE021")[0] == "none"
+    core.now += LONGEST_MS
+    core.send(page(**BILL, code="CODE-021"))
+    assert cashier.prove(HERE, b"CODE021")[0] == "ok"
+    assert remembered() == 1
+    core.send({"op": "forget", "sub": "C-1"})
+    assert remembered() == 0
 
 
 def test_payment_and_data_in_one_batch(core: Core) -> None:
@@ -284,7 +359,7 @@ def test_an_older_database_gets_the_new_tables(tmp_path: Path) -> None:
     core.send(BIND, DEBT)
     core.store.close()
     with sqlite3.connect(tmp_path / "edged.db") as db:
-        for name in ("page", "payment", "redeemed"):
+        for name in ("page", "payment", "redeemed", "tried"):
             db.execute(f"DROP TABLE {name}")  # as version 3 was
         db.execute("PRAGMA user_version = 3")
     db.close()
@@ -292,6 +367,21 @@ def test_an_older_database_gets_the_new_tables(tmp_path: Path) -> None:
     assert core.status(page(**BILL)) == ["applied"]
     assert standing(core).pays
     core.store.close()
+
+
+def test_a_code_that_was_locked_before_an_upgrade_stays_so(core: Core, cashier: Cashier) -> None:
+    core.send(page(**BILL, code=CODE))
+    for _ in range(TRIES):
+        cashier.prove(HERE, b"wrong1")
+    core.store.close()
+    with sqlite3.connect(core.directory / "edged.db") as db:
+        db.execute("DROP TABLE tried")  # as version 4 was
+        db.execute("ALTER TABLE payment DROP COLUMN invoices")
+        db.execute("PRAGMA user_version = 4")
+    db.close()
+    core.start()
+    assert core.status(page(**BILL, code=CODE), page(), page(**BILL, code=CODE)) == ["unchanged", "applied", "applied"]
+    assert Cashier(core.pipeline).prove(HERE, CODE.encode()) == ("locked", b"")
 
 
 # -- signed links ------------------------------------------------------------------------------------------------------

@@ -29,8 +29,8 @@ CODES: dict[str, tuple[str, tuple[tuple[str, ...], int | None]]] = {
     "whole reais": (made.code(amount="7"), ((made.KEY,), 700)),
     "one digit behind the point": (made.code(amount="7.5"), ((made.KEY,), 750)),
     "an amount of nothing is left open": (made.code(amount="0.00"), ((made.KEY,), None)),
-    "by URL": (made.code(url="pix.example.com/qr/v2/9d36"), (("pix.example.com",), None)),
-    "a host in capitals": (made.code(url="PIX.Example.com/a"), (("pix.example.com",), None)),
+    "by URL": (made.code(url="pix.example.com/qr/v2/9d36"), (("pix.example.com/qr/v2/9d36",), None)),
+    "a host in capitals": (made.code(url="PIX.Example.com/a"), (("pix.example.com/a",), None)),
     "a telephone": (made.code("+5511999990000"), (("+5511999990000",), None)),
     "an e-mail address": (made.code("Caixa@Example.com"), (("caixa@example.com",), None)),
     "CPF": (made.code("12345678909"), (("12345678909",), None)),
@@ -42,7 +42,7 @@ CODES: dict[str, tuple[str, tuple[tuple[str, ...], int | None]]] = {
     "checksum in small letters": (made.code()[:-4] + made.code()[-4:].lower(), ((made.KEY,), None)),
     "automatic PIX beside it": (
         made.code(behind=made.field("80", PIX + made.field("25", "rec.example.com/1"))),
-        ((made.KEY, "rec.example.com"), None),
+        ((made.KEY, "rec.example.com/1"), None),
     ),
 }  # fmt: skip
 
@@ -299,16 +299,60 @@ def test_what_is_no_payee_of_boletos(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [made.KEY.upper(), "Pix.Example.com", "+5511999990000", "12345678000195", "a@b.example"]
+    "text",
+    [made.KEY.upper(), "Pix.Example.com", "+5511999990000", "12345678000195", "a@b.example", "pix.example.com/qr/v2"],
 )
 def test_payees_of_pix(text: str) -> None:
     assert check_payee("pix", text) == text.lower()
 
 
-@pytest.mark.parametrize("text", ["", "https://pix.example.com", "pix.example.com/qr", "somebody", "*.example.com"])
+@pytest.mark.parametrize(
+    "text", ["", "https://pix.example.com", "pix.example.com/", "pix.example.com/../a", "somebody", "*.example.com"]
+)
 def test_what_is_no_payee_of_pix(text: str) -> None:
     with pytest.raises(ValueError, match="PIX key"):
         check_payee("pix", text)
+
+
+def test_a_host_may_be_trusted_in_part() -> None:
+    entry = check_payee("pix", "PIX.example.com/qr/v2/Ours/")
+    assert entry == "pix.example.com/qr/v2/Ours"
+    ours = Payees(pix=(entry,))
+    for path in ("qr/v2/Ours", "qr/v2/Ours/9d36", "qr/v2/Ours/"):
+        assert checked({"pix": made.code(url=f"Pix.example.com/{path}")}, ours)
+    for path in ("qr/v2/ATTACKER", "qr/v2/OursToo", "qr/v2/ours/1", "qr/v2", "x/qr/v2/Ours/1"):
+        with pytest.raises(Rejected, match="does not list"):
+            checked({"pix": made.code(url=f"pix.example.com/{path}")}, ours)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "Ours/../x",
+        "..",
+        "./x",
+        "x/.",
+        "x/./y",
+        "/evil",
+        "x//y",
+        "x..y",
+        "x@y",
+        "x\\y",
+        "x/%2e%2e/y",
+        "x%2Fy",
+        "x%40",
+        "%252e",
+    ],
+)
+def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
+    for listed in ("pix.example.com", "pix.example.com/Ours"):
+        with pytest.raises(Rejected, match=r"26\.25 must be host/path"):
+            checked({"pix": made.code(url=f"pix.example.com/{path}")}, Payees(pix=(listed,)))
+
+
+def test_a_key_that_looks_like_a_hosts_path_is_no_url() -> None:
+    with pytest.raises(Rejected, match="does not list"):
+        checked({"pix": made.code("pix.example.com/x@evil.example")}, made.OURS)
 
 
 def test_some_thousand_things_that_nearly_are_payments() -> None:
