@@ -18,13 +18,16 @@ from typing import NamedTuple
 
 from edged.domain.standing import Standing
 from edged.portal import wire
+from edged.portal.outbox import Outbox
 
 PATIENCE = 0.3
 """Seconds a page waits for the core."""
 LONG_PATIENCE = 5.0
 """Seconds a promise, a code or a token may take: the core commits what comes of them."""
 QUESTIONS = 256
-"""Questions that may be open; one more is answered with None at once."""
+"""Questions that may be open; more wait for their turn, within the patience of who asks."""
+MOST_WAITING = 1024
+"""Questions that may be open or wait for their turn; one more is answered with None at once."""
 MOST_WATCHED = 4096
 """Addresses that one worker has watched; who comes later learns of changes by asking again."""
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -47,7 +50,10 @@ class CoreClient:
     def __init__(self, path: Path, workers: int) -> None:
         self._path = path
         self._workers = workers
-        self._sock: socket.socket | None = None
+        self._outbox: Outbox | None = None
+        """Of the connection that there is."""
+        self._room = asyncio.Semaphore(QUESTIONS)
+        self._waiting = 0
         self._open: dict[int, asyncio.Future[_Answer | None]] = {}
         self._numbers = itertools.count()
         self._watched: dict[bytes, set[asyncio.Event]] = {}
@@ -55,7 +61,7 @@ class CoreClient:
 
     @property
     def connected(self) -> bool:
-        return self._sock is not None
+        return self._outbox is not None
 
     @property
     def texts(self) -> Mapping[str, Mapping[str, str]]:
@@ -68,14 +74,15 @@ class CoreClient:
         while True:
             with contextlib.suppress(OSError), connect(self._path) as sock:
                 sock.send(wire.encode(wire.Hello(self._workers, need=False)))
-                self._sock = sock
+                self._outbox = Outbox(sock)
                 self._texts = {}  # all of them come now
                 pauses = iter(PAUSES)
                 try:
                     self._watch_again()
                     await self._read(sock)
                 finally:
-                    self._sock = None
+                    self._outbox.close()
+                    self._outbox = None
                     self._forget()
             await asyncio.sleep(next(pauses, PAUSES[-1]))
 
@@ -111,35 +118,45 @@ class CoreClient:
     def _watch_again(self) -> None:
         """A core that was away has forgotten who watches, and much may have happened."""
         for address, events in self._watched.items():
-            self._send(self._sock, wire.Watch(address, on=True))
+            self._tell(address, on=True)
             for event in events:
                 event.set()
 
-    def _send(self, sock: socket.socket | None, record: wire.Record) -> bool:
-        if sock is None:
-            return False
-        try:
-            sock.send(wire.encode(record), socket.MSG_DONTWAIT)
-        except OSError:  # EAGAIN: the core is behind. EPIPE: it is gone, which the reader notices
-            return False
-        return True
+    def _tell(self, address: bytes, *, on: bool) -> None:
+        """Tell who is watched. Of one address this is by turns on and off: what still waits says what is not told."""
+        if self._outbox is not None and not self._outbox.drop(address):
+            self._outbox.put(address, wire.Watch(address, on=on))
+
+    def _send(self, record: wire.Record) -> bool:
+        return self._outbox is not None and self._outbox.send(record)
 
     async def _question(self, question: Callable[[int], wire.Record], patience: float) -> _Answer | None:
         """The answer to a question made from its number; None when there is none within ``patience`` seconds."""
-        if len(self._open) >= QUESTIONS:
+        if self._waiting >= MOST_WAITING:
+            return None
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(patience):
+                async with self._room:
+                    return await self._asked(question)
+        except TimeoutError:
+            return None
+        finally:
+            self._waiting -= 1
+
+    async def _asked(self, question: Callable[[int], wire.Record]) -> _Answer | None:
+        outbox = self._outbox
+        if outbox is None:
             return None
         number = next(self._numbers) & 0xFFFFFFFF
         answer: asyncio.Future[_Answer | None] = asyncio.get_running_loop().create_future()
         self._open[number] = answer
         try:
-            if not self._send(self._sock, question(number)):
-                return None
-            async with asyncio.timeout(patience):
-                return await answer
-        except TimeoutError:
-            return None
+            outbox.put(number, question(number))
+            return await answer
         finally:
             self._open.pop(number, None)
+            outbox.drop(number)  # nobody waits for it any more
 
     async def who(self, address: str) -> Standing | None:
         """What may be shown to ``address``; None when it is no address or the core does not say within PATIENCE."""
@@ -151,7 +168,7 @@ class CoreClient:
 
     def shown(self, address: str) -> bool:
         """Tell that this address was shown its reminder. False when the core could not be told."""
-        return self._send(self._sock, wire.Shown(wire.pack_address(address)))
+        return self._send(wire.Shown(wire.pack_address(address)))
 
     async def ask(self, address: str) -> str | None:
         """Ask for a promise: one of ``wire.ANSWERS``, None when the core does not say. Ask once: it may have heard."""
@@ -194,7 +211,7 @@ class CoreClient:
         events = self._watched.get(packed) if packed else None
         if packed and events is None and len(self._watched) < MOST_WATCHED:
             events = self._watched[packed] = set()
-            self._send(self._sock, wire.Watch(packed, on=True))
+            self._tell(packed, on=True)
         if events is not None:
             events.add(event)
         try:
@@ -204,11 +221,11 @@ class CoreClient:
                 events.discard(event)
                 if not events and self._watched.get(packed) is events:
                     del self._watched[packed]
-                    self._send(self._sock, wire.Watch(packed, on=False))
+                    self._tell(packed, on=False)
 
     def report(self, records: Iterable[wire.Stats]) -> list[wire.Stats]:
         """Send statistics; returns those that could not be sent."""
-        return [record for record in records if not self._send(self._sock, record)]
+        return [record for record in records if not self._send(record)]
 
 
 def _packed(address: str) -> bytes | None:

@@ -14,6 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import httptools
@@ -144,8 +146,16 @@ class Exchange(HttpToolsProtocol):
 
     def go(self) -> None:
         if self._request is not None and not self.transport.is_closing():
-            request, self._request = self._request, None
-            super()._start_asgi_task(*request)
+            (cycle, app), self._request = self._request, None
+            super()._start_asgi_task(cycle, partial(self._carry_out, app))
+
+    async def _carry_out(self, app: Any, scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        async def sent(message: Any) -> None:
+            await send(message)
+            if message.get("more_body"):
+                self.places.flows(self)
+
+        await app(scope, receive, sent)
 
     def on_response_complete(self) -> None:
         self._whole = False

@@ -110,6 +110,7 @@ class PortalLink:
                 _log.debug("portal connection: %s", error)
             finally:
                 self._talks.discard(talk)
+                talk.close()
                 for address in talk.watched:
                     self._watch(address, False)
 
@@ -127,7 +128,7 @@ class PortalLink:
         packed = {wire.pack_address(a) for a in addresses}
         for talk in self._talks:
             for address in talk.watched & packed:
-                talk.send(wire.Changed(address))  # a worker that does not read asks again by itself
+                talk.changed(address)
 
     def texts(self, reason: str, fields: Mapping[str, str]) -> None:
         """The texts of a reason's page were set anew."""

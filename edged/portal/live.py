@@ -20,11 +20,15 @@ from starlette.types import Receive, Scope, Send
 
 from edged.portal import view
 from edged.portal.parts import Parts, address, see_other
+from edged.portal.redirector import holder
 
 EVERY = 15.0
 """Seconds without news until the core is asked; also what a browser without JavaScript waits."""
-SOON = 2.0
+SOON = 1.0
 """Seconds until it is asked again when it did not answer."""
+ASKING = 32
+"""Streams of one worker that ask at a time. One batch may change what all of them show; then they take turns, and each
+has the core's whole patience when its turn comes."""
 LIFE = 600.0
 """Seconds of one stream: the browser opens another one by itself. So a vanished client does not keep its place."""
 RETRY_MS = 2000
@@ -34,7 +38,7 @@ _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X
 class _Stream(StreamingResponse):
     """Counted while it is sent, however that ends; there is no wait between the look at the count and the counting."""
 
-    def __init__(self, words: AsyncIterator[bytes], count: Counter[str], who: str) -> None:
+    def __init__(self, words: AsyncIterator[bytes], count: Counter[str | bytes], who: str | bytes) -> None:
         super().__init__(words, 200, _HEADERS, "text/event-stream; charset=utf-8")
         self._count, self._who = count, who
 
@@ -49,12 +53,16 @@ class _Stream(StreamingResponse):
 
 
 class Live:
-    """``most`` streams in all, ``of_one`` of them to one address (a household behind one IPv4 address)."""
+    """``most`` streams in all, ``of_one`` of them to one household: an IPv4 address, or an IPv6 /64.
+
+    That is who a place at the page is counted for too: addresses of a /64 are as many as its owner likes.
+    """
 
     def __init__(self, parts: Parts, most: int, of_one: int) -> None:
         self._parts = parts
         self._most, self._of_one = most, of_one
-        self._open: Counter[str] = Counter()
+        self._open: Counter[str | bytes] = Counter()
+        self._turns = asyncio.Semaphore(ASKING)
 
     @property
     def routes(self) -> list[Route]:
@@ -74,11 +82,12 @@ class Live:
         who = address(request)
         if request.method == "HEAD":
             return Response(status_code=200, headers=_HEADERS, media_type="text/event-stream")
-        if self._open.total() >= self._most or self._open[who] >= self._of_one:
+        household = holder((who,))
+        if self._open.total() >= self._most or self._open[household] >= self._of_one:
             self._parts.tally.add("live", 503)
             return PlainTextResponse("too many\n", 503, _HEADERS)
         self._parts.tally.add("live", 200)
-        return _Stream(self._stream(who), self._open, who)
+        return _Stream(self._stream(who), self._open, household)
 
     async def _stream(self, who: str) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
@@ -87,8 +96,9 @@ class Live:
         yield b"retry: %d\n\n" % RETRY_MS
         with self._parts.core.watch(who) as changed:
             while loop.time() < end:
-                changed.clear()
-                standing = await self._parts.core.who(who)
+                async with self._turns:
+                    changed.clear()
+                    standing = await self._parts.core.who(who)
                 word = view.state(standing) if standing else told
                 yield f"data: {word}\n\n".encode() if word and word != told else b":\n\n"  # a comment: still there
                 told = word

@@ -36,7 +36,10 @@ STALL_SECONDS = 10.0
 COMERS = 30
 """New connections of one address a second in one worker. A whole page is a handful."""
 TOGETHER = 32
-"""Requests that are carried out at a time in one worker. Each may be a question to the core, beside its commands."""
+"""Requests that are carried out at a time in one worker. Each may be a question to the core, beside its commands.
+
+One whose answer has begun counts no more: see :meth:`Places.flows`.
+"""
 
 
 class Connection(Protocol):
@@ -152,6 +155,10 @@ class Places:
             self._done(one)
             one.due = self._clock() + KEEP_ALIVE + 1.0  # uvicorn closes idle ones itself; this is for those who fool it
 
+    def flows(self, one: Connection) -> None:
+        """The answer has begun and goes on by and by, a stream of events maybe: others need not wait for its end."""
+        self._done(one)
+
     def _done(self, one: Connection) -> None:
         if one in self._busy:
             self._busy.discard(one)
@@ -181,6 +188,6 @@ class Places:
             self._second = now + 1.0
             self._asked.clear()
             self._came.clear()
-            self._busy.clear()  # among them may be streams, which have no end to wait for
+            self._busy.clear()  # a promise or a code waits for the core's disk, for seconds maybe; nobody else has to
             self._go_on()
         return len(over) == SWEEP_BATCH

@@ -17,6 +17,7 @@ from edged.domain.standing import Standing
 from edged.errors import EdgedError
 from edged.observer import Observer
 from edged.portal import wire
+from edged.portal.outbox import Outbox
 
 QUESTIONS = 64
 """Questions of one worker that may be open; more wait in the socket, where they cost the portal, not us."""
@@ -71,6 +72,7 @@ class Talk:
         self._spawn = spawn
         self._watch = watch
         self._room = asyncio.Semaphore(QUESTIONS)
+        self._outbox = Outbox(sock)
         self.watched: set[bytes] = set()
 
     async def read(self) -> None:
@@ -86,11 +88,15 @@ class Talk:
 
     def send(self, record: wire.Record) -> bool:
         """False when the worker does not read, or is gone."""
-        try:
-            self._sock.send(wire.encode(record), socket.MSG_DONTWAIT)
-        except OSError:
-            return False
-        return True
+        return self._outbox.send(record)
+
+    def changed(self, address: bytes) -> None:
+        """Tell that what holds for an address that is watched may have changed, as soon as the worker reads."""
+        self._outbox.put(address, wire.Changed(address))
+
+    def close(self) -> None:
+        """The connection has ended; before its socket is closed."""
+        self._outbox.close()
 
     async def _take(self, record: wire.Record) -> None:
         match record:
@@ -114,13 +120,13 @@ class Talk:
     async def _answer(self, record: wire.Record) -> None:
         try:
             answer = await self._answered(record)
+            if answer is not None:
+                self._outbox.put(object(), answer)
+                await self._outbox.sent()  # a worker that does not read has so many open, and asks no more
         except EdgedError as error:
-            _log.debug("portal question: %s", error)
-            return  # the portal shows its general page
+            _log.debug("portal question: %s", error)  # the portal shows its general page
         finally:
             self._room.release()
-        if answer is not None:  # that it could not be sent costs one page its text, no more
-            self.send(answer)
 
     async def _answered(self, record: wire.Record) -> wire.Record | None:
         match record:

@@ -303,6 +303,16 @@ async def test_who_asks_often_waits_for_his_like_and_nobody_else_does(
 
 
 @pytest.mark.parametrize("bench", [Limits(2048, 30.0, 100, 100)], indirect=True)
+async def test_open_streams_keep_no_page_waiting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "TOGETHER", 2)
+    monkeypatch.setattr(bench.places, "_second", float("inf"))  # what is left after a second is not what helps here
+    for _ in range(5):
+        listening, _ = await bench.connect(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.wait_for(listening.readuntil(b": still there"), 10)
+    assert status(await bench.ask(LAST)) == 200
+
+
+@pytest.mark.parametrize("bench", [Limits(2048, 30.0, 100, 100)], indirect=True)
 async def test_who_comes_too_often_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "COMERS", 0)
     assert await bench.ask(GET) == b""

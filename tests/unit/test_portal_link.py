@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edged.config import Config, MqttSection, NetworkSection, PortalSection, SecuritySection
-from edged.domain.standing import Standing
+from edged.domain.standing import NOBODY, Standing
 from edged.errors import EdgedError
 from edged.observer import Silent
 from edged.portal import wire
@@ -155,6 +156,65 @@ async def test_who_watches_learns_that_the_core_was_away(desk: Desk, client: Cor
         desk.link.changed(["100.64.0.10"])
         async with asyncio.timeout(10):
             await event.wait()
+
+
+CROWD = [f"100.64.{n >> 8}.{n & 255}" for n in range(900)]
+"""More than a socket holds records, and than questions may be open."""
+
+
+async def test_a_batch_for_a_crowd_is_told_to_all_of_it_and_all_may_ask(desk: Desk, client: CoreClient) -> None:
+    with contextlib.ExitStack() as stack:
+        events = [stack.enter_context(client.watch(address)) for address in CROWD]
+        await until(lambda: len(desk.watched) == len(CROWD))
+        desk.link.changed(CROWD)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(event.wait() for event in events))
+        for event in events:
+            event.clear()
+        await desk.link.close()
+        desk.link = desk.fresh()
+        await desk.link.start()
+        await until(lambda: len(desk.watched) == len(CROWD))
+        desk.link.changed(CROWD)
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(event.wait() for event in events))
+    await until(lambda: not desk.watched)
+
+
+async def test_more_questions_than_may_be_open_wait_for_their_turn(
+    desk: Desk, client: CoreClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edged.portal.client.PATIENCE", 20.0)
+    assert await asyncio.gather(*(client.who(address) for address in CROWD)) == [
+        desk.people.get(address, NOBODY) for address in CROWD
+    ]
+    monkeypatch.setattr("edged.portal.client.MOST_WAITING", 100)
+    desk.awake.clear()
+    asked = [asyncio.create_task(client.who(address)) for address in CROWD[:101]]
+    done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+    assert done == {asked[-1]}
+    assert await asked[-1] is None
+    desk.awake.set()
+    assert None not in await asyncio.gather(*waiting)
+
+
+async def test_a_worker_that_reads_late_gets_all_that_waited(desk: Desk) -> None:
+    loop = asyncio.get_running_loop()
+    with connect(desk.path) as sock:
+        await loop.sock_sendall(sock, wire.encode(wire.Hello(1, need=False)))
+        for address in CROWD:
+            await loop.sock_sendall(sock, wire.encode(wire.Watch(wire.pack_address(address), on=True)))
+        await until(lambda: len(desk.watched) == len(CROWD))
+        for _ in range(3):
+            desk.link.changed(CROWD)  # what waits for an address does so once
+        await loop.sock_sendall(sock, wire.encode(wire.Who(7, wire.pack_address("100.64.0.10"))))
+        told: list[bytes] = []
+        async with asyncio.timeout(10):
+            while isinstance(record := wire.decode(await loop.sock_recv(sock, wire.ROOM)), wire.Changed):
+                told.append(record.address)
+        assert record == wire.Person(7, Standing(3, "debt", 7))
+        assert {wire.address_text(address) for address in told} == set(CROWD)
+        assert len(told) < 2 * len(CROWD)
 
 
 async def test_a_worker_that_goes_is_watched_for_no_longer(desk: Desk) -> None:

@@ -115,6 +115,41 @@ async def test_streams_are_bounded_in_all_and_for_each_address(site: Site) -> No
     await again.close()
 
 
+async def test_the_addresses_of_one_household_share_its_streams(site: Site) -> None:
+    household = [Stream(site, f"2001:db8:0:1::{n}") for n in range(1, 10)]
+    assert [await stream.status for stream in household] == [200] * 8 + [503]
+    neighbour = Stream(site, "2001:db8:0:2::1")
+    assert await neighbour.status == 200
+    for stream in [*household, neighbour]:
+        await stream.close()
+
+
+async def test_streams_take_turns_to_ask(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "ASKING", 3)
+    site = Site(OWES, streams=20)
+    asking, most, who = 0, 0, site.core.who
+
+    async def slow(address: str) -> Standing | None:
+        nonlocal asking, most
+        asking += 1
+        most = max(most, asking)
+        await asyncio.sleep(0.01)
+        asking -= 1
+        return await who(address)
+
+    monkeypatch.setattr(site.core, "who", slow)
+    streams = [Stream(site, f"100.64.0.{n}") for n in range(20)]
+    for stream in streams:
+        assert await stream.word() == view.state(OWES)
+    site.core.standing = NOBODY
+    for event in site.core.events:
+        event.set()
+    for stream in streams:
+        assert await stream.word() == view.state(NOBODY)
+        await stream.close()
+    assert most == 3
+
+
 async def test_who_asks_plainly_gets_the_same_word(site: Site) -> None:
     assert (await site.get("/state")).text == view.state(OWES)
     answer = await site.get("/poll")
