@@ -27,8 +27,9 @@ def standing(
     running = sub.promise.until if sub.promise and sub.promise.until > now else 0
     reason = effect.strongest(sub, now)
     found = policy.regions.outage(sub.area) if policy.regions.outages else None
-    waiting = [r.onset for r in sub.reasons.values() if r.pending and r.onset > now]
-    waiting += [w.onset for r in sub.reasons.values() for w in r.waits if w.onset > now]
+    debts = [r for n, r in sub.reasons.items() if n in DEBT]  # what else waits is announced nowhere beside money
+    waiting = [r.onset for r in debts if r.pending and r.onset > now]
+    waiting += [w.onset for r in debts for w in r.waits if w.onset > now]
     return Standing(
         int(effect.level(sub, now)),
         reason,
