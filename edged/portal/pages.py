@@ -190,7 +190,7 @@ _BY_REASON = {
 }  # fmt: skip
 
 
-_DEBT = {Level.NOTICE: "notice", Level.REDUCED: "reduced"}
+_DEBT: dict[int, str] = {Level.NOTICE: "notice", Level.REDUCED: "reduced"}
 
 
 def words(name: str, level: int) -> Words:

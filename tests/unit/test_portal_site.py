@@ -159,8 +159,8 @@ async def confirm(site: Site) -> str:
     return await nonce_of(site, "/promise")
 
 
-async def nonce_of(site: Site, path: str, **headers: str) -> str:
-    page = Structure((await site.get(path, **headers)).text)
+async def nonce_of(site: Site, path: str, host: str = "aviso.example.net") -> str:
+    page = Structure((await site.get(path, host=host)).text)
     (nonce,) = [field["value"] for field in page.all("input") if field["name"] == "nonce"]
     assert nonce
     return nonce
