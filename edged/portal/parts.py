@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -111,7 +111,9 @@ class Parts:
         return _Page(body, status, self.headers[language])
 
     def draw(self, view: View, status: int = 200, nonce: str = "") -> Response:
-        """The page of a view; ``nonce`` is for the form that sends a reminder away."""
+        """The page of a view; ``nonce`` is for the form that sends a reminder away, without it there is none."""
+        if view.dismiss and not nonce:
+            view = replace(view, dismiss=False)
         body = self.renderer.page(view)
         return self.html(body.replace(NONCE, nonce.encode()) if view.dismiss else body, view.language, status)
 

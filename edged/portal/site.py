@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -104,15 +103,10 @@ class _Main:
         found = parts.view(standing, parts.language(request))
         if found.dismiss and request.method == "GET" and request.url.path == "/" and not is_ahead_of_time(request):
             self._remind(who)  # by no other path: a browser asks for icons of its own accord
-        response = parts.draw(found) if not found.dismiss else self._reminder(request, found)
+        nonce = parts.nonce(request, "/dismiss") if found.dismiss and parts.is_ours(request) else ""
+        response = parts.draw(found, nonce=nonce)
         parts.tally.add("page", 200, 1, time.monotonic() - began)
         return response
-
-    def _reminder(self, request: Request, found: view.View) -> Response:
-        parts = self._parts
-        if not parts.is_ours(request):
-            return parts.draw(replace(found, dismiss=False))
-        return parts.draw(found, nonce=parts.nonce(request, "/dismiss"))
 
     def _remind(self, who: str) -> None:
         times = self._reminded.pop(who, 0) + 1

@@ -127,6 +127,12 @@ async def test_a_reminder_goes_by_its_button() -> None:
     assert "You are online" in (await site.get("/dismissed")).text
 
 
+async def test_no_page_has_a_button_that_does_nothing() -> None:
+    page = Structure((await Site(NOTICE).get("/poll")).text)
+    assert not page.all("form")
+    assert not page.all("input")
+
+
 async def test_a_reminder_that_nobody_clicks_away_goes_by_itself() -> None:
     site = Site(NOTICE)
     for _ in range(2):
