@@ -103,6 +103,7 @@ class Site:
     """The application, and a visitor of it. ``tls`` makes it one with a certificate (never read here)."""
 
     def __init__(self, standing: Standing | None = None, *, tls: bool = False, streams: int = 8, **portal: Any) -> None:
+        self.server = "100.64.0.1"
         self.core, self.tally = Core(standing), Tally()
         files = {"cert_file": Path("/nowhere/pem"), "key_file": Path("/nowhere/key")} if tls else {}
         url = "https://aviso.example.net/" if tls else "http://aviso.example.net/"
@@ -126,7 +127,7 @@ class Site:
             "root_path": "",
             "headers": [(name.encode(), value.encode()) for name, value in named.items()],
             "client": (address, 4711),
-            "server": ("100.64.0.1", 80),
+            "server": (self.server, 80),
         }
 
     async def get(
@@ -148,7 +149,11 @@ class Site:
             else:
                 answer.body += message.get("body", b"")
 
-        await self.app(self.scope(path, method, address, {"accept_language": "en", **headers}), receive, send)
+        await self.app(
+            self.scope(path, method, address, {"host": "aviso.example.net", "accept_language": "en", **headers}),
+            receive,
+            send,
+        )
         return answer
 
     async def post(self, path: str, fields: Mapping[str, str] | None = None, **headers: str) -> Answer:

@@ -21,7 +21,7 @@ class Standing:
     deadline_ms: int = 0
     """Of the strongest reason: until when documents are wanted, when a pause ends."""
     next_ms: int = 0
-    """When it gets stricter by all that is known now: the promise ends, or what waits begins."""
+    """When it gets stricter for debt by all that is known now: the promise ends, or what waits begins."""
     eta_ms: int = 0
     """When the end of the outage is expected; it may be extended."""
     broken: bool = False

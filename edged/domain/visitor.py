@@ -6,6 +6,7 @@ Laws:
 2. ``can_trust`` is the edge's own decision on a promise asked for now. Billing may still refuse it.
 3. Payment data is spoken of where the page is one about money, or where nothing restricts (domain.md §1: no payment
    under fraud, court, a terminated contract).
+4. ``next_ms`` announces debts and the end of a promise; what else waits is none of a payment reminder's business.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ def standing(
     running = sub.promise.until if sub.promise and sub.promise.until > now else 0
     reason = effect.strongest(sub, now)
     found = policy.regions.outage(sub.area) if policy.regions.outages else None
-    waiting = [r.onset for r in sub.reasons.values() if r.pending and r.onset > now]
-    waiting += [w.onset for r in sub.reasons.values() for w in r.waits if w.onset > now]
+    debts = [r for n, r in sub.reasons.items() if n in DEBT]  # law 4
+    waiting = [r.onset for r in debts if r.pending and r.onset > now]
+    waiting += [w.onset for r in debts for w in r.waits if w.onset > now]
     return Standing(
         int(effect.level(sub, now)),
         reason,

@@ -1,4 +1,4 @@
-"""A number that says: this address saw the confirmation page a short while ago. No store, no cookie.
+"""A number that says: this address saw the page with this form a short while ago. No store, no cookie.
 
 HMAC-SHA-256 over address and minute with a key that is made before the workers are forked, so that each of them takes
 what another gave. A crawler, a prefetch or another site's form does not have it; a page kept open over night does not

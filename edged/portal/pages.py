@@ -10,10 +10,11 @@ contract have one page together, so that it tells nobody which of them it is. Pu
 | open, a promise runs                      | ``promise``                                                 |
 | open, an outage in the area               | ``outage``                                                  |
 | open                                      | ``online``                                                  |
-| notice                                    | ``notice``                                                  |
-| reduced                                   | ``reduced``                                                 |
+| for debt: notice                          | ``notice``                                                  |
+| for debt: reduced                         | ``reduced``                                                 |
 | walled for debt; after an unpaid promise  | ``debt``; ``broken``                                        |
-| preventive, pause, abuse, operator        | ``documents``, ``paused``, ``abuse``, ``operator``          |
+| preventive, pause, abuse, operator        | ``documents``, ``paused``, ``abuse``, ``operator``; in the  |
+|                                           | words of ``STAGES`` while it is only notice or reduced      |
 | fraud, terminated, court, anything else   | ``contact``                                                 |
 """
 
@@ -142,6 +143,23 @@ PAGES = {
 }
 """Those that a standing leads to, by name, and ``dismissed``, which follows a reminder."""
 
+STAGES = {
+    Level.NOTICE: Words(
+        "info",
+        _("A reminder about your subscription"),
+        (
+            _("There is an open matter with your internet subscription. Your access works as usual."),
+            _("To learn more, please get in touch."),
+        ),
+    ),
+    Level.REDUCED: Words(
+        "stop",
+        _("Your connection runs at reduced speed"),
+        (_("To learn more and to restore full speed, please get in touch."),),
+    ),
+}
+"""Milder stages of what is no debt, in the place of its page's words."""
+
 ASKED = _("Your request was sent. This page changes by itself as soon as the answer is here.")
 OUTAGE = _("There is also an outage in your area: the connection may fail for that reason, too.")
 EXTENDED = _("it may be extended")
@@ -161,14 +179,23 @@ CODES = {
     "none": _(
         "There is nothing to pay here by code or link at the moment. Please get in touch or use the customer area."
     ),
+    "expired": _("The page was open for too long. Please type the code again."),
     "busy": _("The payment data could not be looked up just now. Please try again in a moment."),
 }
 """What is said when a code or link opened nothing, by the core's verdict."""
 
-_WALLED = {
+_BY_REASON = {
     "debt": "debt", "debt_partial": "debt", "notice": "debt", "preventive": "documents", "pause": "paused",
     "abuse": "abuse", "operator": "operator",
 }  # fmt: skip
+
+
+_DEBT: dict[int, str] = {Level.NOTICE: "notice", Level.REDUCED: "reduced"}
+
+
+def words(name: str, level: int) -> Words:
+    """What a page says while ``level`` is in force: the reason decides, the level is its stage."""
+    return PAGES[name] if may_pay(name) else STAGES.get(Level(level), PAGES[name])
 
 
 def page_name(standing: Standing | None) -> str:
@@ -178,13 +205,11 @@ def page_name(standing: Standing | None) -> str:
             return "general"
         case Standing(level=Level.OPEN):
             return "promise" if standing.until_ms else "outage" if standing.outage else "online"
-        case Standing(level=Level.NOTICE):
-            return "notice"
-        case Standing(level=Level.REDUCED):
-            return "reduced"
-        case Standing(level=Level.WALLED):
-            name = _WALLED.get(standing.reason, "contact")
-            return "broken" if name == "debt" and standing.broken else name
+        case Standing(level=Level.NOTICE | Level.REDUCED | Level.WALLED):
+            name = _BY_REASON.get(standing.reason, "contact")
+            if name != "debt":
+                return name
+            return _DEBT.get(standing.level) or ("broken" if standing.broken else name)
         case Standing(reason="abuse"):
             return "abuse"
         case _:
@@ -194,3 +219,8 @@ def page_name(standing: Standing | None) -> str:
 def may_pay(name: str) -> bool:
     """Whether a page is one of those on which payment changes something, so that it leads there."""
     return name in {"notice", "reduced", "debt", "broken", "promise"}
+
+
+def may_promise(name: str) -> bool:
+    """Whether a page is one of those that a promise of payment opens."""
+    return name in {"reduced", "debt", "broken"}

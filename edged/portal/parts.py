@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +17,7 @@ from starlette.responses import Response
 from edged.domain.standing import Standing
 from edged.portal.languages import Language, choose_language
 from edged.portal.nonce import Nonces
-from edged.portal.render import Renderer
+from edged.portal.render import NONCE, Renderer
 from edged.portal.tally import Tally
 from edged.portal.view import View, Views
 
@@ -29,6 +31,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 TRIES = 5
 FORM_BYTES = 4096
 """Of the body of a form; ours have a nonce or a code in them."""
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/\[\]]+?)\.?(?::\d+)?")
+_PORTS = {"http": ":80", "https": ":443"}
 
 
 class Core(Protocol):
@@ -61,7 +65,7 @@ def page_headers(policy: str, language: str) -> Headers:
         "content-security-policy": policy,
         "content-language": language,
         "cross-origin-opener-policy": "same-origin",
-        "referrer-policy": "no-referrer",
+        "referrer-policy": "same-origin",  # with no-referrer, browsers send our own forms with `Origin: null`
         "vary": "Accept-Language",
         "x-content-type-options": "nosniff",
     }
@@ -70,7 +74,10 @@ def page_headers(policy: str, language: str) -> Headers:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """``tls``: the site is reached over TLS only. ``default`` is the language of who asks for none of ours."""
+    """``tls``: the site is reached over TLS only. ``default`` is the language of who asks for none of ours.
+
+    ``url`` is where the site is reached, with a slash at its end.
+    """
 
     core: Core
     tally: Tally
@@ -80,6 +87,7 @@ class Parts:
     nonces: Nonces
     views: Views
     tls: bool
+    url: str
     headers: Mapping[str, Headers]
     """What goes with every page, by language: ready-made, for there are thousands a second."""
 
@@ -102,9 +110,49 @@ class Parts:
         """A page. Never cached: one that says "suspended" must not outlive the payment."""
         return _Page(body, status, self.headers[language])
 
-    def draw(self, view: View, status: int = 200) -> Response:
-        """The page of a view."""
-        return self.html(self.renderer.page(view), view.language, status)
+    def draw(self, view: View, status: int = 200, nonce: str = "") -> Response:
+        """The page of a view; ``nonce`` is for the form that sends a reminder away, without it there is none."""
+        if view.dismiss and not nonce:
+            view = replace(view, dismiss=False)
+        body = self.renderer.page(view)
+        return self.html(body.replace(NONCE, nonce.encode()) if view.dismiss else body, view.language, status)
+
+    def is_ours(self, request: Request) -> bool:
+        """Whether the browser asked for us: for the host of ``url``, or for the address that it reached.
+
+        Any other name is somebody else's that leads here (DNS rebinding): whoever it belongs to has scripts that read
+        what we answer, so no form is handed out under it and none is taken.
+        """
+        name = _host(request.headers.get("host", ""))
+        server = request.scope.get("server")
+        return bool(name) and (name == _host(urlsplit(self.url).netloc) or name == _plain(server[0] if server else ""))
+
+    def nonce(self, request: Request, form: str) -> str:
+        """What this visitor's form must carry. ``form`` is the path that it is sent to."""
+        return self.nonces.give(f"{form} {address(request)}", minute())
+
+    def takes(self, request: Request, fields: Mapping[str, str], form: str) -> bool:
+        """Whether a form came from our own page, shown to this visitor a short while ago."""
+        return (
+            not is_ahead_of_time(request)
+            and self.is_ours(request)
+            and not self._is_foreign(request)
+            and self.nonces.takes(fields.get("nonce", ""), f"{form} {address(request)}", minute())
+        )
+
+    def _is_foreign(self, request: Request) -> bool:
+        """Whether the browser says that another site's page sent this. Old ones say nothing."""
+        fetched = request.headers.get("sec-fetch-site", "")
+        if fetched in {"cross-site", "same-site"}:
+            return True
+        origin = request.headers.get("origin")
+        if origin is None:
+            return False
+        if origin == "null":
+            return fetched != "same-origin"
+        scheme = "https" if self.tls else "http"
+        host, port = request.headers.get("host", "").lower(), _PORTS[scheme]
+        return origin.lower().removesuffix(port) != f"{scheme}://{host.removesuffix(port)}"
 
 
 def address(request: Request) -> str:
@@ -112,8 +160,23 @@ def address(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def _host(text: str) -> str:
+    """The name or address in a Host header; empty when it is none."""
+    found = _HOST.fullmatch(text.lower())
+    return _plain(found[1].strip("[]")) if found else ""
+
+
+def _plain(name: str) -> str:
+    """An address in its one spelling (an IPv4 address that a socket of both kinds tells as IPv4), a name as it is."""
+    try:
+        found = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return name
+    return str(getattr(found, "ipv4_mapped", None) or found)
+
+
 def see_other(where: str, cookie: str = "") -> Response:
-    """A 303: what follows is a GET, and going back or reloading repeats nothing. ``where`` is a path of ours."""
+    """A 303: what follows is a GET, and going back or reloading repeats nothing. ``where`` is ours."""
     headers = {"Location": where, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
     return Response(status_code=303, headers={**headers, "Set-Cookie": cookie} if cookie else headers)
 

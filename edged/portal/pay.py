@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import parse_qs
 
 import segno
@@ -30,6 +31,7 @@ from edged.portal.parts import Parts, see_other
 
 COOKIE = "__Host-edged"
 COOKIE_SECONDS = 900
+_FORGOTTEN = f"{COOKIE}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax"
 _TICKET = re.compile(r"[0-9a-f]{32}")
 _GROUPS = {47: (5, 5, 5, 6, 5, 6, 1, 14), 48: (11, 1, 11, 1, 11, 1, 11, 1)}
 
@@ -110,32 +112,50 @@ class Pay:
         ]
 
     async def _show(self, request: Request) -> Response:
+        if not self._parts.is_ours(request):
+            return self._go(f"{self._parts.url}pay")
         language = self._parts.language(request)
-        self._parts.tally.add("pay", 200)
         answer = request.path_params.get("answer", "")
+        stays = not answer
+        standing = await self._parts.who(request)  # before the bill: what changes in between is news for the page
+        state = view.state(standing)
         ticket = request.cookies.get(COOKIE, "")
-        if not answer and _TICKET.fullmatch(ticket):
+        if stays and _TICKET.fullmatch(ticket):
             fields = await self._parts.core.bill(bytes.fromhex(ticket))
             if fields is None:
                 answer = "busy"
             elif found := bill(fields, language, self._payees):
-                shown = view.View("pay", language.code, "info", language.say(_("Your invoice")), ())
-                return self._parts.html(self._parts.renderer.render("pay", shown, bill=found), language.code)
+                shown = view.View(
+                    "pay", language.code, "info", language.say(_("Your invoice")), (), state=state, stays=True
+                )
+                return self._draw("pay", shown, language, bill=found)
+        if not answer and standing is not None and not standing.pays:
+            return self._go("/", _FORGOTTEN if ticket else "")  # paid, most likely: the main page says
         said = (
             _("Type the code that we sent you, or open the link in the customer area."),
             _("It shows us that the invoice is yours."),
         )
         shown = view.View(
             "code", language.code, "info", language.say(_("Pay your invoice")), tuple(map(language.say, said)),
-            note=language.say(pages.CODES.get(answer, "")),
+            note=language.say(pages.CODES.get(answer, "")), state=state, stays=stays,
         )  # fmt: skip
-        return self._parts.html(self._parts.renderer.render("code", shown), language.code)
+        return self._draw("code", shown, language, nonce=self._parts.nonce(request, "/pay"))
+
+    def _draw(self, name: str, shown: view.View, language: Language, **more: Any) -> Response:
+        self._parts.tally.add("pay", 200)
+        return self._parts.html(self._parts.renderer.render(name, shown, **more), language.code)
+
+    def _go(self, where: str, cookie: str = "") -> Response:
+        self._parts.tally.add("pay", 303)
+        return see_other(where, cookie)
 
     async def _type(self, request: Request) -> Response:
         fields = await parts.form(request)
         code = fields.get("code", "").strip()
-        if not code or parts.is_ahead_of_time(request):
-            return see_other("/pay")
+        if not self._parts.takes(request, fields, "/pay"):
+            return self._go("/pay/expired")
+        if not code:
+            return self._go("/pay")
         return self._proven(await self._parts.core.prove(parts.address(request), code))
 
     async def _link(self, request: Request) -> Response:
@@ -147,11 +167,10 @@ class Pay:
         return self._proven(await self._parts.core.token(token))
 
     def _proven(self, proof: Proof | None) -> Response:
-        self._parts.tally.add("pay", 303)
         if proof is None:
-            return see_other("/pay/busy")
+            return self._go("/pay/busy")
         if proof.verdict != "ok":
-            return see_other(f"/pay/{proof.verdict}")
+            return self._go(f"/pay/{proof.verdict}")
         # Lax, not Strict: who comes from the customer area is to keep it through the redirect
         cookie = f"{COOKIE}={proof.ticket.hex()}; Path=/; Max-Age={COOKIE_SECONDS}; Secure; HttpOnly; SameSite=Lax"
-        return see_other("/pay", cookie)
+        return self._go("/pay", cookie)

@@ -42,25 +42,26 @@ class Promise:
         ]
 
     async def _confirm(self, request: Request, note: str = "") -> Response:
-        who = parts.address(request)
+        if not self._parts.is_ours(request):
+            self._parts.tally.add("promise", 303)
+            return see_other(f"{self._parts.url}promise")
         standing = await self._parts.who(request)
-        self._parts.tally.add("promise", 200)
-        if standing is None or not standing.can_trust or standing.asked:
+        if standing is None or not view.can_promise(standing):
+            self._parts.tally.add("promise", 303)
             return see_other("/")  # the main page says what there is to do
+        self._parts.tally.add("promise", 200)
         language = self._parts.language(request)
         shown = view.View(
             "confirm", language.code, "info", language.say(_TITLE), tuple(language.say(said) for said in _SAID),
-            note=language.say(note),
+            note=language.say(note), state=view.state(standing), stays=not note,
         )  # fmt: skip
-        nonce = self._parts.nonces.give(who, parts.minute())
+        nonce = self._parts.nonce(request, "/promise")
         return self._parts.html(self._parts.renderer.render("confirm", shown, nonce=nonce), language.code)
 
     async def _ask(self, request: Request) -> Response:
         who = parts.address(request)
         fields = await parts.form(request)
-        if parts.is_ahead_of_time(request) or not self._parts.nonces.takes(
-            fields.get("nonce", ""), who, parts.minute()
-        ):
+        if not self._parts.takes(request, fields, "/promise"):
             self._parts.tally.add("promise", 303)
             return see_other("/promise/expired")
         answer = await self._parts.core.ask(who) or "failed"

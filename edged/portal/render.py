@@ -12,6 +12,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -27,15 +28,29 @@ from edged.errors import ConfigError
 from edged.portal import look
 from edged.portal.languages import Language, languages
 from edged.portal.pages import PAGES
-from edged.portal.view import View
+from edged.portal.view import Fact, Link, View
 
 NAMES = ("page.html", "confirm.html", "code.html", "pay.html", "page.css", "page.js")
 """Files of ours. A provider may replace all but the script, which the protocol of the site hangs on."""
 MOST_BYTES, MOST_FILES = 64 * 1024, 64
 KEPT = 1024
 """Pages kept drawn: about ten megabytes."""
+NONCE = b"edged-nonce-is-put-here"
+"""Stands in a page that is kept drawn for what each visitor's form must carry."""
 _BILL = {"rows": [("-", "-")], "pix": "-", "line": "-", "qr": ""}
-_SPECIAL: dict[str, dict[str, Any]] = {"confirm": {"nonce": "0"}, "code": {}, "pay": {"bill": _BILL}}
+_SPECIAL: dict[str, dict[str, Any]] = {
+    "confirm": {"nonce": "0-trial"},
+    "code": {"nonce": "0-trial"},
+    "pay": {"bill": _BILL},
+}
+
+_NAMED = {f"{name}.html" for name in _SPECIAL}
+_ALL: dict[str, Any] = {
+    "facts": (Fact("-", "-", "-", "-", counts=True), Fact("-", "-", "-")),
+    "links": (Link("-", "/"), Link("-", "/", "other")),
+    "note": "-", "state": "-", "dismiss": True, "waits": True,
+}  # fmt: skip
+"""All that a page may have; it is tried with and without."""
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +81,9 @@ class Renderer:
         self._theirs = self._environment(ours | prefixed | theirs) if theirs else None
         self._own = set(theirs)
         self._broken: set[tuple[str, str]] = set()
+        self._tried = False
         self._try()
+        self._tried = True
         self.page = lru_cache(KEPT)(self._page)
         """The bytes of a view that needs nothing beside it."""
 
@@ -84,16 +101,23 @@ class Renderer:
 
     def _page(self, view: View) -> bytes:
         own = f"{view.name}.html"
-        return self._draw(own if own in self._own else "page.html", view, {})
+        return self._draw(own if own in self._own else "page.html", view, {"nonce": NONCE.decode()})
 
     def _draw(self, name: str, view: View, more: Mapping[str, Any]) -> bytes:
         if self._theirs is not None and (name, view.name) not in self._broken:
             try:
-                return self._fill(self._theirs, name, view, more)
+                return self._formed(self._fill(self._theirs, name, view, more), more.get("nonce", ""))
             except Exception as error:  # noqa: BLE001  a template can raise anything; the visitor needs a page
                 self._broken.add((name, view.name))
                 self._fault(name, error)
         return self._fill(self._ours, name if name in NAMES else "page.html", view, more)
+
+    @staticmethod
+    def _formed(page: bytes, nonce: str) -> bytes:
+        """``page``. Raises ValueError when it has a form that would be refused."""
+        if b"<form" in page and nonce.encode() not in page:
+            raise ValueError('its form lacks <input type="hidden" name="nonce" value="{{ nonce }}">')
+        return page
 
     def _fill(self, environment: jinja2.Environment, name: str, view: View, more: Mapping[str, Any]) -> bytes:
         say = self._languages[view.language].say
@@ -103,7 +127,9 @@ class Renderer:
         where = (
             f"line {error.lineno} of {error.name or name}" if isinstance(error, jinja2.TemplateSyntaxError) else name
         )
-        fault = f"portal.templates_dir: {where}: {error}; ours stands in for it"
+        # beside the trial, what is drawn here may be a bill or a code, and an exception may quote either
+        said = type(error).__name__ if self._tried and name in _NAMED else error
+        fault = f"portal.templates_dir: {where}: {said}; ours stands in for it"
         if fault not in self.faults:
             self.faults.append(fault)
             self._say(fault)
@@ -114,8 +140,12 @@ class Renderer:
             for name, words in PAGES.items():
                 view = View(name, language.code, words.tone, words.title, words.paragraphs)
                 self._page(view)
+                self._page(replace(view, **_ALL))
+                self._page(replace(view, **_ALL, refresh=15))
             for name, more in _SPECIAL.items():
-                self.render(name, View(name, language.code, "info", name, ()), **more)
+                view = View(name, language.code, "info", name, ())
+                self.render(name, view, **more)
+                self.render(name, replace(view, note="-", state="-", stays=True), **more)
 
     def _read(self, folder: Path | None) -> dict[str, str]:
         found: dict[str, str] = {}

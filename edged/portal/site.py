@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from functools import partial
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from starlette.applications import Starlette
@@ -25,7 +26,7 @@ from edged.portal.languages import languages
 from edged.portal.live import Live
 from edged.portal.look import Logo
 from edged.portal.nonce import Nonces
-from edged.portal.parts import Core, Parts, address, page_headers, see_other
+from edged.portal.parts import Core, Parts, address, form, is_ahead_of_time, page_headers, see_other
 from edged.portal.pay import Pay
 from edged.portal.promise import Promise
 from edged.portal.render import Renderer
@@ -56,6 +57,7 @@ def build(cfg: Config, core: Core, tally: Tally, streams: int) -> Starlette:
         nonces=Nonces(),
         views=Views(Way(portal.provider.customer_area, pay=tls)),
         tls=tls,
+        url="{0.scheme}://{0.netloc}/".format(urlsplit(portal.url)),
         headers={code: page_headers(renderer.policy, code) for code in spoken},
     )
     main = _Main(parts)
@@ -99,9 +101,10 @@ class _Main:
         parts, who = self._parts, address(request)
         standing = await parts.core.who(who)
         found = parts.view(standing, parts.language(request))
-        if standing is not None and standing.level == Level.NOTICE and request.method == "GET":
-            self._remind(who)
-        response = parts.draw(found)
+        if found.dismiss and request.method == "GET" and request.url.path == "/" and not is_ahead_of_time(request):
+            self._remind(who)  # by no other path: a browser asks for icons of its own accord
+        nonce = parts.nonce(request, "/dismiss") if found.dismiss and parts.is_ours(request) else ""
+        response = parts.draw(found, nonce=nonce)
         parts.tally.add("page", 200, 1, time.monotonic() - began)
         return response
 
@@ -116,6 +119,9 @@ class _Main:
 
     async def _dismiss(self, request: Request) -> Response:
         who = address(request)
+        if not self._parts.takes(request, await form(request), "/dismiss"):
+            self._parts.tally.add("page", 303)
+            return see_other("/")
         standing = await self._parts.who(request)
         self._parts.tally.add("page", 303)
         if standing is None or standing.level != Level.NOTICE or not self._parts.core.shown(who):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from edged.domain.levels import Level
+from edged.domain.model import REASONS
 from edged.domain.standing import Standing
 from edged.portal import pages
 from edged.portal.languages import Language
@@ -62,6 +63,8 @@ class View:
     links: tuple[Link, ...] = ()
     note: str = ""
     state: str = ""
+    stays: bool = False
+    """What changes makes it load itself again, not the main page."""
     dismiss: bool = False
     waits: bool = False
     refresh: int = 0
@@ -102,6 +105,7 @@ def shown(standing: Standing | None) -> Standing | None:
         standing,
         since_ms=0,
         reason=standing.reason if standing.level else "",
+        until_ms=standing.until_ms if standing.level <= Level.NOTICE else 0,
         deadline_ms=standing.deadline_ms if standing.reason in {"preventive", "pause"} else 0,
         next_ms=standing.next_ms if standing.level == Level.NOTICE else 0,
     )
@@ -121,9 +125,10 @@ def state(standing: Standing | None) -> str:
 def view(standing: Standing | None, language: Language, now: int, way: Way, texts: Texts) -> View:
     """The main page of somebody with ``standing``; ``now`` in Unix milliseconds."""
     name = pages.page_name(standing)
-    found = _worded(name, language, state(standing))
     if standing is None:
-        return replace(found, links=_links(None, way, language, name))
+        return replace(_worded(name, language, state(standing)), links=_links(None, way, language, name))
+    found = _worded(name, language, state(standing), standing.level)
+    asked = standing.asked and pages.may_promise(name)
     own = _own(texts.get(standing.reason, {}), language.code) if standing.level != Level.OPEN else {}
     paragraphs = tuple(p for p in own.get("text", "").splitlines() if p.strip()) or found.paragraphs
     if standing.outage and name != "outage":
@@ -133,14 +138,24 @@ def view(standing: Standing | None, language: Language, now: int, way: Way, text
         links += (Link(own.get("link_text") or own["link"], own["link"], "other"),)
     return replace(
         found,
-        title=own.get("title") or found.title,
+        title=(own.get("title") if _is_own_stage(standing, name) else "") or found.title,
         paragraphs=paragraphs,
         facts=tuple(_facts(standing, name, language, now)),
         links=links,
-        note=language.say(pages.ASKED) if standing.asked else "",
-        waits=standing.asked,
-        dismiss=name == "notice",
+        note=language.say(pages.ASKED) if asked else "",
+        waits=asked,
+        dismiss=standing.level == Level.NOTICE,
     )
+
+
+def can_promise(standing: Standing) -> bool:
+    """Whether a promise is offered."""
+    return standing.can_trust and not standing.asked and pages.may_promise(pages.page_name(standing))
+
+
+def _is_own_stage(standing: Standing, name: str) -> bool:
+    """Whether this is the page that the provider's title of the reason was written for: no milder stage of it."""
+    return standing.level == REASONS.get(standing.reason) and name != "broken"
 
 
 def fixed(name: str, language: Language, note: str = "") -> View:
@@ -148,8 +163,8 @@ def fixed(name: str, language: Language, note: str = "") -> View:
     return replace(_worded(name, language, ""), note=language.say(note))
 
 
-def _worded(name: str, language: Language, told: str) -> View:
-    words = pages.PAGES[name]
+def _worded(name: str, language: Language, told: str, level: int = Level.OPEN) -> View:
+    words = pages.words(name, level)
     said = tuple(language.say(sentence) for sentence in words.paragraphs)
     return View(name, language.code, words.tone, language.say(words.title), said, state=told)
 
@@ -167,7 +182,7 @@ def _links(standing: Standing | None, way: Way, language: Language, name: str) -
         found.append((_("Pay with PIX or boleto"), "/pay"))
     if way.customer_area and (action := pages.PAGES[name].action):
         found.append((action, way.customer_area))
-    if standing is not None and standing.can_trust and not standing.asked and name != "notice":
+    if standing is not None and can_promise(standing):
         found.append((_("Promise the payment and go online"), "/promise"))
     first = "other" if name == "notice" else "main"  # there the button that sends the reminder away comes first
     return tuple(Link(language.say(label), href, "other" if n else first) for n, (label, href) in enumerate(found))
@@ -181,7 +196,7 @@ def _facts(standing: Standing, name: str, language: Language, now: int) -> list[
             left = language.left(ms - now) if counts else ""
             found.append(Fact(language.say(label), language.moment(ms), language.iso(ms), left, counts))
 
-    if standing.until_ms:
+    if standing.level <= Level.NOTICE:  # under more than that, nothing is open
         add(_("Open until"), standing.until_ms, counts=True)
     if name == "documents":
         add(_("Please send them by"), standing.deadline_ms, counts=False)

@@ -531,6 +531,13 @@ def test_a_promise_waives_up_to_its_end_that_millisecond_excluded() -> None:
     assert visitor.standing(sub, {}, NOW + 5, POLICY).until_ms == 0
 
 
+@pytest.mark.parametrize(("name", "told"), [("debt", NOW + 9), ("preventive", 0), ("pause", 0), ("operator", 0)])
+def test_the_page_announces_debts_alone(name: str, told: int) -> None:
+    waiting = Reason(3, NOW, NOW + 9, pending=True)
+    sub = Subscriber(SUB, reasons={"notice": Reason(1, NOW, NOW), name: waiting})
+    assert visitor.standing(sub, {}, NOW, POLICY).next_ms == told
+
+
 def test_expiring_twice_does_nothing_more(p: Person) -> None:
     p.do("block", reason="debt", deadline=at(NOW + 10))
     p.do("trust", until=at(NOW + 10))

@@ -40,6 +40,9 @@ def see(standing: Standing | None, language: str = "en", way: Way = WAY, texts: 
         (Standing(0, "debt", NOW + HOUR, outage=True), "promise"),
         (Standing(1, "notice", 0), "notice"),
         (Standing(2, "debt_partial", 0), "reduced"),
+        (Standing(2, "debt", 0, broken=True), "reduced"),
+        (Standing(1, "operator", 0), "operator"),
+        (Standing(2, "operator", 0), "operator"),
         (Standing(3, "debt", 0), "debt"),
         (Standing(3, "debt", 0, broken=True), "broken"),
         (Standing(3, "pause", 0, broken=True), "paused"),
@@ -87,6 +90,18 @@ def test_where_payment_changes_nothing_none_is_offered(name: str) -> None:
     for language in LANGUAGES:
         text = " ".join(map(SPOKEN[language].say, pages.PAGES[name].paragraphs)).lower()
         assert not re.search(r"pag[aou]\b|pagamento|pay", text)
+
+
+def test_a_milder_stage_of_what_is_no_debt_speaks_of_itself() -> None:
+    for language in LANGUAGES:
+        said = [see(Standing(level, "operator", 0, pays=True, can_trust=True), language) for level in (1, 2, 3)]
+        assert len({one.title for one in said}) == 3
+        assert [one.dismiss for one in said] == [True, False, False]
+        assert not any(one.links for one in said)
+        text = " ".join(" ".join(one.paragraphs) for one in said).lower()
+        assert not re.search(r"pag[aou]\b|pagamento|pay", text)
+    assert see(Standing(1, "operator", 0)).title == see(Standing(1, "notice", 0)).title
+    assert see(Standing(2, "operator", 0)).title == see(Standing(2, "debt", 0)).title
 
 
 def test_fraud_court_and_a_terminated_contract_cannot_be_told_apart() -> None:
@@ -167,6 +182,10 @@ def test_a_promise_is_offered_only_where_it_is_possible() -> None:
     assert "/promise" not in hrefs(replace(owes, asked=True))
     assert see(replace(owes, asked=True)).waits
     assert "sent" in see(replace(owes, asked=True)).note
+    for reason in ("fraud", "operator", "preventive"):
+        assert "/promise" not in hrefs(replace(owes, reason=reason))
+        assert not see(replace(owes, reason=reason, asked=True)).note
+    assert not see(Standing(4, "court", 0, asked=True)).note
 
 
 def test_the_first_way_out_is_payment() -> None:
@@ -185,6 +204,11 @@ def test_moments_that_belong_to_a_page_are_on_it() -> None:
 
     later = NOW + 30 * HOUR
     assert labels(Standing(0, "debt", later, next_ms=later)) == ["Open until"]
+    for level, reason in [(4, "fraud"), (3, "preventive"), (3, "debt"), (2, "debt_partial"), (2, "operator")]:
+        closed = Standing(level, reason, later)
+        assert labels(closed) == []
+        assert view.state(closed) == view.state(replace(closed, until_ms=0))
+    assert labels(Standing(1, "notice", later)) == ["Open until"]
     assert labels(Standing(3, "preventive", 0, deadline_ms=later)) == ["Please send them by"]
     assert labels(Standing(3, "pause", 0, deadline_ms=later)) == ["The pause ends"]
     assert labels(Standing(1, "notice", 0, next_ms=later)) == ["If nothing changes, the access pauses from"]
@@ -207,6 +231,8 @@ def test_the_providers_words_take_the_place_of_ours_by_language() -> None:
     assert see(owes, "en", texts=texts).paragraphs == ("Um", "Dois")
     assert see(owes, "es", texts=texts).links[-1] == view.Link("Tienda", "https://loja.example.net/", "other")
     assert see(replace(owes, reason="pause"), texts=texts).title != "Note"
+    assert see(replace(owes, broken=True), texts=texts).title == "Your internet access is suspended"
+    assert see(replace(owes, level=2), texts=texts).title == "Your connection runs at reduced speed"
     assert see(NOBODY, texts={"": texts["debt"]}).title == "You are online"
     plain = {"debt": {"link": "javascript:alert(1)"}}
     assert not [link for link in see(owes, texts=plain).links if link.href.startswith("javascript")]

@@ -14,7 +14,7 @@ import pytest
 from edged.config import Provider
 from edged.domain.standing import NOBODY, Standing
 from edged.errors import ConfigError
-from edged.portal import parts, render
+from edged.portal import parts, render, view
 from edged.portal.client import Proof
 from tests.browser.samples import LINE_SHOWN, PAYMENT, PIX
 from tests.visitor import ADDRESS, TICKET, Site, Structure, look
@@ -122,9 +122,15 @@ async def test_a_reminder_goes_by_its_button() -> None:
     assert {"method": "post", "action": "/dismiss"} in Structure((await site.get()).text).all("form")
     await site.get("/dismiss")  # a stray click, a prefetch: the page once more
     assert site.core.seen == []
-    assert (await site.post("/dismiss")).where == "/dismissed"
+    assert (await site.post("/dismiss", {"nonce": await nonce_of(site, "/")})).where == "/dismissed"
     assert site.core.seen == [ADDRESS]
     assert "You are online" in (await site.get("/dismissed")).text
+
+
+async def test_no_page_has_a_button_that_does_nothing() -> None:
+    page = Structure((await Site(NOTICE).get("/poll")).text)
+    assert not page.all("form")
+    assert not page.all("input")
 
 
 async def test_a_reminder_that_nobody_clicks_away_goes_by_itself() -> None:
@@ -133,6 +139,9 @@ async def test_a_reminder_that_nobody_clicks_away_goes_by_itself() -> None:
         await site.get()
         await site.get(method="HEAD")  # shows nobody anything
         await site.get(address="100.64.0.11")
+        await site.get("/favicon.ico")  # nobody reads that
+        await site.get("/apple-touch-icon.png")
+        await site.get(sec_purpose="prefetch")
     assert site.core.seen == []
     await site.get()
     assert site.core.seen == [ADDRESS]
@@ -143,7 +152,8 @@ async def test_nothing_else_can_be_dismissed(standing: Standing | None) -> None:
     site = Site(standing)
     for _ in range(4):
         await site.get()
-    assert (await site.post("/dismiss")).where == "/"
+    nonce = await nonce_of(Site(NOTICE), "/")
+    assert (await site.post("/dismiss", {"nonce": nonce})).where == "/"
     assert (await site.get("/dismissed")).where == "/"
     assert site.core.seen == []
 
@@ -152,7 +162,11 @@ async def test_nothing_else_can_be_dismissed(standing: Standing | None) -> None:
 
 
 async def confirm(site: Site) -> str:
-    page = Structure((await site.get("/promise")).text)
+    return await nonce_of(site, "/promise")
+
+
+async def nonce_of(site: Site, path: str, host: str = "aviso.example.net") -> str:
+    page = Structure((await site.get(path, host=host)).text)
     (nonce,) = [field["value"] for field in page.all("input") if field["name"] == "nonce"]
     assert nonce
     return nonce
@@ -259,7 +273,7 @@ async def test_without_tls_there_is_no_pay_page() -> None:
 
 async def test_a_code_becomes_a_cookie_and_the_cookie_a_bill() -> None:
     site = Site(OWES, tls=True)
-    answer = await site.post("/pay", {"code": " k7p-q2m "})
+    answer = await site.post("/pay", {"code": " k7p-q2m ", "nonce": await nonce_of(site, "/pay")})
     assert answer.where == "/pay"
     assert site.core.proofs == ["k7p-q2m"]
     assert answer.headers["set-cookie"] == (
@@ -295,7 +309,7 @@ async def test_a_link_is_gone_from_the_address_at_once(path: str) -> None:
 async def test_a_proof_in_vain_says_why_and_gives_nothing(proof: Proof | None, said: str) -> None:
     site = Site(OWES, tls=True)
     site.core.proof = proof
-    answer = await site.post("/pay", {"code": "AAAAAA"})
+    answer = await site.post("/pay", {"code": "AAAAAA", "nonce": await nonce_of(site, "/pay")})
     assert "set-cookie" not in answer.headers
     page = await site.get(answer.where)
     assert said in page.text
@@ -325,6 +339,103 @@ async def test_a_broken_or_foreign_code_is_not_drawn_though_the_core_sent_it(wro
     page = await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")
     assert "Type the code" in page.text
     assert not Structure(page.text).all("svg")
+
+
+async def test_an_open_bill_follows_what_happens_and_is_gone_after_the_payment() -> None:
+    site = Site(OWES, tls=True)
+    cookie = f"__Host-edged={TICKET.hex()}"
+    pages = [await site.get("/pay", cookie=cookie), await site.get("/pay"), await site.get("/promise")]
+    for page in pages:
+        (body,) = Structure(page.text).all("body")
+        assert body == {"data-state": view.state(OWES), "data-stays": "1"}
+        assert "/poll" not in page.text
+    assert Structure((await site.get("/pay/wrong")).text).all("body") == [{"data-state": view.state(OWES)}]
+    site.core.standing, site.core.payment = NOBODY, {}
+    answer = await site.get("/pay", cookie=cookie)
+    assert answer.where == "/"
+    assert answer.headers["set-cookie"].startswith("__Host-edged=; Path=/; Max-Age=0; ")
+    assert (await site.get("/pay")).where == (await site.get("/promise")).where == "/"
+    assert "nothing to pay" in (await site.get("/pay/none")).text
+
+
+# -- forms of others -------------------------------------------------------------------------------------------------
+
+FORMS = [
+    ("/dismiss", "/", NOTICE, "seen"), ("/promise", "/promise", OWES, "asked"), ("/pay", "/pay", OWES, "proofs"),
+]  # fmt: skip
+"""Where a form is sent, the page it is on, for whom, what the core hears."""
+
+
+@pytest.mark.parametrize(("form", "path", "standing", "heard"), FORMS)
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"nonce": ""}, {"sec_fetch_site": "cross-site"}, {"sec_fetch_site": "same-site"}, {"origin": "null"},
+        {"origin": "https://evil.example"}, {"origin": "http://aviso.example.net"},
+        {"origin": "https://aviso.example.net:8443"}, {"host": "evil.example"}, {"host": "100.64.0.2"}, {"host": ""},
+        {"host": "aviso.example.net.evil.example"}, {"purpose": "prefetch"},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_a_forged_form_does_nothing(
+    form: str, path: str, standing: Standing, heard: str, forged: dict[str, str]
+) -> None:
+    site = Site(standing, tls=True)
+    fields = {"nonce": await nonce_of(site, path), "code": "AAAAAA"} | {k: v for k, v in forged.items() if k == "nonce"}
+    headers = {k: v for k, v in forged.items() if k != "nonce"}
+    assert (await site.post(form, fields, **headers)).status == 303
+    assert getattr(site.core, heard) == []
+    await site.post(form, fields | {"nonce": await nonce_of(site, path)})
+    assert len(getattr(site.core, heard)) == 1
+
+
+@pytest.mark.parametrize(("form", "path", "standing", "heard"), FORMS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"origin": "https://aviso.example.net", "sec_fetch_site": "same-origin"}, {"host": "AVISO.example.net:443"},
+        {"host": "100.64.0.1", "origin": "https://100.64.0.1"}, {"origin": "null", "sec_fetch_site": "same-origin"},
+        {"host": "100.64.0.1:8081", "origin": "https://100.64.0.1:8081"},
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_our_own_forms_are_taken(
+    form: str, path: str, standing: Standing, heard: str, headers: dict[str, str]
+) -> None:
+    site = Site(standing, tls=True)
+    await site.post(form, {"nonce": await nonce_of(site, path), "code": "AAAAAA"}, **headers)
+    assert len(getattr(site.core, heard)) == 1
+
+
+async def test_a_form_is_good_for_itself_alone() -> None:
+    site = Site(NOTICE, tls=True)
+    nonce = await nonce_of(site, "/")
+    site.core.standing = OWES
+    for form in ("/promise", "/pay"):
+        await site.post(form, {"nonce": nonce, "code": "AAAAAA"})
+    assert (site.core.asked, site.core.proofs) == ([], [])
+
+
+async def test_a_name_that_is_not_ours_gets_no_form_and_is_led_to_ours() -> None:
+    site = Site(OWES, tls=True)
+    for host in ("evil.example", "evil.example:80", "", "100.64.0.2", "[::1]", "a@100.64.0.1"):
+        for path in ("/promise", "/pay"):
+            assert (await site.get(path, host=host)).where == f"https://aviso.example.net{path}"
+        site.core.standing = NOTICE
+        text = (await site.get(host=host)).text
+        assert "A reminder" in text
+        assert not Structure(text).all("form")
+        site.core.standing = OWES
+
+
+@pytest.mark.parametrize(
+    ("server", "host"),
+    [("::ffff:100.64.0.1", "100.64.0.1"), ("2001:db8::1", "[2001:DB8:0::1]:8081"), ("fe80::1%eth0", "[fe80::1]")],
+)
+async def test_an_address_is_known_in_each_spelling(server: str, host: str) -> None:
+    site = Site(OWES)
+    site.server = server
+    assert await nonce_of(site, "/promise", host=host)
 
 
 # -- the provider's look -----------------------------------------------------------------------------------------------
@@ -362,6 +473,34 @@ async def test_templates_of_the_provider_take_the_place_of_ours(tmp_path: Path) 
     assert "tel:08001234567" in text
     site.core.standing = NOTICE
     assert "Olá" not in (await site.get()).text
+
+
+async def test_what_a_template_trips_over_is_not_in_the_log_where_it_is_a_bill(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "pay.html").write_text("{% set words = {'-': 1} %}{{ words[bill.pix] }}")
+    site = Site(OWES, tls=True, templates_dir=tmp_path)
+    assert not caplog.text
+    page = await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")
+    assert PIX in page.text
+    assert "pay.html: UndefinedError; ours stands in" in caplog.text
+    assert PIX not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("page.html", "{% for fact in view.facts %}{{ fact.lable }}{% endfor %}", "lable"),
+        ("debt.html", "{% for link in view.links %}{{ link.herf }}{% endfor %}", "herf"),
+        ("page.html", "{% if view.note %}{{ nothere }}{% endif %}", "nothere"),
+        ("page.html", "{% if not view.note %}{{ nothere }}{% endif %}", "nothere"),
+        ("code.html", '<form method="post" action="/pay"><input name="code"></form>', "its form lacks"),
+        ("notice.html", '<form method="post" action="/dismiss"><button>x</button></form>', "its form lacks"),
+    ],
+)
+def test_a_template_is_tried_with_all_that_a_page_may_have(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert said in " ".join(render.faults(Site(templates_dir=tmp_path).cfg))
 
 
 @pytest.mark.parametrize(

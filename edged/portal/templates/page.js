@@ -2,7 +2,8 @@
   "use strict";
   // News: the server says the state again whenever it may have changed; another state is another page.
   const state = document.body.dataset.state;
-  const told = (word) => { if (word && word !== state) location.replace("/"); };
+  const turn = () => document.body.dataset.stays ? location.reload() : location.replace("/");
+  const told = (word) => { if (word && word !== state) turn(); };
   const look = () => fetch("/state", { cache: "no-store" }).then((a) => a.ok ? a.text() : "").then(told, () => {});
   if (state) {
     let timer = 0;

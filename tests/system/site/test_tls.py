@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from playwright.sync_api import Page
 
 from edged.client.links import pay_token
 from edged.envelope import OKPKey, public_text
+from edged.portal.live import EVERY
 from tests.browser.chromium import Chromium
 from tests.browser.samples import LINE_SHOWN, PAYMENT, PIX, PIX_KEY
 from tests.browser.stage import DAY, Stage, check
@@ -126,11 +128,28 @@ def test_what_is_owed_is_seen_after_a_code_and_paid_at_once(stage: Stage, chromi
         assert scanned(page.locator("svg").screenshot()) == PIX
         assert "K7PQ2M" not in page.content()
         ack = stage.lab.publish({"op": "paid", "sub": stage.sub})
+        page.get_by_role("heading", name="Você está conectado").wait_for()  # by itself: nobody pays twice
+        assert time.monotonic() - ack.at < EVERY
+        assert page.locator("svg").count() == 0
         page.goto(f"{URL}pay")
-        page.get_by_role("heading", name="Pagar a fatura").wait_for()  # nothing is owed any more, nothing is shown
-        page.goto(URL)
-        page.get_by_role("heading", name="Você está conectado").wait_for()
+        assert page.url == URL
         assert ack.statuses == ["applied"]
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["elsewhere", "without a nonce"])
+def test_a_code_cannot_be_locked_by_another_sites_forms(stage: Stage, chromium: Chromium, ours: bool) -> None:
+    stage.become(f"forged-{ours}")
+    stage.owe()
+    stage.say("page", fields={**PAYMENT, "code": "K7PQ2M"})
+    with chromium.page("pt-BR") as page:
+        page.goto(f"{URL}healthz" if ours else "about:blank")
+        for _ in range(6):
+            page.set_content(f'<form method="post" action="{URL}pay"><input name="code" value="AAAAAA"></form>')
+            page.evaluate("document.forms[0].submit()")
+            page.get_by_role("status").filter(has_text="aberta por muito tempo").wait_for()
+        page.get_by_label("Código").fill("K7PQ2M")
+        page.get_by_role("button", name="Mostrar o que pagar").click()
+        page.get_by_role("heading", name="A sua fatura").wait_for()
 
 
 def scanned(picture: bytes) -> str:
