@@ -44,7 +44,7 @@ def hindrance(settings: layout.Settings) -> str:
 
 def _remains(devices: list[str]) -> str:
     """For status and for whoever has to take it away by hand."""
-    commands = " and ".join(f"ip link set dev {name} xdp off" for name in devices)
+    commands = " and ".join(f"ip link set dev {name} xdp off (or xdpgeneric off)" for name in devices)
     return f"a program of edged that nobody keeps true is still on {', '.join(devices)}: {commands}"
 
 
@@ -131,7 +131,7 @@ class Engine:
         self._close()
 
     def remove(self) -> list[str]:
-        """Detach and unpin, for ``edged stop --open``; returns what there was. Raises EdgedError when some of it stays."""
+        """Detach and unpin, for ``edged stop --open``; returns what there was. Raises EdgedError where some stays."""
         gone: list[str] = []
         failed: list[str] = []
         for attacher in filter(None, [self._attacher]):
@@ -222,7 +222,9 @@ class Engine:
             return
         if gone and self.mirror is not None:
             self.mirror.wanted = True  # whoever took them may have written, too
-            self._heard(EdgedError(f"the pins of the XDP maps under {self.wanted.bpffs} were gone; they were made anew"))
+            self._heard(
+                EdgedError(f"the pins of the XDP maps under {self.wanted.bpffs} were gone; they were made anew")
+            )
 
     def _stop(self) -> None:
         """Put the program out of use at once: no frame anywhere is a subscriber's; else it goes."""

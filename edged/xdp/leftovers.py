@@ -46,7 +46,7 @@ def detach(pins: Path) -> list[str]:
 
 
 def expel(ours: Ours, keep: Callable[[int], bool] = lambda _: False) -> list[str]:
-    """Detach our programs from every device of this namespace, but those to keep; returns from where. Raises BpfError."""
+    """Detach our programs from the devices of this namespace, but those to keep; returns where. Raises BpfError."""
     gone = []
     for index, name in socket.if_nameindex():
         now = libbpf.attached(index)

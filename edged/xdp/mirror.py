@@ -156,7 +156,7 @@ class Mirror:
         return Copy(found.level, found.lift, left)
 
     def walk(self, n: int) -> list[bytes]:
-        """Some keys (of plan.py) that the maps hold, ``n`` of each family at most; others each time. Raises EdgedError."""
+        """Up to ``n`` keys (of plan.py) of each family that the maps hold, others each time. Raises EdgedError."""
         found: list[bytes] = []
         for family, after in self._walked.items():
             keys = self.maps.some(family, after, n)

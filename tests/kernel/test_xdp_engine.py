@@ -152,7 +152,7 @@ def test_off_and_a_place_that_is_none_leave_nothing_behind(world: World) -> None
     file.write_text("not a folder")
     assert world.start(bpffs=file / "bpf").state == "off"
     assert "no place for the XDP maps" in world.heard[0]
-    assert world.attached("sub0").mode == "generic", "that place knows nothing of it"
+    assert world.attached("sub0").mode == "", "it is known without its pins"
     engine = world.start("off")
     assert engine.told()["why"] == "xdp.mode is off"
     assert world.attached("sub0").mode == ""
