@@ -181,7 +181,8 @@ def record(
 
     ``truth``: per address the kernel's roles and ms left, None where it did not answer. ``held``: reasons that the
     brake holds. ``told``: what the kernel was told to do for each address, None where that is just being changed.
-    ``copies``: what the XDP program holds, where there is one; addresses are missing where it cannot be asked. ``shown``: when a page was last asked for, 0: not known.
+    ``copies``: what the XDP program holds, where there is one; addresses are missing where it cannot be asked.
+    ``shown``: when a page was last asked for, 0: not known.
     """
     return {
         "sub": sub.sub,

@@ -36,6 +36,20 @@ def passing(name: str) -> int:
     return int(fd)
 
 
+class Linked:
+    """A program attached by a link, as other loaders do: netlink cannot take it away while the link lives."""
+
+    def __init__(self, space: Namespace, device: str, name: str) -> None:
+        fd, lib = passing(name), libbpf.library()
+        lib.bpf_link_create.argtypes = (c_int, c_int, c_int, c_void_p)
+        index = space.call(socket.if_nametoindex, device)
+        self._fds = [fd, space.call(lib.bpf_link_create, fd, index, 37, None)]
+        assert self._fds[1] > 0, f"no link: {self._fds[1]}"
+
+    def close(self) -> None:
+        libbpf.close_all(self._fds)
+
+
 class Attentive:
     """An XDP program that passes everything, on the far end of a veth: without one it leaves lying what the near end's
     XDP sends (the kernel's veth wakes a receiver only for its program, not for GRO alone).

@@ -85,6 +85,47 @@ async def test_what_the_maps_lost_is_missed(tmp_path: Path) -> None:
         assert any("do not hold what the sets hold" in e["text"] for e in f.keeper.errors)
 
 
+async def test_an_entry_too_many_and_a_promise_too_few_are_missed(tmp_path: Path) -> None:
+    async with fast(tmp_path) as f:
+        await f.keeper.process([BLOCK])
+        stranger = bytes([100, 64, 9, 9])
+        fills = f.mirror.fills
+        await f.keeper.do(f.maps.live.held[4].update, {stranger: Held(Level.WALLED)})  # type: ignore[union-attr]
+        await f.until(lambda: f.mirror.fills > fills)
+        assert f.mirror.truth(b"\x04" + stranger) is None
+        await f.keeper.process([TRUST])
+        promised = f.mirror.truth(KEY)
+        assert promised is not None
+        assert promised.left
+        for wrong in (Held(promised.level), Held(promised.level, Level.NOTICE, 1 << 62)):
+            fills = f.mirror.fills
+            await f.keeper.do(f.maps.live.held[4].update, {KEY[1:]: wrong})  # type: ignore[union-attr]
+            await f.until(lambda fills=fills: f.mirror.fills > fills)
+            mended = f.mirror.truth(KEY)
+            assert mended is not None
+            assert mended.lift == promised.lift
+            assert abs(mended.left - promised.left) < 5000
+        fills = f.mirror.fills
+        for _ in range(20):
+            await f.keeper.do(f.accelerator._compare)
+        assert f.mirror.fills == fills, "what is right is left alone"
+
+
+async def test_why_agrees_with_nothing_that_cannot_be_asked(tmp_path: Path) -> None:
+    async with fast(tmp_path) as f:
+        await f.keeper.process([BLOCK])
+
+        async def agrees() -> object:
+            found = await f.keeper.do(f.core.pipeline.questions.why, "100.64.0.10")
+            return found["addresses"][0]["agrees"]
+
+        assert await agrees() is True
+        f.maps.failures = [("read", errno.EPERM)]
+        assert await agrees() is False
+        f.core.enforcer.overridden = lambda: True
+        assert await agrees() is False
+
+
 async def test_after_an_open_stop_nothing_is_filled_or_attached_any_more(tmp_path: Path) -> None:
     async with fast(tmp_path) as f:
         f.keeper.frozen = True
