@@ -12,14 +12,17 @@ import pytest
 
 from edged import accelerator
 from edged.accelerator import Accelerator
+from edged.domain.levels import Level
+from edged.intake import Incoming
 from edged.keeper import Keeper
 from edged.xdp.engine import Wanted
-from edged.xdp.layout import Answers, Settings
+from edged.xdp.layout import Answers, Held, Settings
 from edged.xdp.mirror import Mirror
 from tests.refusing_maps import RefusingMaps
 from tests.unit.core import Core
 from tests.unit.test_keeper import BLOCK, KEY, Straight
 
+TRUST = Incoming(BLOCK.payload.replace(b'"block"', b'"trust"').replace(b'"reason": "debt"', b'"hours": 2'))
 SETTINGS = Settings(Answers(b"found", b"found", b"bad"))
 
 
@@ -32,7 +35,9 @@ class Fast:
         self.keeper = Keeper(core.pipeline, core.store, core.enforcer, Straight(1, 1, 1), core.observer, watch=None)
         self.accelerator = Accelerator(self.keeper, Wanted("auto", ("eth9",), (), core.directory, SETTINGS))
         engine = self.accelerator.engine
-        self.mirror = engine.mirror = Mirror(self.maps, SETTINGS, stop=engine._stop, heard=engine._heard)
+        self.mirror = engine.mirror = Mirror(
+            self.maps, SETTINGS, stop=engine._stop, heard=engine._heard, steady=lambda: core.now * 1_000_000
+        )
         core.enforcer.follower = self.mirror
 
     async def until(self, condition: Callable[[], object]) -> None:
