@@ -6,6 +6,7 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,12 +101,16 @@ async def test_an_entry_too_many_and_a_promise_too_few_are_missed(tmp_path: Path
         assert f.mirror.truth(b"\x04" + stranger) is None
         await f.keeper.process([TRUST])
         promised = f.mirror.truth(KEY)
+
+        def filled_since(fills: int) -> bool:
+            return f.mirror.fills > fills
+
         assert promised is not None
         assert promised.left
         for wrong in (Held(promised.level), Held(promised.level, Level.NOTICE, 1 << 62)):
             fills = f.mirror.fills
             await f.keeper.do(f.maps.live.held[4].update, {KEY[1:]: wrong})  # type: ignore[union-attr]
-            await f.until(lambda fills=fills: f.mirror.fills > fills)
+            await f.until(partial(filled_since, fills))
             mended = f.mirror.truth(KEY)
             assert mended is not None
             assert mended.lift == promised.lift
