@@ -7,7 +7,9 @@ rightly, so no method but :meth:`Engine.remove` raises: what does not work is sa
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +21,10 @@ from edged.xdp.interfaces import Place
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.mirror import Mirror
 from edged.xdp.ours import elsewhere
+
+
+FRESH_SECONDS = 1.0
+"""So long an answer about strange programs holds: a gateway may have a thousand devices."""
 
 
 class Wanted(NamedTuple):
@@ -69,6 +75,7 @@ class Engine:
         """Devices on which an earlier start's program was found, and their indexes."""
         self._stray: list[str] = []
         """Devices with a program of ours that goes by other maps than these."""
+        self._looked, self._unknowable = -math.inf, False
         self._pins = ""
         """What is wrong with the pins."""
 
@@ -157,11 +164,14 @@ class Engine:
         return leftovers.left((*self.wanted.subscribers, *self.wanted.named), self.wanted.notes, keep)
 
     def unknowable(self) -> bool:
-        """Whether packets may meet a program of ours that cannot be asked what it goes by."""
-        try:
-            return bool(self.stray())
-        except (EdgedError, OSError):
-            return True
+        """Whether packets may meet a program of ours that cannot be asked what it goes by; looks once a second."""
+        if time.monotonic() - self._looked >= FRESH_SECONDS:
+            try:
+                self._unknowable = bool(self.stray())
+            except (EdgedError, OSError):
+                self._unknowable = True
+            self._looked = time.monotonic()
+        return self._unknowable
 
     # -- places ----------------------------------------------------------------------------------------------
 

@@ -250,7 +250,8 @@ def test_what_belongs_to_another_namespace_stays(world: World) -> None:
     assert world.attached("sub0").mode == "generic"
 
 
-def test_what_cannot_be_taken_away_is_said(world: World) -> None:
+def test_what_cannot_be_taken_away_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edged.xdp.engine.FRESH_SECONDS", 0)
     engine = world.start("off")
     assert not world.space.call(engine.unknowable)
     with contextlib.closing(Linked(world.space, "sub0", "edged_xdp")):
