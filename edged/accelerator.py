@@ -23,7 +23,12 @@ PULSE_SECONDS = 5.0
 SHORTEST_SECONDS = 0.05
 """Between two looks, whatever is heard."""
 SAMPLE = 32
-"""Addresses compared with the sets at each pulse."""
+"""Addresses compared with the sets at each pulse, chosen from the store: what the maps lack."""
+WALK = 64
+"""The same, from either map, others each time: what they have too many, and every promise in turn."""
+APART_MS = 1000
+"""So far apart two ends of a promise are the same."""
+_LIFTS = {plan.WAIVED: Level.OPEN, plan.WAIVED_NOTICE: Level.NOTICE, plan.WAIVED_REDUCED: Level.REDUCED}
 
 
 def _level(roles: Mapping[str, int]) -> int:
@@ -34,8 +39,13 @@ def _level(roles: Mapping[str, int]) -> int:
     return next((level for role, level in found.items() if role in roles), Level.WALLED)
 
 
-def _copied(copy: plan.Copy | None) -> int:
-    return copy.level if copy else Level.OPEN
+def _same(roles: Mapping[str, int], copy: plan.Copy | None) -> bool:
+    """Whether the program does for an address what the sets do. One that it does not know it leaves to them."""
+    if copy is None:
+        return plan.RESTRICTED not in roles
+    lift, left = next(((lift, roles[role]) for role, lift in _LIFTS.items() if role in roles), (0, 0))
+    apart = abs(left - copy.left) > APART_MS
+    return _level(roles) == copy.level and not apart and (min(left, copy.left) <= APART_MS or lift == copy.lift)
 
 
 class Accelerator:
@@ -54,6 +64,7 @@ class Accelerator:
     def _open(self) -> None:
         self.engine.open()
         self._keeper.enforcer.follower = self.engine.mirror
+        self._keeper.enforcer.overridden = self.engine.unknowable
 
     def _hear(self, error: EdgedError | None) -> None:
         """In the worker thread."""
@@ -110,8 +121,8 @@ class Accelerator:
         if mirror is None or not mirror.true or enforcer.loose or not enforcer.synced or self._keeper.frozen:
             return
         try:
-            keys = self._keeper.store.sample(SAMPLE)
-            wrong = sum(_level(enforcer.truth(key)) != _copied(mirror.truth(key)) for key in keys)
+            keys = {*self._keeper.store.sample(SAMPLE), *mirror.walk(WALK)}
+            wrong = any(not _same(enforcer.truth(key), mirror.truth(key)) for key in keys)
         except EdgedError:
             return  # whoever else asks will say so (vigil, status)
         if wrong:

@@ -19,6 +19,7 @@ from edged.portal import head
 from edged.store.store import Store
 from edged.xdp import layout
 from edged.xdp.engine import Wanted, hindrance
+from edged.xdp.ours import NOTES
 
 
 def rule_settings(cfg: Config) -> schema.Settings:
@@ -43,6 +44,7 @@ def xdp_wanted(cfg: Config) -> Wanted:
         settings=layout.Settings(
             answers, lengths6=rule_settings(cfg).prefix_lengths, drop_blocked=cfg.xdp.drop_blocked
         ),
+        notes=cfg.state_dir / NOTES,
     )
 
 

@@ -94,13 +94,15 @@ class Questions:
             return None  # said as such; the vigil will meet the error, too
 
     def _copies(self, keys: Iterable[bytes]) -> dict[bytes, Copy | None] | None:
-        """What the XDP program goes by, where there is one that can be asked."""
+        """What the XDP program goes by; None where there is none, nothing where it cannot be asked."""
+        if self._enforcer.overridden():
+            return {}
         if self._enforcer.follower is None:
             return None
         try:
             return {key: self._enforcer.follower.truth(key) for key in keys}
         except EdgedError:
-            return None
+            return {}
 
     def listing(self, level: int | None, reason: str | None) -> Iterator[list[dict[str, Any]]]:
         """Rows of restricted, waiting or promised subscribers, in chunks."""

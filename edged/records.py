@@ -137,8 +137,10 @@ def _address(
         return {"address": words(key), "kernel": None, "agrees": None}
     kernel: dict[str, Any] = {"sets": sorted(sets), "expires_ms": {role: ms for role, ms in sets.items() if ms}}
     agrees = None if told is None else _agrees(key, sets, told, now)
-    if copies is not None:
-        copy = copies.get(key)
+    if copies is not None and key not in copies:
+        agrees = False  # whatever the sets say, packets may meet something else first
+    elif copies is not None:
+        copy = copies[key]
         kernel["xdp"] = None if copy is None else _copied(copy)
         agrees = agrees and _in_step(copy, told, now) if told is not None else None
     return {"address": words(key), "kernel": kernel, "agrees": agrees}
@@ -181,7 +183,8 @@ def record(
 
     ``truth``: per address the kernel's roles and ms left, None where it did not answer. ``held``: reasons that the
     brake holds. ``told``: what the kernel was told to do for each address, None where that is just being changed.
-    ``copies``: what the XDP program holds, where there is one. ``shown``: when a page was last asked for, 0: not known.
+    ``copies``: what the XDP program holds, where there is one; addresses are missing where it cannot be asked.
+    ``shown``: when a page was last asked for, 0: not known.
     """
     return {
         "sub": sub.sub,

@@ -67,6 +67,8 @@ class Enforcer:
         self.walked = False
         """While ``loose``: the store will not run further ahead, so the next refill ends it with its switch."""
         self.follower: Follower | None = None
+        self.overridden: Callable[[], bool] = lambda: False
+        """Whether somebody may answer packets before the sets do whom nobody here can ask (XDP without its maps)."""
 
     # -- small changes ---------------------------------------------------------------------------------------
 

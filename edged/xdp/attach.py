@@ -1,8 +1,8 @@
 """Where the program is attached: natively in the driver, else generic, else not at all, and why.
 
 By interface index and netlink, not by a link that ends with its owner: the program stays when the daemon dies.
-Another's XDP program is never replaced. Ours is known by its pin (``program-<id>``), so that a later start puts its own
-in its place without a moment in between.
+Another's XDP program is never replaced. Ours is known by its pin, its name or a note (:mod:`edged.xdp.ours`), so that a
+later start puts its own in its place without a moment in between.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from edged.xdp import libbpf
+from edged.xdp import leftovers, libbpf
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.layout import Frames
 from edged.xdp.libbpf import BpfError
+from edged.xdp.ours import Ours, note, pin_name
 
 _FLAGS = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
 _ETHER, _SIOCGIFHWADDR, _SIOCETHTOOL, _GDRVINFO = 1, 0x8927, 0x8946, 3
@@ -34,21 +35,21 @@ class Attachment(NamedTuple):
 
 
 class Attacher:
-    """Attaches the program of one :class:`KernelMaps`. Works in the network namespace of the calling thread."""
+    """Attaches the program of one :class:`KernelMaps`. Works in the network namespace of the calling thread.
 
-    def __init__(self, maps: KernelMaps) -> None:
+    ``notes``: the file in which each start notes its program.
+    """
+
+    def __init__(self, maps: KernelMaps, notes: Path | None = None) -> None:
         self._maps = maps
-        self._id = libbpf.program_id(maps.program)
-        self._ours: dict[int, int] = {self._id: maps.program}
-        self._pins: dict[int, Path] = {}
+        self._id = libbpf.number(maps.program)
+        self._ours = Ours(maps.pins, notes)
+        self._ours.keep(self._id, os.dup(maps.program))
         if maps.pins is not None:
-            for path in maps.pins.glob("program-*"):
-                fd = libbpf.pinned(path)
-                if fd is not None:
-                    self._ours[libbpf.program_id(fd)] = fd
-                    self._pins[libbpf.program_id(fd)] = path
-            self._pins[self._id] = maps.pins / f"program-{self._id}"
-            libbpf.pin(maps.program, self._pins[self._id])
+            self._ours.pins[self._id] = maps.pins / pin_name(self._id)
+            libbpf.pin(maps.program, self._ours.pins[self._id])
+        if notes is not None:
+            note(notes, self._id)
 
     def attach(
         self, name: str, wanted: str = "auto", frames: Frames = Frames.PLAIN, vlans: Iterable[int] | None = None
@@ -85,15 +86,14 @@ class Attacher:
 
     def _put(self, name: str, ifindex: int, mode: str) -> None:
         now = libbpf.attached(ifindex)
-        if now.program and now.program not in self._ours:
+        if now.program and not self._ours.has(now.program):
             raise BpfError(f"{name} has another's XDP program (id {now.program}): ip link set dev {name} xdp off")
-        if now.program and now.mode != mode:
-            libbpf.detach(ifindex, _FLAGS[now.mode], self._ours[now.program])
+        if now.program and (now.mode != mode or self._ours.fd(now.program) is None):
+            libbpf.detach(ifindex, _FLAGS[now.mode], self._ours.fd(now.program))
             now = libbpf.attached(ifindex)
         if now.program == self._id:
             return
-        old = self._ours[now.program] if now.program else None
-        libbpf.attach(ifindex, self._maps.program, _FLAGS[mode], old)
+        libbpf.attach(ifindex, self._maps.program, _FLAGS[mode], self._ours.fd(now.program))
 
     def detach(self, name: str) -> bool:
         """Detach our program, whichever start's it is. False when it was not there."""
@@ -103,9 +103,9 @@ class Attacher:
             return False
         self._maps.unlink(ifindex)
         now = libbpf.attached(ifindex)
-        if now.program not in self._ours:
+        if not self._ours.has(now.program):
             return False
-        libbpf.detach(ifindex, _FLAGS[now.mode], self._ours[now.program])
+        libbpf.detach(ifindex, _FLAGS[now.mode], self._ours.fd(now.program))
         return True
 
     def silence(self, ifindex: int) -> None:
@@ -114,8 +114,8 @@ class Attacher:
             self._maps.unlink(ifindex)
         except BpfError:
             now = libbpf.attached(ifindex)
-            if now.program in self._ours:
-                libbpf.detach(ifindex, _FLAGS[now.mode], self._ours[now.program])
+            if self._ours.has(now.program):
+                libbpf.detach(ifindex, _FLAGS[now.mode], self._ours.fd(now.program))
 
     def mode(self, name: str) -> str:
         """Native, generic or off: what the kernel says now."""
@@ -127,22 +127,34 @@ class Attacher:
 
     def everywhere(self) -> list[str]:
         """The interfaces of this namespace that have a program of ours, of this start or an earlier one."""
-        return [n for i, n in socket.if_nameindex() if libbpf.attached(i).program in self._ours]
+        return [n for i, n in socket.if_nameindex() if self._ours.has(libbpf.attached(i).program)]
+
+    def reads(self, program: int) -> bool:
+        """Whether a program goes by these maps: this start's, or an earlier one's whose pin was beside them."""
+        return program == self._id or program in self._ours.pins
+
+    def expel(self, *, all_of_them: bool = False) -> list[str]:
+        """Detach what goes by maps that nobody can reach any more, or everything; returns from where."""
+        return leftovers.expel(self._ours, (lambda _: False) if all_of_them else self.reads)
+
+    def pin(self) -> bool:
+        """Pin maps and program anew where somebody took the pins away; whether it was so. Raises BpfError."""
+        gone = self._maps.pin()
+        path = self._ours.pins.get(self._id)
+        if path is not None and not libbpf.is_pinned(self._maps.program, path):
+            path.unlink(missing_ok=True)
+            libbpf.pin(self._maps.program, path)
+            gone = True
+        return gone
 
     def settle(self) -> None:
         """Forget the programs of earlier starts, once every interface has ours."""
-        for number, path in list(self._pins.items()):
-            if number != self._id:
-                path.unlink(missing_ok=True)
-                os.close(self._ours.pop(number))
-                del self._pins[number]
+        for number in self._ours.pins.keys() - {self._id}:
+            self._ours.forget(number)
 
     def close(self) -> None:
         """Give descriptors back; what is attached stays."""
-        for number, fd in self._ours.items():
-            if number != self._id:
-                os.close(fd)
-        self._ours = {}
+        self._ours.close()
 
 
 def hardware(name: str) -> tuple[int, bytes]:

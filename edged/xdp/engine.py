@@ -6,7 +6,10 @@ rightly, so no method but :meth:`Engine.remove` raises: what does not work is sa
 
 from __future__ import annotations
 
+import contextlib
+import math
 import socket
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +20,11 @@ from edged.xdp.attach import Attacher, Attachment
 from edged.xdp.interfaces import Place
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.mirror import Mirror
+from edged.xdp.ours import elsewhere
+
+
+FRESH_SECONDS = 1.0
+"""So long an answer about strange programs holds: a gateway may have a thousand devices."""
 
 
 class Wanted(NamedTuple):
@@ -27,6 +35,8 @@ class Wanted(NamedTuple):
     named: tuple[str, ...]
     bpffs: Path
     settings: layout.Settings
+    notes: Path | None = None
+    """File in which each start notes its program (:mod:`edged.xdp.ours`)."""
 
 
 def hindrance(settings: layout.Settings) -> str:
@@ -36,6 +46,12 @@ def hindrance(settings: layout.Settings) -> str:
     except layout.LayoutError as e:
         return str(e)
     return ""
+
+
+def _remains(devices: list[str]) -> str:
+    """For status and for whoever has to take it away by hand."""
+    commands = " and ".join(f"ip link set dev {name} xdp off (or xdpgeneric off)" for name in devices)
+    return f"a program of edged that nobody keeps true is still on {', '.join(devices)}: {commands}"
 
 
 class Engine:
@@ -57,6 +73,11 @@ class Engine:
         """Name of a device the program should be on -> how that went."""
         self._adopted: dict[str, int] = {}
         """Devices on which an earlier start's program was found, and their indexes."""
+        self._stray: list[str] = []
+        """Devices with a program of ours that goes by other maps than these."""
+        self._looked, self._unknowable = -math.inf, False
+        self._pins = ""
+        """What is wrong with the pins."""
 
     # -- begin and end ---------------------------------------------------------------------------------------
 
@@ -74,8 +95,16 @@ class Engine:
 
     def _open(self) -> None:
         leftovers.remove(self.wanted.bpffs, but=layout.VERSION)
+        pins = self.wanted.bpffs / leftovers.FOLDER / str(layout.VERSION)
+        if elsewhere(pins):
+            raise EdgedError(
+                f"the maps in {pins} are those of an edged in another network namespace: give this one an xdp.bpffs"
+                f" of its own, or rm -r {pins} if that one is gone"
+            )
         self._maps = KernelMaps.open(self.wanted.bpffs)
-        self._attacher = Attacher(self._maps)
+        self._attacher = Attacher(self._maps, self.wanted.notes)
+        for found in self._attacher.expel():
+            self._heard(EdgedError(f"{found}: an earlier start's, whose maps are lost; it was taken away"))
         self._adopted = {name: socket.if_nametoindex(name) for name in self._attacher.everywhere()}
         self.mirror = Mirror(self._maps, self.wanted.settings, stop=self._stop, heard=self._heard)
 
@@ -86,9 +115,11 @@ class Engine:
         if not quiet:
             self._heard(EdgedError(f"no XDP: {why}"))
         try:
-            leftovers.remove(self.wanted.bpffs)
+            leftovers.remove(self.wanted.bpffs, notes=self.wanted.notes)
         except (EdgedError, OSError) as e:
             self._heard(EdgedError(f"XDP of an earlier start: {e}"))
+        with contextlib.suppress(EdgedError, OSError):
+            self._stray = self.stray()
 
     def _close(self) -> None:
         mirror, self.mirror = self.mirror, None
@@ -107,11 +138,40 @@ class Engine:
         self._close()
 
     def remove(self) -> list[str]:
-        """Detach and unpin, for ``edged stop --open``; returns what there was. Raises EdgedError."""
-        gone = leftovers.remove(self.wanted.bpffs)
+        """Detach and unpin, for ``edged stop --open``; returns what there was. Raises EdgedError where some stays."""
+        gone: list[str] = []
+        failed: list[str] = []
+        for attacher in filter(None, [self._attacher]):
+            try:
+                gone += attacher.expel(all_of_them=True)  # the pins may be gone
+            except EdgedError as e:
+                failed.append(str(e))
+        try:
+            gone += leftovers.remove(self.wanted.bpffs, notes=self.wanted.notes)
+        except (EdgedError, OSError) as e:
+            failed.append(str(e))
         self.why = "taken away by edged stop --open"
         self._close()
+        if left := self.stray():
+            raise EdgedError(f"{_remains(left)}{': ' if failed else ''}{'; '.join(dict.fromkeys(failed))}")
+        if failed:
+            raise EdgedError("; ".join(failed))
         return gone
+
+    def stray(self) -> list[str]:
+        """Subscribers' devices on which a program of ours goes by other maps than these. Raises EdgedError."""
+        keep = self._attacher.reads if self._attacher is not None else lambda _: False
+        return leftovers.left((*self.wanted.subscribers, *self.wanted.named), self.wanted.notes, keep)
+
+    def unknowable(self) -> bool:
+        """Whether packets may meet a program of ours that cannot be asked what it goes by; looks once a second."""
+        if time.monotonic() - self._looked >= FRESH_SECONDS:
+            try:
+                self._unknowable = bool(self.stray())
+            except (EdgedError, OSError):
+                self._unknowable = True
+            self._looked = time.monotonic()
+        return self._unknowable
 
     # -- places ----------------------------------------------------------------------------------------------
 
@@ -157,6 +217,24 @@ class Engine:
                 self._places[place.index] = place
         if all(a.mode != "off" for a in self._found.values()):
             attacher.settle()
+        self._stray = self.stray()
+        self._pin(attacher)
+
+    def _pin(self, attacher: Attacher) -> None:
+        """Without its pins a restart would not find what is attached, nor anybody clean it up."""
+        before, self._pins = self._pins, ""
+        try:
+            gone = attacher.pin()
+        except (EdgedError, OSError) as e:
+            self._pins = f"the pins are gone and cannot be made anew: {e}"
+            if self._pins != before:
+                self._heard(EdgedError(self._pins))
+            return
+        if gone and self.mirror is not None:
+            self.mirror.wanted = True  # whoever took them may have written, too
+            self._heard(
+                EdgedError(f"the pins of the XDP maps under {self.wanted.bpffs} were gone; they were made anew")
+            )
 
     def _stop(self) -> None:
         """Put the program out of use at once: no frame anywhere is a subscriber's; else it goes."""
@@ -183,6 +261,8 @@ class Engine:
         """For ``edged status``."""
         found = dict(self._found)
         whys = [self.why, *(a.why for a in found.values())]
+        whys += [_remains(self._stray)] if self._stray else []
+        whys += [self._pins]
         if self.mirror is not None and not found:
             whys.append("no interface of xdp.interfaces or network.subscriber_interfaces is there with Ethernet frames")
         if self.mirror is not None and not self.mirror.true:

@@ -100,6 +100,10 @@ class FakeMaps:
     def read(self, family: int, key: bytes) -> Held | None:
         return self.live.held[family].get(key) if self.live else None
 
+    def some(self, family: int, after: bytes | None, n: int) -> list[bytes]:
+        there = sorted(self.live.held[family]) if self.live else []
+        return [key for key in there if after is None or key > after][:n]
+
     def everything(self, family: int) -> dict[bytes, Held]:
         return dict(self.live.held[family]) if self.live else {}
 

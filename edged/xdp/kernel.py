@@ -7,7 +7,6 @@ import ctypes
 import errno
 import os
 import secrets
-import shutil
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,10 +19,10 @@ from edged.xdp import layout, leftovers, libbpf
 from edged.xdp.layout import Array, Held, Network
 from edged.xdp.libbpf import BpfError
 from edged.xdp.maps import Generation, room_for
+from edged.xdp.ours import PROGRAM
 
 BPFFS = Path("/sys/fs/bpf")
 OBJECT = Path(__file__).parent / "bpf" / "edged.bpf.o"
-PROGRAM = "edged_xdp"
 _OUTER = {4: "restricted4", 6: "restricted6", 0: "gardens_of"}
 _KEYS = {4: layout.KEY4.itemsize, 6: layout.KEY6.itemsize, 0: layout.NETWORK.itemsize}
 _VALUES = {4: layout.ENTRY.itemsize, 6: layout.ENTRY.itemsize, 0: 4}
@@ -216,6 +215,31 @@ class KernelMaps:
         raw = (libbpf.lookup(self._fds["counters"], _number(a), 8 * cpus) or bytes(8 * cpus) for a in layout.Action)
         return layout.counted(b"".join(raw), cpus)
 
+    def pin(self) -> bool:
+        """Make the pins anew that are gone or are not ours any more; whether there were such. Raises BpfError."""
+        if self._pins is None:
+            return False
+        wanted = {self._pins / name: fd for name, fd in self._fds.items()}
+        if self.live is not None:
+            wanted |= {_inner(self._pins, family, self._slot()): fd for family, fd in self.live.fds.items()}
+        gone = {path: fd for path, fd in wanted.items() if not libbpf.is_pinned(fd, path)}
+        if gone:
+            _prepared(self._pins.parent.parent)
+        for path, fd in gone.items():
+            path.unlink(missing_ok=True)
+            libbpf.pin(fd, path)
+        return bool(gone)
+
+    def some(self, family: int, after: bytes | None, n: int) -> list[bytes]:
+        found: list[bytes] = []
+        fd = self.live.fds[family] if self.live else -1
+        while self.live and len(found) < n:
+            after = libbpf.next_key(fd, after, _KEYS[family])
+            if after is None:
+                break
+            found.append(after)
+        return found
+
     def clear(self) -> None:
         if self._pins and self._pins.exists():
             _empty(self._pins)
@@ -256,17 +280,13 @@ def _number(value: int) -> bytes:
 
 
 def _prepared(bpffs: Path) -> Path:
-    """The directory of this layout's pins; mounts a bpffs where there is none, removes the pins of other layouts."""
+    """The directory of this layout's pins; mounts a bpffs where there is none."""
     try:
         if not _is_bpffs(bpffs):
             bpffs.mkdir(parents=True, exist_ok=True)
             _mount(bpffs)
-        ours = bpffs / "edged"
-        pins = ours / str(layout.VERSION)
+        pins = bpffs / leftovers.FOLDER / str(layout.VERSION)
         pins.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for other in ours.iterdir():
-            if other.name != pins.name:
-                shutil.rmtree(other)
     except OSError as error:
         raise BpfError(
             f"no place for the XDP maps under {bpffs}: {error.strerror}; mount it (mount -t bpf bpf {bpffs}),"

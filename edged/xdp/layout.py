@@ -163,6 +163,11 @@ def key(tagged: bytes) -> bytes:
     return tagged[1:] if tagged[0] == V4_TAG else tagged[:1] + b"\0\0\0" + tagged[1:]
 
 
+def tagged(family: int, key: bytes) -> bytes:
+    """A map's key as one of ``plan.py``: the other way round."""
+    return bytes([V4_TAG]) + key if family == 4 else key[:1] + key[4:]
+
+
 def family(tag: int) -> int:
     """4 or 6: which of the two maps holds keys with ``tag``."""
     return 4 if tag == V4_TAG else 6

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import sys
 from collections.abc import Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_uint32, c_uint64, c_void_p
 from functools import cache
@@ -138,6 +139,7 @@ def library() -> Any:
     found.bpf_map_delete_batch.argtypes = (c_int, c_void_p, POINTER(c_uint32), POINTER(_BatchOpts))
     found.bpf_obj_pin.argtypes = (c_int, c_char_p)
     found.bpf_obj_get.argtypes = (c_char_p,)
+    found.bpf_prog_get_fd_by_id.argtypes = (c_uint32,)
     found.bpf_xdp_attach.argtypes = (c_int, c_int, c_uint32, POINTER(_XdpOpts))
     found.bpf_xdp_detach.argtypes = (c_int, c_uint32, POINTER(_XdpOpts))
     found.bpf_xdp_query.argtypes = (c_int, c_int, POINTER(_QueryOpts))
@@ -148,6 +150,15 @@ def library() -> Any:
     found.libbpf_set_print.restype = c_void_p
     found.libbpf_set_print(_kept)
     return found
+
+
+def available() -> bool:
+    """Whether the library is there at all: without it no program of ours can have been attached."""
+    try:
+        library()
+    except BpfError:
+        return False
+    return True
 
 
 def _checked(answer: int, what: str) -> int:
@@ -301,9 +312,36 @@ def pinned(path: Path) -> int | None:
     return _checked(answer, f"{path} cannot be opened")
 
 
-def program_id(fd: int) -> int:
-    """The kernel's number of a program (the second word of struct bpf_prog_info)."""
+def is_pinned(fd: int, path: Path) -> bool:
+    """Whether exactly this map or program is pinned there."""
+    try:
+        there = pinned(path)
+        if there is None:
+            return False
+        try:
+            return number(there) == number(fd)
+        finally:
+            os.close(there)
+    except BpfError:
+        return False
+
+
+def number(fd: int) -> int:
+    """The kernel's number of a map or program (the second word of struct bpf_map_info and bpf_prog_info)."""
     return _info(fd)[1]
+
+
+def program(number: int) -> int | None:
+    """A descriptor of the program with this number; None where it is gone. Raises BpfError: only root may ask."""
+    answer = library().bpf_prog_get_fd_by_id(number)
+    if answer == -errno.ENOENT:
+        return None
+    return _checked(answer, f"program {number} cannot be opened")
+
+
+def program_name(fd: int) -> str:
+    """A program's name, of 15 characters at most (behind 64 bytes of struct bpf_prog_info)."""
+    return b"".join(word.to_bytes(4, sys.byteorder) for word in _info(fd)[16:20]).split(b"\0")[0].decode()
 
 
 def attach(ifindex: int, fd: int, flags: int, old: int | None = None) -> None:
@@ -313,10 +351,11 @@ def attach(ifindex: int, fd: int, flags: int, old: int | None = None) -> None:
     _checked(library().bpf_xdp_attach(ifindex, fd, flags, byref(opts)), "XDP cannot be attached")
 
 
-def detach(ifindex: int, flags: int, old: int) -> None:
-    """Detach the program ``old`` (a descriptor) and no other."""
-    opts = _XdpOpts(sz=ctypes.sizeof(_XdpOpts), old_prog_fd=old)
-    _checked(library().bpf_xdp_detach(ifindex, flags | REPLACE, byref(opts)), "XDP cannot be detached")
+def detach(ifindex: int, flags: int, old: int | None) -> None:
+    """Detach the program ``old`` (a descriptor) and no other; None: whichever is there."""
+    opts = _XdpOpts(sz=ctypes.sizeof(_XdpOpts), old_prog_fd=old or 0)
+    flags |= 0 if old is None else REPLACE
+    _checked(library().bpf_xdp_detach(ifindex, flags, byref(opts)), "XDP cannot be detached")
 
 
 def attached(ifindex: int) -> Attached:

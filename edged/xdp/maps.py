@@ -82,6 +82,9 @@ class Maps(Protocol):
     def read(self, family: int, key: bytes) -> Held | None:
         """What packets meet for one address (a map's key: ``layout.key``)."""
 
+    def some(self, family: int, after: bytes | None, n: int) -> list[bytes]:
+        """Up to ``n`` keys that packets meet, behind key ``after`` in the map's own order; fewer at its end."""
+
     def everything(self, family: int) -> dict[bytes, Held]:
         """All that packets meet; slow, for tests and doubts."""
 

@@ -94,6 +94,8 @@ class Mirror:
         self._room: dict[int, int] = {}
         """Family -> entries for which there surely is room in the live maps; empty for an earlier daemon's."""
         self._next_room: dict[int, int] = {}
+        self._walked: dict[int, bytes | None] = {4: None, 6: None}
+        """Family -> the key that a walk through the map has come to."""
 
     # -- what the enforcer tells -----------------------------------------------------------------------------
 
@@ -152,6 +154,15 @@ class Mirror:
             return None
         left = max(found.until - self._steady(), 0) // 1_000_000 if found.until else 0
         return Copy(found.level, found.lift, left)
+
+    def walk(self, n: int) -> list[bytes]:
+        """Up to ``n`` keys (of plan.py) of each family that the maps hold, others each time. Raises EdgedError."""
+        found: list[bytes] = []
+        for family, after in self._walked.items():
+            keys = self.maps.some(family, after, n)
+            self._walked[family] = keys[-1] if len(keys) == n else None
+            found += [layout.tagged(family, key) for key in keys]
+        return found
 
     # -- everything below may raise --------------------------------------------------------------------------
 

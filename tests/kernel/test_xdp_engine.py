@@ -13,8 +13,10 @@ from edged.errors import EdgedError
 from edged.xdp import layout, leftovers, libbpf
 from edged.xdp.engine import Engine, Wanted
 from edged.xdp.layout import Settings
+from edged.xdp.libbpf import BpfError
+from edged.xdp.ours import NOTES
 from tests import worlds
-from tests.kernel.accelerator import Attentive, texts
+from tests.kernel.accelerator import Attentive, Linked, texts
 from tests.lab.netns import Namespace, mount_bpffs, unmount
 from tests.unit.core import Core
 
@@ -37,7 +39,8 @@ class World:
         self, mode: str = "auto", *, interfaces: tuple[str, ...] = ("sub*",), bpffs: Path | None = None
     ) -> Engine:
         self.stop()
-        wanted = Wanted(mode, interfaces, (), bpffs or self.bpffs, Settings(texts()))
+        notes = self.bpffs.parent / NOTES
+        wanted = Wanted(mode, interfaces, (), bpffs or self.bpffs, Settings(texts()), notes)
         self.engine = engine = Engine(wanted, lambda e: self.heard.append(str(e)) if e else None)
         self.space.call(engine.open)
         self.core.enforcer.follower = engine.mirror
@@ -56,9 +59,19 @@ class World:
     def index(self, name: str) -> int:
         return int(self.space.run("cat", f"/sys/class/net/{name}/ifindex").stdout)
 
+    @property
+    def pins(self) -> Path:
+        return self.bpffs / "edged" / str(layout.VERSION)
+
+    def lose_pins(self) -> None:
+        """What ``rm``, ``umount`` or a container's restart do."""
+        for path in list(self.pins.iterdir()):
+            path.unlink()
+        self.pins.rmdir()
+
     def listens(self, name: str) -> bool:
         """Whether any frame that comes in there is taken for a subscriber's."""
-        fd = libbpf.pinned(self.bpffs / "edged" / str(layout.VERSION) / "links")
+        fd = libbpf.pinned(self.pins / "links")
         assert fd is not None
         try:
             found = libbpf.lookup(fd, self.index(name).to_bytes(4, "little"), layout.LINK.itemsize)
@@ -152,7 +165,7 @@ def test_off_and_a_place_that_is_none_leave_nothing_behind(world: World) -> None
     file.write_text("not a folder")
     assert world.start(bpffs=file / "bpf").state == "off"
     assert "no place for the XDP maps" in world.heard[0]
-    assert world.attached("sub0").mode == "generic", "that place knows nothing of it"
+    assert world.attached("sub0").mode == "", "it is known without its pins"
     engine = world.start("off")
     assert engine.told()["why"] == "xdp.mode is off"
     assert world.attached("sub0").mode == ""
@@ -167,3 +180,84 @@ def test_settings_that_the_maps_cannot_say(world: World) -> None:
     world.space.call(engine.open)
     assert "at most 8 prefix lengths" in engine.why
     assert world.attached("sub0").mode == "", "an earlier start's program would go by old settings"
+
+
+# -- without pins ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("root", [True, False], ids=["root", "not root"])
+def test_a_program_without_its_pin_is_taken_away_before_anything_else(
+    world: World, root: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.start()
+    before = world.attached("sub0").program
+    world.stop()
+    world.lose_pins()
+    if root:  # by its name
+        (world.bpffs.parent / NOTES).unlink()
+    else:  # by the note: the kernel tells names to root alone
+
+        def refused(number: int) -> int:
+            raise BpfError(f"program {number} cannot be opened: Operation not permitted", 1)
+
+        monkeypatch.setattr(libbpf, "program", refused)
+    engine = Engine(engine_of(world).wanted, lambda e: world.heard.append(str(e)) if e else None)
+    world.engine = engine
+    world.space.call(engine.open)
+    assert world.attached("sub0").program == 0, "nobody can change what it goes by"
+    assert "whose maps are lost" in world.heard[0]
+    world.stop()
+    assert world.start().state == "generic"
+    assert world.attached("sub0").program not in {0, before}
+    world.stop()
+    world.lose_pins()
+    world.start("off")
+    assert world.attached("sub0").program == 0
+
+
+def engine_of(world: World) -> Engine:
+    assert world.engine is not None
+    return world.engine
+
+
+def test_pins_that_go_while_it_runs_are_made_anew(world: World) -> None:
+    engine = world.start()
+    names = sorted(path.name for path in world.pins.iterdir())
+    world.lose_pins()
+    world.space.call(engine.look)
+    assert sorted(path.name for path in world.pins.iterdir()) == names
+    assert engine.state == "generic"
+    assert "were gone" in world.heard[0]
+    assert engine.mirror is not None
+    assert engine.mirror.wanted, "whoever took them may have written, too"
+    world.space.call(engine.look)
+    assert len(world.heard) == 1
+    world.lose_pins()
+    assert world.space.call(engine.remove) == ["XDP program on sub0"]
+    assert world.attached("sub0").program == 0
+
+
+def test_what_belongs_to_another_namespace_stays(world: World) -> None:
+    engine = world.start()
+    with worlds.namespace() as other:
+        assert other.call(leftovers.remove, world.bpffs) == []
+        second = Engine(engine.wanted, lambda e: world.heard.append(str(e)) if e else None)
+        other.call(second.open)
+        assert "in another network namespace" in second.why
+    assert any(world.pins.glob("program-*"))
+    world.space.call(engine.look)
+    assert world.heard == [f"no XDP: {second.why}"]
+    assert world.attached("sub0").mode == "generic"
+
+
+def test_what_cannot_be_taken_away_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edged.xdp.engine.FRESH_SECONDS", 0)
+    engine = world.start("off")
+    assert not world.space.call(engine.unknowable)
+    with contextlib.closing(Linked(world.space, "sub0", "edged_xdp")):
+        assert world.space.call(engine.unknowable)
+        with pytest.raises(EdgedError, match="is still on sub0: ip link set dev sub0 xdp off"):
+            world.space.call(engine.remove)
+        engine = world.start("off")
+        assert "still on sub0" in engine.told()["why"]
+        assert "still on sub0" in world.start().told()["why"]

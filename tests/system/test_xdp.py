@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from edged.nft.socket import KernelBackend
+from tests.kernel.accelerator import Linked
 from tests.lab.fast import accelerated, answered, differences, in_maps, in_sets, pins, wait_fast
 from tests.lab.findings import browses, is_redirected, url
 from tests.lab.lab import CONFIG, Lab, bind, edged_binary
@@ -116,6 +117,10 @@ def test_a_promise_ends_without_a_daemon_and_so_does_an_open_stop() -> None:
         assert attached(lab) == ""
         assert not pins(lab).exists()
         browses(lab.debtor)
+        with contextlib.closing(Linked(lab.network.gateway, SUBSCRIBER_INTERFACE, "edged_xdp")):
+            done = lab.edged("stop", "--open")
+            assert done.returncode == 1
+            assert f"still on {SUBSCRIBER_INTERFACE}" in done.stderr
 
 
 # -- the maps and the sets ------------------------------------------------------------------------------------------

@@ -6,20 +6,24 @@ import asyncio
 import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from edged import accelerator
 from edged.accelerator import Accelerator
+from edged.domain.levels import Level
+from edged.intake import Incoming
 from edged.keeper import Keeper
 from edged.xdp.engine import Wanted
-from edged.xdp.layout import Answers, Settings
+from edged.xdp.layout import Answers, Held, Settings
 from edged.xdp.mirror import Mirror
 from tests.refusing_maps import RefusingMaps
 from tests.unit.core import Core
 from tests.unit.test_keeper import BLOCK, KEY, Straight
 
+TRUST = Incoming(BLOCK.payload.replace(b'"block"', b'"trust"').replace(b'"reason": "debt"', b'"hours": 2'))
 SETTINGS = Settings(Answers(b"found", b"found", b"bad"))
 
 
@@ -32,7 +36,9 @@ class Fast:
         self.keeper = Keeper(core.pipeline, core.store, core.enforcer, Straight(1, 1, 1), core.observer, watch=None)
         self.accelerator = Accelerator(self.keeper, Wanted("auto", ("eth9",), (), core.directory, SETTINGS))
         engine = self.accelerator.engine
-        self.mirror = engine.mirror = Mirror(self.maps, SETTINGS, stop=engine._stop, heard=engine._heard)
+        self.mirror = engine.mirror = Mirror(
+            self.maps, SETTINGS, stop=engine._stop, heard=engine._heard, steady=lambda: core.now * 1_000_000
+        )
         core.enforcer.follower = self.mirror
 
     async def until(self, condition: Callable[[], object]) -> None:
@@ -83,6 +89,51 @@ async def test_what_the_maps_lost_is_missed(tmp_path: Path) -> None:
         await f.until(lambda: f.mirror.fills > fills)
         assert f.mirror.truth(KEY) is not None
         assert any("do not hold what the sets hold" in e["text"] for e in f.keeper.errors)
+
+
+async def test_an_entry_too_many_and_a_promise_too_few_are_missed(tmp_path: Path) -> None:
+    async with fast(tmp_path) as f:
+        await f.keeper.process([BLOCK])
+        stranger = bytes([100, 64, 9, 9])
+        fills = f.mirror.fills
+        await f.keeper.do(f.maps.live.held[4].update, {stranger: Held(Level.WALLED)})  # type: ignore[union-attr]
+        await f.until(lambda: f.mirror.fills > fills)
+        assert f.mirror.truth(b"\x04" + stranger) is None
+        await f.keeper.process([TRUST])
+        promised = f.mirror.truth(KEY)
+
+        def filled_since(fills: int) -> bool:
+            return f.mirror.fills > fills
+
+        assert promised is not None
+        assert promised.left
+        for wrong in (Held(promised.level), Held(promised.level, Level.NOTICE, 1 << 62)):
+            fills = f.mirror.fills
+            await f.keeper.do(f.maps.live.held[4].update, {KEY[1:]: wrong})  # type: ignore[union-attr]
+            await f.until(partial(filled_since, fills))
+            mended = f.mirror.truth(KEY)
+            assert mended is not None
+            assert mended.lift == promised.lift
+            assert abs(mended.left - promised.left) < 5000
+        fills = f.mirror.fills
+        for _ in range(20):
+            await f.keeper.do(f.accelerator._compare)
+        assert f.mirror.fills == fills, "what is right is left alone"
+
+
+async def test_why_agrees_with_nothing_that_cannot_be_asked(tmp_path: Path) -> None:
+    async with fast(tmp_path) as f:
+        await f.keeper.process([BLOCK])
+
+        async def agrees() -> object:
+            found = await f.keeper.do(f.core.pipeline.questions.why, "100.64.0.10")
+            return found["addresses"][0]["agrees"]
+
+        assert await agrees() is True
+        f.maps.failures = [("read", errno.EPERM)]
+        assert await agrees() is False
+        f.core.enforcer.overridden = lambda: True
+        assert await agrees() is False
 
 
 async def test_after_an_open_stop_nothing_is_filled_or_attached_any_more(tmp_path: Path) -> None:
