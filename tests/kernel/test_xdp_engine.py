@@ -154,7 +154,7 @@ def test_a_folder_of_a_bpffs_that_alone_can_be_seen(world: World) -> None:
         assert world.start(bpffs=seen).state == "generic"
         assert any((world.bpffs / "edged").iterdir())
         world.stop()
-        assert leftovers.remove(world.bpffs) == ["XDP program on sub0"], "edged stop --open, from outside"
+        assert world.space.call(leftovers.remove, world.bpffs) == ["XDP program on sub0"], "from outside"
     finally:
         unmount(seen / "edged")
         unmount(seen)
