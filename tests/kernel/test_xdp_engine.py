@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edged.errors import EdgedError
-from edged.xdp import layout, leftovers, libbpf
+from edged.xdp import interfaces, layout, leftovers, libbpf
 from edged.xdp.engine import Engine, Wanted
 from edged.xdp.layout import Settings
 from tests import worlds
@@ -142,6 +142,24 @@ def test_a_bridge_is_left_to_nftables_unless_generic_is_asked_for_by_name(world:
     assert world.attached("br0").mode == "", "what an earlier start put there is gone"
     world.space.call(engine.look)
     assert len(world.heard) == 2, "each said once"
+
+
+def test_a_vlan_that_comes_later_takes_the_program_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel here may lack VLANs: the device is made up, everything else is there."""
+    engine = world.start()
+    assert world.listens("sub0")
+    there = interfaces.links
+    vlan = interfaces.Link(9999, "sub0.5", below=world.index("sub0"), vlan=5)
+    monkeypatch.setattr(interfaces, "links", lambda: [*there(), vlan])
+    world.space.call(engine.look)
+    assert engine.state == "off"
+    assert "sub0 is one end of a veth pair and has VLANs" in engine.told()["why"]
+    assert world.attached("sub0").mode == ""
+    assert not world.listens("sub0")
+    monkeypatch.undo()
+    world.space.call(engine.look)
+    assert engine.state == "generic"
+    assert world.listens("sub0")
 
 
 def test_a_folder_of_a_bpffs_that_alone_can_be_seen(world: World) -> None:
