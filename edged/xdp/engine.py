@@ -154,7 +154,7 @@ class Engine:
             if self._places.get(place.index) != place:
                 maps.link(place.index, place.frames, sorted(place.macs), place.vlans or None)
                 self._places[place.index] = place
-        if all(a.mode != "off" for a in self._found.values()):
+        if all(a.mode != "off" or wanted[name].mode == "off" for name, a in self._found.items()):
             attacher.settle()
 
     @staticmethod

@@ -140,6 +140,7 @@ def test_a_bridge_is_left_to_nftables_unless_generic_is_asked_for_by_name(world:
     engine = world.start(interfaces=("br0",))
     assert "br0 is of the kind bridge" in engine.told()["why"]
     assert world.attached("br0").mode == "", "what an earlier start put there is gone"
+    assert len(list((world.bpffs / "edged").glob("*/program-*"))) == 1, "and its pin"
     world.space.call(engine.look)
     assert len(world.heard) == 2, "each said once"
 
