@@ -17,7 +17,7 @@ from edged.petitions import Frequency
 from edged.pipeline import Settings
 from edged.portal import head
 from edged.store.store import Store
-from edged.xdp import layout
+from edged.xdp import interfaces, layout
 from edged.xdp.engine import Wanted, hindrance
 from edged.xdp.ours import NOTES
 
@@ -49,10 +49,16 @@ def xdp_wanted(cfg: Config) -> Wanted:
 
 
 def xdp_warnings(cfg: Config) -> list[str]:
-    """What of the configuration keeps the XDP program from being used; for ``edged check-config``."""
-    if cfg.xdp.mode == "off" or not (why := hindrance(xdp_wanted(cfg).settings)):
+    """What of the configuration, on the devices of this machine, keeps the XDP program from being used; for
+    ``edged check-config``.
+    """
+    if cfg.xdp.mode == "off":
         return []
-    return [f"{why}; until then nothing is answered in XDP"]
+    wanted = xdp_wanted(cfg)
+    if why := hindrance(wanted.settings):
+        return [f"{why}; until then nothing is answered in XDP"]
+    there = interfaces.places(interfaces.links(), wanted.subscribers, wanted.named, wanted.mode)
+    return [f"no XDP on {place.name}: {place.why}" for place in there.values() if place.mode == "off"]
 
 
 def pipeline_settings(cfg: Config) -> Settings:

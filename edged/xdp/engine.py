@@ -192,11 +192,11 @@ class Engine:
             self._heard(None)
 
     def _look(self, attacher: Attacher, maps: KernelMaps) -> None:
-        there = interfaces.places(interfaces.links(), self.wanted.subscribers, self.wanted.named)
+        there = interfaces.places(interfaces.links(), self.wanted.subscribers, self.wanted.named, self.wanted.mode)
         for index in self._places.keys() - there.keys():
             maps.unlink(index)
             del self._places[index]
-        wanted = {place.name: place for place in there.values() if place.frames}
+        wanted = {place.name: place for place in there.values()}
         for name in (self._found.keys() | self._adopted.keys()) - wanted.keys():
             attacher.detach(name)
             self._found.pop(name, None)
@@ -204,9 +204,8 @@ class Engine:
         for name, place in wanted.items():
             had = self._found.get(name)
             now = attacher.mode(name)
-            if had is None or had.mode != now or now == "off":
-                vlans = place.vlans or None
-                self._found[name] = made = attacher.attach(name, self.wanted.mode, place.frames, vlans)
+            if had is None or had.mode != now or now == "off" or place.mode not in {"auto", now}:
+                self._found[name] = made = self._put(attacher, place)
                 self._places.pop(place.index, None)
                 if made.mode == "off":
                     if had != made:
@@ -215,7 +214,7 @@ class Engine:
             if self._places.get(place.index) != place:
                 maps.link(place.index, place.frames, sorted(place.macs), place.vlans or None)
                 self._places[place.index] = place
-        if all(a.mode != "off" for a in self._found.values()):
+        if all(a.mode != "off" or wanted[name].mode == "off" for name, a in self._found.items()):
             attacher.settle()
         self._stray = self.stray()
         self._pin(attacher)
@@ -235,6 +234,14 @@ class Engine:
             self._heard(
                 EdgedError(f"the pins of the XDP maps under {self.wanted.bpffs} were gone; they were made anew")
             )
+
+    @staticmethod
+    def _put(attacher: Attacher, place: Place) -> Attachment:
+        if place.mode == "off":
+            attacher.detach(place.name)
+            return Attachment("off", place.why)
+        made = attacher.attach(place.name, place.mode, place.frames, place.vlans or None)
+        return made._replace(why="; ".join(filter(None, (made.why, place.why)))) if made.mode == "off" else made
 
     def _stop(self) -> None:
         """Put the program out of use at once: no frame anywhere is a subscriber's; else it goes."""

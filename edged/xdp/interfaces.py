@@ -8,32 +8,48 @@ are sorted to those. So for each device it is told which frames would come out a
 | ``eth1``                      | ``eth1``                      | plain                                       |
 | ``eth1.100``, VLAN of eth1    | ``eth1``                      | one tag, outer id 100                       |
 | ``eth1.100.7``, VLAN in VLAN  | ``eth1``                      | two tags, outer id 100                      |
-| ``eth1.100``, eth1 not named  | ``eth1.100`` (generic only)   | plain: the tag is gone there                |
+| ``eth1.100``, eth1 not named  | ``eth1.100``, if generic      | plain: the tag is gone there                |
 | ``ppp*``                      | ``eth1``, named               | PPPoE sessions, behind the VLANs that it has |
 
 A frame that is taken for a subscriber's is still answered only when its source address is restricted.
+
+Where frames would be taken for what they are not, or answers would be lost, the program is kept away, and the place
+says why: a driver takes tags off before the program sees them; one list of outer ids would take in another's VLAN;
+generic mode on a device that stands on others meets packets that are merged, or whose checksum is still to be made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import fnmatch
 import socket
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from edged.xdp import ethtool
 from edged.xdp.layout import Frames
 
 _SIOCGIFHWADDR = 0x8927
 _ARPHRD_ETHER = 1
 _VLANS = Path("/proc/thread-self/net/vlan/config")
+_BONDS = Path("/proc/thread-self/net/bonding")
+
+_VLAN_DRIVER, _BOND_DRIVER = "802.1Q VLAN Support", "bonding"
+_STACKED = frozenset(
+    {"", "bridge", "team", "macvlan", "macvtap", "ipvlan", "openvswitch", "vxlan", "geneve", "vrf", "dsa"}
+)
+"""Drivers of devices that stand on others, or on none."""
 
 
 class Link(NamedTuple):
-    """A network device and its index; of a VLAN also the index of the device below (0: none known) and the id."""
+    """A network device and its index; of a VLAN also the index of the device below (0: none known) and the id.
+
+    ``strips``: the commands, if any, that make its driver, or its ports', leave VLAN tags in the frames.
+    """
 
     number: int
     name: str
@@ -41,17 +57,24 @@ class Link(NamedTuple):
     below: int = 0
     vlan: int = 0
     mac: bytes = b""
+    driver: str = ""
+    strips: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A device to run on, and the frames that are subscribers'. ``vlans`` are outer ids, ``macs`` those they go to."""
+    """A device to run on, and the frames that are subscribers'. ``vlans`` are outer ids, ``macs`` those they go to.
+
+    ``mode`` is what may be tried there: auto, native, generic or off; ``why`` it is less than was wanted.
+    """
 
     index: int
     name: str
     frames: Frames
     vlans: frozenset[int] = frozenset()
     macs: frozenset[bytes] = frozenset()
+    mode: str = "auto"
+    why: str = ""
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -59,8 +82,13 @@ def matches(name: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name, p) if p.endswith("*") else name == p for p in patterns)
 
 
-def places(links: Iterable[Link], subscribers: Sequence[str], named: Sequence[str] = ()) -> dict[int, Place]:
-    """Index -> place, for the subscriber interfaces as configured and the devices named for XDP (none: the same)."""
+def places(
+    links: Iterable[Link], subscribers: Sequence[str], named: Sequence[str] = (), mode: str = "auto"
+) -> dict[int, Place]:
+    """Index -> place, for the subscriber interfaces as configured and the devices named for XDP (none: the same).
+
+    ``mode``: xdp.mode.
+    """
     there = {link.number: link for link in links}
     chosen = {i for i, link in there.items() if link.ethernet and matches(link.name, named or subscribers)}
     if not named:  # what comes through a device that is chosen anyway is answered there
@@ -71,20 +99,72 @@ def places(links: Iterable[Link], subscribers: Sequence[str], named: Sequence[st
         frames, vlans, macs = Frames(0), set(), {there[index].mac}
         if matches(there[index].name, subscribers):
             frames |= Frames.PLAIN
-        for link in there.values():
-            outer = link if link.below == index else there.get(link.below)
-            if outer is None or outer.below != index:
-                continue
-            tags = (Frames.VLAN, Frames.PPPOE_VLAN) if outer is link else (Frames.QINQ, Frames.PPPOE_QINQ)
-            found = tags[0] * matches(link.name, subscribers) | tags[1] * sessions
+        tagged = list(_tagged(there, index))
+        for link, outer, kind, session in tagged:
+            found = kind * matches(link.name, subscribers) | session * sessions
             if found:
                 frames |= found
-                vlans.add(outer.vlan)
+                vlans.add(outer)
                 macs.add(link.mac)
         if sessions:
             frames |= Frames.PPPOE
-        out[index] = Place(index, there[index].name, frames, frozenset(vlans), frozenset(macs))
+        others = [t.link.name for t in tagged if t.kind & frames and t.vlan in vlans]
+        others = [name for name in others if not matches(name, subscribers)]
+        may, why = _may(there[index], frames, others, mode, tagged=bool(tagged))
+        out[index] = Place(index, there[index].name, frames, frozenset(vlans), frozenset(macs), may, why)
     return out
+
+
+class _Tagged(NamedTuple):
+    """A VLAN on a device: outer id, and which frames are its own, and which are a session's in it."""
+
+    link: Link
+    vlan: int
+    kind: Frames
+    session: Frames
+
+
+def _tagged(there: Mapping[int, Link], index: int) -> Iterator[_Tagged]:
+    for link in there.values():
+        if link.below == index:
+            yield _Tagged(link, link.vlan, Frames.VLAN, Frames.PPPOE_VLAN)
+        elif (outer := there.get(link.below)) is not None and outer.below == index:
+            yield _Tagged(link, outer.vlan, Frames.QINQ, Frames.PPPOE_QINQ)
+
+
+def _may(device: Link, frames: Frames, others: Sequence[str], mode: str, *, tagged: bool) -> tuple[str, str]:
+    """The mode that may be tried on a device, and why not the one wanted."""
+    name = device.name
+    if not frames:
+        return "off", (
+            f"no frames of network.subscriber_interfaces come in by {name} itself: of what stands on it only VLANs are"
+            " answered here, and PPPoE where ppp interfaces are subscribers'; instead of a port name its bridge or bond"
+        )
+    if others:
+        return "off", (
+            f"{', '.join(sorted(others))} on {name} would be taken for subscribers': XDP has one list of outer VLAN"
+            " ids for all kinds of frames; put what is a subscribers' VLAN into network.subscriber_interfaces, or leave"
+            f" {name} out of xdp.interfaces"
+        )
+    if tagged and device.driver == "veth":
+        return "off", f"{name} is one end of a veth pair and has VLANs: its tags are not in the frames that XDP sees"
+    if tagged and device.strips:
+        return "off", (
+            f"{name} has VLANs, and its driver takes tags off before XDP sees a frame: {'; '.join(device.strips)}"
+        )
+    if mode != "auto":
+        return mode, ""
+    if device.driver == _VLAN_DRIVER:
+        return "off", f"{name} is a VLAN: name the device below it in xdp.interfaces"
+    if device.driver in _STACKED:
+        kind = f"is of the kind {device.driver}" if device.driver else "has no driver"
+        return "off", (
+            f"{name} {kind}: there XDP meets merged packets and unfinished checksums. docs/xdp.md says what to set for"
+            ' xdp.mode = "generic", which does it all the same'
+        )
+    if tagged or device.driver == _BOND_DRIVER:
+        return "native", f"{name} {'has VLANs' if tagged else 'is a bond'}, so generic mode was not tried"
+    return mode, ""
 
 
 def _grandparent(there: Mapping[int, Link], index: int) -> int:
@@ -105,8 +185,26 @@ def links() -> list[Link]:
         for name, index in found.items():
             below, vlan = vlans.get(name, ("", 0))
             kind, mac = _hardware(s, name)
-            out.append(Link(index, name, kind == _ARPHRD_ETHER, found.get(below, 0), vlan, mac))
+            ethernet = kind == _ARPHRD_ETHER
+            driver = ethtool.driver(s, name) if ethernet else ""
+            strips = _strips(s, name, driver) if ethernet else ()
+            out.append(Link(index, name, ethernet, found.get(below, 0), vlan, mac, driver, strips))
     return out
+
+
+def _strips(s: socket.socket, name: str, driver: str) -> tuple[str, ...]:
+    devices = [name]
+    if driver == _BOND_DRIVER:  # says nothing of its ports
+        with contextlib.suppress(OSError):
+            devices += read_ports((_BONDS / name).read_text("utf-8", "replace"))
+    on = ((device, ethtool.strips(s, device)) for device in devices)
+    return tuple(f"ethtool -K {device} {' off '.join(features)} off" for device, features in on if features)
+
+
+def read_ports(text: str) -> list[str]:
+    """``/proc/net/bonding/<bond>``: the bond's ports."""
+    rows = (line.partition(": ") for line in text.splitlines())
+    return [value.strip() for key, _, value in rows if key == "Slave Interface"]
 
 
 def _hardware(s: socket.socket, name: str) -> tuple[int, bytes]:

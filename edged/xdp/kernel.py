@@ -282,7 +282,7 @@ def _number(value: int) -> bytes:
 def _prepared(bpffs: Path) -> Path:
     """The directory of this layout's pins; mounts a bpffs where there is none."""
     try:
-        if not _is_bpffs(bpffs):
+        if not (_is_bpffs(bpffs / "edged") or _is_bpffs(bpffs)):  # the unit shows the daemon that folder alone
             bpffs.mkdir(parents=True, exist_ok=True)
             _mount(bpffs)
         pins = bpffs / leftovers.FOLDER / str(layout.VERSION)

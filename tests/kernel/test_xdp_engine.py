@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edged.errors import EdgedError
-from edged.xdp import layout, leftovers, libbpf
+from edged.xdp import interfaces, layout, leftovers, libbpf
 from edged.xdp.engine import Engine, Wanted
 from edged.xdp.layout import Settings
 from edged.xdp.libbpf import BpfError
@@ -36,11 +37,16 @@ class World:
         self.engine: Engine | None = None
 
     def start(
-        self, mode: str = "auto", *, interfaces: tuple[str, ...] = ("sub*",), bpffs: Path | None = None
+        self,
+        mode: str = "auto",
+        *,
+        interfaces: tuple[str, ...] = ("sub*",),
+        bpffs: Path | None = None,
+        named: tuple[str, ...] = (),
     ) -> Engine:
         self.stop()
         notes = self.bpffs.parent / NOTES
-        wanted = Wanted(mode, interfaces, (), bpffs or self.bpffs, Settings(texts()), notes)
+        wanted = Wanted(mode, interfaces, named, bpffs or self.bpffs, Settings(texts()), notes)
         self.engine = engine = Engine(wanted, lambda e: self.heard.append(str(e)) if e else None)
         self.space.call(engine.open)
         self.core.enforcer.follower = engine.mirror
@@ -135,6 +141,55 @@ def test_a_start_takes_the_place_of_the_one_before_and_another_device_is_left(wo
     assert world.attached("sub0").program == 0
     assert world.attached("sub1").program not in {0, before}
     assert engine.state == "generic"
+
+
+def test_a_bridge_is_left_to_nftables_unless_generic_is_asked_for_by_name(world: World) -> None:
+    world.space.ip("link add br0 type bridge", "link set sub0 master br0")
+    told = world.start(interfaces=("br0",), named=("sub0",)).told()
+    assert told["interfaces"] == {"sub0": "off"}
+    assert "come in by sub0 itself" in told["why"]
+    assert world.attached("sub0").mode == ""
+    assert world.start("generic", interfaces=("br0",)).state == "generic"
+    engine = world.start(interfaces=("br0",))
+    assert "br0 is of the kind bridge" in engine.told()["why"]
+    assert world.attached("br0").mode == "", "what an earlier start put there is gone"
+    assert len(list((world.bpffs / "edged").glob("*/program-*"))) == 1, "and its pin"
+    world.space.call(engine.look)
+    assert len(world.heard) == 2, "each said once"
+
+
+def test_a_vlan_that_comes_later_takes_the_program_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel here may lack VLANs: the device is made up, everything else is there."""
+    engine = world.start()
+    assert world.listens("sub0")
+    there = interfaces.links
+    vlan = interfaces.Link(9999, "sub0.5", below=world.index("sub0"), vlan=5)
+    monkeypatch.setattr(interfaces, "links", lambda: [*there(), vlan])
+    world.space.call(engine.look)
+    assert engine.state == "off"
+    assert "sub0 is one end of a veth pair and has VLANs" in engine.told()["why"]
+    assert world.attached("sub0").mode == ""
+    assert not world.listens("sub0")
+    monkeypatch.undo()
+    world.space.call(engine.look)
+    assert engine.state == "generic"
+    assert world.listens("sub0")
+
+
+def test_a_folder_of_a_bpffs_that_alone_can_be_seen(world: World) -> None:
+    """As ``edged-core.service`` shows it: the file system itself is behind a mode that the daemon cannot pass."""
+    (world.bpffs / "edged").mkdir()
+    seen = world.bpffs.parent / "seen"
+    (seen / "edged").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", world.bpffs / "edged", seen / "edged"], check=True)
+    try:
+        assert world.start(bpffs=seen).state == "generic"
+        assert any((world.bpffs / "edged").iterdir())
+        world.stop()
+        assert world.space.call(leftovers.remove, world.bpffs) == ["XDP program on sub0"], "from outside"
+    finally:
+        unmount(seen)  # only where it was not taken for what it is
+        unmount(seen / "edged")
 
 
 def test_native_where_the_far_end_takes_part(world: World) -> None:

@@ -140,11 +140,15 @@ def test_the_core_may_load_its_xdp_program_and_keep_its_maps() -> None:
     core, portal = (_Unit(UNITS / f"edged-{half}.service") for half in ("core", "portal"))
     assert "bpf" in _allowed(core)
     assert "bpf" not in _allowed(portal)
-    assert core["Service"]["ReadWritePaths"] == f"-{XdpSection().bpffs}/edged", (
-        "ProtectKernelTunables makes /sys read-only"
+    place = XdpSection().bpffs
+    assert core.all("BindPaths") == [f"-/run/edged-bpf:{place}", f"-{place}/edged"], (
+        "ProtectKernelTunables makes /sys read-only, and the core cannot pass a folder that is root's alone"
     )
     made = [line.split() for line in (UNITS / "edged.tmpfiles").read_text().splitlines() if not line.startswith("#")]
-    assert ["d", f"{XdpSection().bpffs}/edged", "0700", "edged", "edged", "-"] in made
+    assert [line for line in made if line[1].startswith(f"{place}")] == [
+        ["d", f"{place}/edged", "0700", "edged", "edged", "-"]
+    ], "what is not ours keeps its mode"
+    assert ["d", "/run/edged-bpf/edged", "0755", "root", "root", "-"] in made, "where the folder is shown"
 
 
 def test_the_core_may_ask_whether_the_clock_is_synchronised_and_not_set_it() -> None:

@@ -18,6 +18,7 @@ from edged.config import Config, checks, load, load_with_origins, security, sett
 from edged.config.mistakes import known_keys
 from edged.domain import roles
 from edged.errors import ConfigError
+from tests.worlds import namespace
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "edged.toml"
 KEYS = [envelope.public_text(envelope.OKPKey.derive_key(word)) for word in ("erp", "noc", "next")]
@@ -417,6 +418,16 @@ def test_warnings_about_xdp(file: Path, interfaces: str, lines: str, word: str) 
     said = [line for line in warnings(load(file)) if "xdp" in line]
     assert len(said) == bool(word)
     assert not word or word in said[0]
+
+
+def test_devices_that_xdp_is_kept_from_are_said_before_the_start(file: Path) -> None:
+    file.write_text(re.sub(r"subscriber_interfaces = .*", 'subscriber_interfaces = ["br0"]', file.read_text()))
+    with namespace() as space:
+        space.ip("link add br0 type bridge")
+        (said,) = space.call(xdp_warnings, load(file))
+        assert said.startswith("no XDP on br0: br0 is of the kind bridge")
+        file.write_text(file.read_text() + '\n[xdp]\nmode = "generic"\n')
+        assert space.call(xdp_warnings, load(file)) == []
 
 
 def test_what_the_maps_cannot_say_is_said_before_the_start(file: Path) -> None:
