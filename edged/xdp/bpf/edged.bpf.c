@@ -36,12 +36,12 @@ SEPARATE int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_set
 		return counted(EDGED_DROP_RATE, XDP_DROP);
 	if (copy_header(ctx, p))
 		return counted(EDGED_PASS_ODD, XDP_PASS);
-	if (p->s.family == 4)
-		cookie = bpf_tcp_raw_gen_syncookie_ipv4(&p->ip4, (void *)p->tcp, p->s.header & 63);
-	else
-		cookie = bpf_tcp_raw_gen_syncookie_ipv6(&p->ip6, (void *)p->tcp, p->s.header & 63);
+	cookie = cookie_of(p, p->s.header & 63);
 	/* the number's upper half is the largest segment the client takes: an answer must fit into one */
 	if (cookie < 0 || (cookie >> 32 & 0xffff) < longest(s))
+		return counted(EDGED_PASS_ODD, XDP_PASS);
+	cookie = largest_cookie(p);
+	if (cookie < 0)
 		return counted(EDGED_PASS_ODD, XDP_PASS);
 	e->heard = p->now >> NS_PER_TICK_BITS;
 	return send_syn_ack(ctx, p, (__u32)cookie);

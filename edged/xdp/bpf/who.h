@@ -130,6 +130,24 @@ static __always_inline int copy_header(struct xdp_md *ctx, struct packet *p)
 	return bpf_xdp_load_bytes(ctx, p->s.at - size, p->tcp, size);
 }
 
+static __always_inline __s64 cookie_of(struct packet *p, __u32 header)
+{
+	return p->s.family == 4 ? bpf_tcp_raw_gen_syncookie_ipv4(&p->ip4, (void *)p->tcp, header) :
+				  bpf_tcp_raw_gen_syncookie_ipv6(&p->ip6, (void *)p->tcp, header);
+}
+
+/* The cookie for a client that takes the largest segments there are, whatever it said. A cookie is its connection's
+ * number plus one of four sizes, so that the check takes a segment one behind for one with the next larger size: only
+ * for the largest there is none, and a keepalive probe cannot be taken for the beginning of a request. */
+static __always_inline __s64 largest_cookie(struct packet *p)
+{
+	const struct mss all = {.kind = 2, .size = 4, .value = 0xffff};
+
+	p->tcp[12] = (sizeof(struct tcphdr) + sizeof(all)) / 4 << 4;
+	__builtin_memcpy(p->tcp + sizeof(struct tcphdr), &all, sizeof(all));
+	return cookie_of(p, sizeof(struct tcphdr) + sizeof(all));
+}
+
 /* Whether a segment acknowledges the cookie of its connection; `late`: how far its number is behind. */
 SEPARATE int cookie_is_ours(struct xdp_md *ctx, struct packet *p, __u32 late)
 {
