@@ -30,7 +30,7 @@ enum where {
 #define SEEN ROW(NOISE, NOISE, NOISE, TARGET, TARGET)	 /* others of a target */
 #define WRONG ROW(NOISE, NOISE, NOISE, NOISE, NOISE)
 
-/* The row of each byte: a branch for each kind of byte would be six times the work for the verifier. */
+/* The row of each byte: with a branch for each kind of byte the verifier has more than twice the work. */
 static const __u64 rows[256] = {
 	[0 ... 9] = WRONG,
 	['\n'] = ROW(EMPTY, EMPTY, NOISE, NOISE, NOISE),
