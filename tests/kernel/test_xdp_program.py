@@ -160,7 +160,7 @@ def test_repeated_packets_get_the_same_answer(line: Line) -> None:
         (b"GET /long HTTP/1.1\r\nCookie: " + b"x" * 900, FOUND, "redirect_early"),
         (b"OPTIONS * HTTP/1.1\r\n\r\n", FOUND, "redirect_early"),
         (b"PROPFIND / HTTP/1.1\r\n\r\n", FOUND, "redirect_early"),
-        (b"\r\nGET / HTTP/1.1\r\n\r\n", FOUND, "redirect_early"),
+        (b"\r\nGET / HTTP/1.1\r\n\r\n", FOUND, "redirect"),
         (b"G", FOUND, "redirect_early"),
         (b"HEA", FOUND, "redirect_early"),
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", BAD, "refused"),
@@ -204,6 +204,19 @@ def test_a_client_that_only_opens_and_closes(line: Line) -> None:
     answer = line.answered(Segment(ACK | FIN, ISN + 1, base))
     assert (answer.flags, answer.seq, answer.ack) == (ACK | FIN, base % 2**32, ISN + 2)
     assert line.send(Segment(ACK, ISN + 2, base + 1)) == DROP
+
+
+@pytest.mark.parametrize("old", [b"", b"\0"], ids=["no byte", "one byte"])
+@pytest.mark.parametrize("size", [536, 1300, 1452, 8940])
+def test_a_keepalive_probe_of_an_idle_connection_is_answered(line: Line, old: bytes, size: int) -> None:
+    """Browsers open connections before they need them; a reset would be the first thing they hear there."""
+    base = line.answered(Segment(SYN, options=b"\x02\x04" + size.to_bytes(2))).seq + 1
+    assert line.send(Segment(ACK, ISN + 1, base)) == DROP
+    alive = line.answered(Segment(ACK, ISN, base, old))
+    assert (alive.flags, alive.seq, alive.ack, alive.data) == (ACK, base % 2**32, ISN + 1, b"")
+    assert not isinstance(line.send(Segment(ACK, ISN - 1, base, old)), Segment)
+    assert not isinstance(replace(line, port=50001).send(Segment(ACK, ISN, base, old)), Segment)
+    assert line.answered(Segment(ACK | PSH, ISN + 1, base, GET)).data == FOUND
 
 
 def test_what_overtakes_its_request_is_sent_again(line: Line) -> None:
@@ -325,6 +338,30 @@ def test_a_flood_of_a_blocked_subscriber_is_dropped_where_that_is_wanted(xdp: Ac
         assert fates(replace(udp, target=free)) == {PASS}
     xdp.put([KEY4], Entry(Level.WALLED))
     assert fates(udp) == {PASS}
+
+
+def test_what_the_rules_would_not_refuse_costs_a_blocked_subscriber_nothing(xdp: Accelerator) -> None:
+    """A video call to a garden, or a resolver on the gateway, leaves the notice page its rate."""
+    xdp.maps.set_settings(Settings(texts(), rate=1, burst=4, drop_blocked=True))
+    xdp.put([KEY4], Entry(Level.BLOCKED))
+    xdp.gardens({"open": [Opening(ip_network("192.0.2.77/32"))]})
+    udp = Line(xdp, proto=17, dport=53)
+    for free in (GATEWAY4, "192.0.2.77"):
+        assert {replace(udp, target=free).send(Segment(0)) for _ in range(30)} == {PASS}
+    assert isinstance(Line(xdp).send(Segment(SYN, options=MSS)), Segment)
+
+
+def test_no_flood_of_a_blocked_subscriber_takes_the_notice_page_away(xdp: Accelerator) -> None:
+    """Half the burst is for HTTP alone."""
+    xdp.maps.set_settings(Settings(texts(), rate=1, burst=8, drop_blocked=True))
+    xdp.put([KEY4], Entry(Level.BLOCKED))
+    udp, line = Line(xdp, proto=17, dport=53), Line(xdp)
+    fates = [udp.send(Segment(0)) for _ in range(60)]
+    assert fates[0] == PASS
+    assert fates[-1] == DROP
+    base = line.opened()
+    assert line.answered(Segment(ACK | PSH, ISN + 1, base, GET)).data == FOUND
+    assert udp.send(Segment(0)) == DROP
 
 
 def test_generations_switch_whole(xdp: Accelerator) -> None:

@@ -12,34 +12,9 @@
 #define PPPOE_BYTES 8
 #define WINDOW 65535
 
-#define TEXT4(a, b, c, d) bpf_htonl((__u32)(a) << 24 | (b) << 16 | (c) << 8 | (d))
-
 static __always_inline __u32 longest(const struct edged_settings *s)
 {
 	return s->answers[EDGED_FOUND].length;
-}
-
-union bytes8 {
-	__u8 c[8];
-	__u32 word;
-};
-
-/* Whether the first bytes may begin an HTTP request: a token, or empty lines. The preface of HTTP/2 may not. */
-static __always_inline int begins_request(const union bytes8 *first, __u32 size)
-{
-	/* RFC 9110's token characters as bits */
-	const __u64 low = 0x03ff6cfa00000000ULL, high = 0x57ffffffc7fffffeULL;
-	int ended = first->c[0] == '\r' || first->c[0] == '\n', good = 1;
-
-	if (first->word == TEXT4('P', 'R', 'I', ' ') || first->c[0] == ' ')
-		return 0;
-	_Pragma("unroll") for (int i = 0; i < 8; i++) {
-		__u8 c = first->c[i];
-
-		ended |= i >= size || c == ' ';
-		good &= ended || (c < 128 && (c < 64 ? low >> c : high >> (c & 63)) & 1);
-	}
-	return good;
 }
 
 /* Give the frame `bytes`, or its smallest size. Its contents are written anew, so it may grow at either end: some

@@ -6,6 +6,7 @@
  *    ACK with that cookie, no data           ► nothing
  *    first data with that cookie             ► 302 and FIN in one segment; noted in `answered`
  *    FIN, more data of a noted connection    ► ACK
+ *    keepalive probe with that cookie        ► ACK
  *    ACK of a noted connection               ► nothing
  *    pieces that overtook their request      ► nothing: the client sends them again
  *    everything else                         ► pass: the nft rules, which alone are right, decide
@@ -18,6 +19,7 @@
 #include "maps.h"
 #include "who.h"
 #include "answer.h"
+#include "line.h"
 
 #define NS_PER_TICK_BITS 30
 #define QUIET_TICKS 3 /* for so long after a SYN a piece without its request counts as one that overtook it */
@@ -30,50 +32,19 @@ SEPARATE int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_set
 		return XDP_PASS;
 	if (!leads_on(ctx, p))
 		return counted(EDGED_PASS_LOCAL, XDP_PASS);
-	if (!within_rate(e, s, p->now))
+	if (!within_rate(e, s, s->burst, p->now))
 		return counted(EDGED_DROP_RATE, XDP_DROP);
 	if (copy_header(ctx, p))
 		return counted(EDGED_PASS_ODD, XDP_PASS);
-	if (p->s.family == 4)
-		cookie = bpf_tcp_raw_gen_syncookie_ipv4(&p->ip4, (void *)p->tcp, p->s.header & 63);
-	else
-		cookie = bpf_tcp_raw_gen_syncookie_ipv6(&p->ip6, (void *)p->tcp, p->s.header & 63);
+	cookie = cookie_of(p, p->s.header & 63);
 	/* the number's upper half is the largest segment the client takes: an answer must fit into one */
 	if (cookie < 0 || (cookie >> 32 & 0xffff) < longest(s))
 		return counted(EDGED_PASS_ODD, XDP_PASS);
+	cookie = largest_cookie(p);
+	if (cookie < 0)
+		return counted(EDGED_PASS_ODD, XDP_PASS);
 	e->heard = p->now >> NS_PER_TICK_BITS;
 	return send_syn_ack(ctx, p, (__u32)cookie);
-}
-
-/* The answer that the first bytes of a request deserve, and whether they are all of it. */
-static __always_inline __u32 judged(struct xdp_md *ctx, const struct packet *p, int *action)
-{
-	__u32 at = p->s.at, size = p->s.data;
-	union bytes8 first = {};
-	__u32 last = 0;
-
-	*action = EDGED_REDIRECT_EARLY;
-	if (size >= sizeof(first)) {
-		if (bpf_xdp_load_bytes(ctx, at, &first, sizeof(first)) ||
-		    bpf_xdp_load_bytes(ctx, at + size - sizeof(last), &last, sizeof(last)))
-			return EDGED_ANSWERS;
-	} else {
-		_Pragma("unroll") for (int i = 0; i < 8; i++)
-			if (i < size && bpf_xdp_load_bytes(ctx, at + i, first.c + i, 1))
-				return EDGED_ANSWERS;
-	}
-	if (last == TEXT4('\r', '\n', '\r', '\n'))
-		*action = EDGED_REDIRECT;
-	if (first.word == TEXT4('G', 'E', 'T', ' '))
-		return EDGED_FOUND;
-	if (first.word == TEXT4('H', 'E', 'A', 'D') && first.c[4] == ' ')
-		return EDGED_FOUND_NO_BODY;
-	*action = EDGED_REDIRECT_EARLY;
-	if (!begins_request(&first, size)) {
-		*action = EDGED_REFUSED;
-		return EDGED_BAD;
-	}
-	return EDGED_FOUND;
 }
 
 static __always_inline int on_request(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s,
@@ -83,7 +54,8 @@ static __always_inline int on_request(struct xdp_md *ctx, struct packet *p, cons
 	int action, fate;
 	__u32 which;
 
-	which = judged(ctx, p, &action);
+	which = judged(ctx, p);
+	action = p->r.action;
 	if (which >= EDGED_ANSWERS)
 		return counted(EDGED_PASS_ODD, XDP_PASS);
 	text = &s->answers[which];
@@ -92,7 +64,7 @@ static __always_inline int on_request(struct xdp_md *ctx, struct packet *p, cons
 		e->heard = p->now >> NS_PER_TICK_BITS;
 		return counted(EDGED_DROP_EARLY, XDP_DROP);
 	}
-	if (!within_rate(e, s, p->now))
+	if (!within_rate(e, s, s->burst, p->now))
 		return counted(EDGED_DROP_RATE, XDP_DROP);
 	fate = send_text(ctx, p, text);
 	if (fate == XDP_PASS && which != EDGED_BAD) {
@@ -112,7 +84,7 @@ static __always_inline int on_unheard(struct xdp_md *ctx, struct packet *p, cons
 {
 	int fate;
 
-	if (which >= EDGED_ANSWERS || p->s.window < s->answers[which].length || !within_rate(e, s, p->now))
+	if (which >= EDGED_ANSWERS || p->s.window < s->answers[which].length || !within_rate(e, s, s->burst, p->now))
 		return counted(EDGED_DROP_RATE, XDP_DROP);
 	fate = send_text(ctx, p, &s->answers[which]);
 	if (fate == XDP_PASS && which != EDGED_BAD)
@@ -135,7 +107,7 @@ SEPARATE int on_segment(struct xdp_md *ctx, struct packet *p, const struct edged
 
 	/* the first data, also when it comes again: its number and ours are those of the cookie */
 	if (!ours || (p->s.data && p->s.ack == base)) {
-		if (cookie_is_ours(ctx, p)) {
+		if (cookie_is_ours(ctx, p, 0)) {
 			/* the kernel's own cookies are the same: this may be a server of the gateway under attack */
 			if (!leads_on(ctx, p))
 				return counted(EDGED_PASS_LOCAL, XDP_PASS);
@@ -146,6 +118,11 @@ SEPARATE int on_segment(struct xdp_md *ctx, struct packet *p, const struct edged
 				return counted(EDGED_DROP_ACK, XDP_DROP);
 			return send_ack(ctx, p, TCP_FIN);
 		}
+	}
+	/* a keepalive probe of a connection that has asked nothing yet: the byte before its next one, often left out */
+	if (!ours && !fin && p->s.data <= 1 && cookie_is_ours(ctx, p, 1) && leads_on(ctx, p)) {
+		p->s.data = 1;
+		return send_ack(ctx, p, 0);
 	}
 	if (ours) {
 		if (!fin && !p->s.data)
@@ -159,13 +136,17 @@ SEPARATE int on_segment(struct xdp_md *ctx, struct packet *p, const struct edged
 	return counted(EDGED_PASS_SOCKET, XDP_PASS);
 }
 
-/* A blocked subscriber's packet that is not HTTP's: within the rate it passes and is refused politely by the rules. */
+/* A blocked subscriber's packet that is not HTTP's: within the rate it passes and is refused politely by the rules. Only
+ * what they would refuse is charged, and up to half the burst: the other half is HTTP's alone, so that no flood, and no
+ * call that gropes for its server, takes the notice page away. */
 SEPARATE int on_blocked(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e,
 			__u32 slot)
 {
-	if (!p || !s || !e || level_of(e, p->now) != EDGED_BLOCKED || stays_near(p) || within_rate(e, s, p->now))
+	if (!p || !s || !e || level_of(e, p->now) != EDGED_BLOCKED || stays_near(p))
 		return XDP_PASS;
 	if (in_garden(p, s, slot, EDGED_BLOCKED) || !leads_on(ctx, p))
+		return XDP_PASS;
+	if (within_rate(e, s, s->burst / 2, p->now))
 		return XDP_PASS;
 	return counted(EDGED_DROP_BLOCKED_RATE, XDP_DROP);
 }

@@ -88,8 +88,8 @@ struct edged_settings {
 	__u32 layout; /* EDGED_LAYOUT */
 	__u32 flags;  /* EDGED_DROP_BLOCKED */
 	__u64 seed;   /* random; the same for as long as the maps live */
-	__u64 cost;   /* ns that one connection, or one dropped packet, costs an address */
-	__u64 burst;  /* ns that an address may be ahead; beyond it is dropped */
+	__u64 cost;   /* ns that one SYN, one answer, or one packet refused by the rules, costs an address */
+	__u64 burst;  /* ns that an address may be ahead; beyond it is dropped. Half of it for what is not HTTP */
 	__u16 port;   /* of HTTP */
 	__u8 n_lengths6;
 	__u8 n_gardens4;

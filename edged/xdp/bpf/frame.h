@@ -94,6 +94,14 @@ struct reply {
 	__u32 ack;
 	__u32 flags;
 	__u32 option; /* whether with the MSS option */
+	__u32 action; /* how an answer to a request counts */
+};
+
+#define PIECE 32
+
+union piece {
+	__u8 c[PIECE];
+	__u32 word[PIECE / 4];
 };
 
 /* All that is known of a packet, and what is answered. */
@@ -104,6 +112,7 @@ struct packet {
 	struct reply r;
 	__u8 l2[32];  /* what was before IP */
 	__u8 tcp[64]; /* a header that came, with its options */
+	union piece piece; /* of a request */
 	union {
 		struct head4 out4;
 		struct head6 out6;

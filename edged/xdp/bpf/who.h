@@ -22,12 +22,13 @@ static __always_inline int expected(const struct edged_link *link, const struct 
 	return f->kind & (EDGED_LINK_PLAIN | EDGED_LINK_PPPOE) || link->vlans[(f->vlan >> 6) & 63] >> (f->vlan & 63) & 1;
 }
 
-/* Whether an address may have one packet more (GCRA); lost updates between processors let a few more through. */
-static __always_inline int within_rate(struct edged_entry *e, const struct edged_settings *s, __u64 now)
+/* Whether an address may have one packet more, up to `burst` ns ahead (GCRA); lost updates between processors let a few
+ * more through. */
+static __always_inline int within_rate(struct edged_entry *e, const struct edged_settings *s, __u64 burst, __u64 now)
 {
 	__u64 tat = e->tat > now ? e->tat : now;
 
-	if (tat - now > s->burst)
+	if (tat - now > burst)
 		return 0;
 	e->tat = tat + s->cost;
 	return 1;
@@ -129,12 +130,32 @@ static __always_inline int copy_header(struct xdp_md *ctx, struct packet *p)
 	return bpf_xdp_load_bytes(ctx, p->s.at - size, p->tcp, size);
 }
 
-static __always_inline int cookie_is_ours(struct xdp_md *ctx, struct packet *p)
+static __always_inline __s64 cookie_of(struct packet *p, __u32 header)
+{
+	return p->s.family == 4 ? bpf_tcp_raw_gen_syncookie_ipv4(&p->ip4, (void *)p->tcp, header) :
+				  bpf_tcp_raw_gen_syncookie_ipv6(&p->ip6, (void *)p->tcp, header);
+}
+
+/* The cookie for a client that takes the largest segments there are, whatever it said. A cookie is its connection's
+ * number plus one of four sizes, so that the check takes a segment one behind for one with the next larger size: only
+ * for the largest there is none, and a keepalive probe cannot be taken for the beginning of a request. */
+static __always_inline __s64 largest_cookie(struct packet *p)
+{
+	const struct mss all = {.kind = 2, .size = 4, .value = 0xffff};
+
+	p->tcp[12] = (sizeof(struct tcphdr) + sizeof(all)) / 4 << 4;
+	__builtin_memcpy(p->tcp + sizeof(struct tcphdr), &all, sizeof(all));
+	return cookie_of(p, sizeof(struct tcphdr) + sizeof(all));
+}
+
+/* Whether a segment acknowledges the cookie of its connection; `late`: how far its number is behind. */
+SEPARATE int cookie_is_ours(struct xdp_md *ctx, struct packet *p, __u32 late)
 {
 	struct tcphdr tcp;
 
-	if (bpf_xdp_load_bytes(ctx, p->s.at - p->s.header, &tcp, sizeof(tcp)))
+	if (!p || bpf_xdp_load_bytes(ctx, p->s.at - p->s.header, &tcp, sizeof(tcp)))
 		return 0;
+	tcp.seq = bpf_htonl(p->s.seq + late);
 	return !(p->s.family == 4 ? bpf_tcp_raw_check_syncookie_ipv4(&p->ip4, &tcp) :
 				    bpf_tcp_raw_check_syncookie_ipv6(&p->ip6, &tcp));
 }
