@@ -22,7 +22,6 @@ from edged.xdp.kernel import KernelMaps
 from edged.xdp.mirror import Mirror
 from edged.xdp.ours import elsewhere
 
-
 FRESH_SECONDS = 1.0
 """So long an answer about strange programs holds: a gateway may have a thousand devices."""
 
