@@ -356,7 +356,7 @@ def _aged(sub: Subscriber, name: str, reasons: dict[str, Reason], now: int, poli
 def _deadline_passed(
     sub: Subscriber, name: str, reasons: dict[str, Reason], now: int, policy: Policy
 ) -> list[dict[str, Any]]:
-    """A deadline is told once, and not while something lifts the debt: days of that do not count (law 7)."""
+    """A deadline is told once, and not while something lifts the debt: then it moves behind its end (law 7)."""
     reason = reasons[name]
     lifted = deferral.lifted_until(sub, name, reason, now)
     if lifted > now:
