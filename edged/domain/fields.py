@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -63,7 +64,10 @@ def names(invoices: Sequence[str | InvoiceIn]) -> tuple[str, ...]:
 def _named(invoice: str | InvoiceIn) -> Invoice:
     if isinstance(invoice, str):
         return Invoice(invoice)
-    return Invoice(invoice.id, invoice.due.isoformat() if invoice.due else "")
+    return Invoice(invoice.id, _written(invoice.due) if invoice.due else "")
+
+
+_written = functools.lru_cache(maxsize=1024)(dt.date.isoformat)  # bills fall due together
 
 
 class Shape(Struct, frozen=True, forbid_unknown_fields=True, gc=False, tag_field="op"):

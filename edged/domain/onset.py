@@ -55,10 +55,11 @@ def asked(cmd: c.Block, area: str, now: int, policy: Policy, notified: int = 0) 
 
     ``notified`` as for :func:`earliest`.
     """
-    first, why = earliest(cmd, now, policy, notified)
+    first, why = earliest(cmd, now, policy, notified) if notified or cmd.not_before is not None else (now, "")
     if cmd.reason not in DEBT:
         return first, why, first
-    return *allowed(first, why, area, now, policy, override=cmd.override is not None), first
+    at, why = allowed(first, why, area, now, policy, override=cmd.override is not None)
+    return at, why, first
 
 
 def allowed(
@@ -72,11 +73,13 @@ def allowed(
         return now + CLOCK_MS, "clock"
     if override:
         return onset, why
-    at, regions = max(onset, now), policy.regions
-    if at == now and (found := regions.outage(area)):
-        at, why = look_again(found[1], now), "outage"
+    at, regions = onset, policy.regions
+    if onset <= now:
+        at = now
+        if regions.outages and (found := regions.outage(area)):
+            at, why = look_again(found[1], now), "outage"
     for _ in range(_MOST_MOVES):
-        if end := regions.moratorium(area, at):
+        if regions.moratoria and (end := regions.moratorium(area, at)):
             at, why = end, "moratorium"
         elif calendar and (permitted := policy.calendar.next_cut(at, area)) > at:
             at, why = permitted, "calendar"
