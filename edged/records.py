@@ -10,7 +10,7 @@ from edged.domain import effect, growth, promise
 from edged.domain.address import words
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
-from edged.domain.model import DEBT, NOTHING, WHOLE, Deferral, Fact, Policy, Reason, Subscriber, Waiting, rfc3339
+from edged.domain.model import DEBT, NOTHING, RAISE, WHOLE, Deferral, Fact, Policy, Reason, Subscriber, Waiting, rfc3339
 from edged.plan import Copy
 
 _ABOUT_NOW_MS = 1000
@@ -65,8 +65,8 @@ def _reason(
 def _waiting(part: Waiting, reason: Reason) -> dict[str, Any]:
     """What of a debt has not begun: an invoice, what nobody has named (``rest``), or its higher level."""
     return {
-        "part": "level" if part.id == growth.LEVEL else "rest" if part.id == WHOLE else "invoice",
-        "invoice": part.id if part.id not in {growth.LEVEL, WHOLE} else None,
+        "part": "level" if part.id == RAISE else "rest" if part.id == WHOLE else "invoice",
+        "invoice": part.id if part.id not in {RAISE, WHOLE} else None,
         "level": Level(reason.level).word,
         "onset": _when(part.onset),
         "waits_for": part.why,

@@ -25,6 +25,7 @@ from edged.domain import deferral, effect, growth, onset, promise
 from edged.domain.levels import Level
 from edged.domain.model import (
     DEBT,
+    MORATORIUM,
     NOTHING,
     REASONS,
     WHOLE,
@@ -332,8 +333,8 @@ def reconsider(sub: Subscriber, now: int, policy: Policy) -> tuple[Subscriber, t
                 events.append(_began(sub.sub, name))
     after = replace(sub, reasons=reasons) if reasons != sub.reasons else sub
     after = deferral.judged(deferral.rest(after, now, policy), now, policy)
-    if (had := sub.deferrals.get(deferral.MORATORIUM)) and deferral.MORATORIUM not in after.deferrals:
-        events.append(deferral.ended(sub.sub, deferral.MORATORIUM, had, "expired"))
+    if (had := sub.deferrals.get(MORATORIUM)) and MORATORIUM not in after.deferrals:
+        events.append(deferral.ended(sub.sub, MORATORIUM, had, "expired"))
     return (sub if after is sub else effect.settle(after, now)), tuple(events)
 
 

@@ -6,8 +6,8 @@ Laws:
 2. It ends by itself at a moment at which the calendar lets a debt begin again, or when all its invoices are settled.
 3. Where one ends, by itself or by command, and more is felt than before, that is an onset: what holds a debt's onset
    back holds it, as the kind ``onset``, at what was felt.
-4. The kinds of :data:`OWN` are never given by a command: ``onset``, and ``moratorium``, which belongs to the moratoria
-   of areas.
+4. The kinds of :data:`edged.domain.model.OWN` are never given by a command: ``onset``, and ``moratorium``, which
+   belongs to the moratoria of areas.
 """
 
 from __future__ import annotations
@@ -20,12 +20,23 @@ from msgspec.structs import replace
 from edged.domain import command as c
 from edged.domain import effect, onset
 from edged.domain.levels import Level
-from edged.domain.model import DEBT, WHOLE, Deferral, Policy, Reason, Subscriber, milliseconds, rfc3339
+from edged.domain.model import (
+    DEBT,
+    MORATORIUM,
+    ONSET,
+    OWN,
+    RAISE,
+    WHOLE,
+    Deferral,
+    Policy,
+    Reason,
+    Subscriber,
+    milliseconds,
+    rfc3339,
+)
 from edged.domain.promise import guarded
 from edged.domain.rejection import Rejected
 from edged.domain.verdict import Decision
-
-MORATORIUM, ONSET = OWN = ("moratorium", "onset")
 
 
 def ended(sub: str, kind: str, deferral: Deferral, outcome: str) -> dict[str, Any]:
@@ -122,7 +133,7 @@ def lifted_until(sub: Subscriber, name: str, reason: Reason, now: int) -> int:
         return 0
     level = effect.begun(reason)
     if not level:
-        return min(w.onset for w in reason.waits if w.id)
+        return min(w.onset for w in reason.waits if w.id != RAISE)
     if effect.felt(sub, name, reason, now, promised=True) >= level:
         return 0
     ids = {i.id for i in reason.invoices} or {WHOLE}

@@ -21,12 +21,11 @@ import msgspec
 
 from edged.domain.entry import PLAIN, Entry
 from edged.domain.levels import Level
-from edged.domain.model import DEBT, REASONS, WHOLE, Invoice, Policy, Reason, Subscriber
+from edged.domain.model import DEBT, OWN, RAISE, REASONS, WHOLE, Invoice, Policy, Reason, Subscriber
 
 _PLAIN = {e.level: e for e in PLAIN}
 _LEVELS = tuple(Level)
 _WHOLE = (Invoice(WHOLE),)
-_OWN = ("moratorium", "onset")
 _NONE: frozenset[str] = frozenset()
 
 
@@ -42,7 +41,7 @@ def felt(sub: Subscriber, name: str, reason: Reason, now: int, *, promised: bool
         return 0
     waivers = [] if promise is None else [(promise.invoices, 0)]
     for kind, deferral in sub.deferrals.items():
-        if deferral.until > now and not (reason.override and kind in _OWN):
+        if deferral.until > now and not (reason.override and kind in OWN):
             waivers.append((deferral.invoices, deferral.up_to))
     if not waivers and not reason.waits:
         return reason.level
@@ -73,13 +72,13 @@ def rate(reason: Reason, policy: Policy) -> int:
     """The rate (kbit/s) of a reason that reduces, of what of it has begun; 0 where it does not."""
     if (begun(reason) or reason.level) != Level.REDUCED:
         return 0
-    return next((w.rate for w in reason.waits if not w.id), reason.rate) or policy.reduced_rate_kbit
+    return next((w.rate for w in reason.waits if w.id == RAISE), reason.rate) or policy.reduced_rate_kbit
 
 
 def _begun(reason: Reason) -> tuple[int, AbstractSet[str]]:
     """(the level of what has begun, what of it has not)."""
     ids = {w.id for w in reason.waits}
-    return min((w.level for w in reason.waits if not w.id), default=reason.level), ids
+    return min((w.level for w in reason.waits if w.id == RAISE), default=reason.level), ids
 
 
 def waives(sub: Subscriber, name: str, reason: Reason, now: int) -> bool:

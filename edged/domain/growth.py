@@ -17,10 +17,7 @@ from msgspec.structs import replace
 
 from edged.domain import command as c
 from edged.domain import onset
-from edged.domain.model import WHOLE, Invoice, Policy, Reason, Waiting
-
-LEVEL = ""
-"""The id of a higher level that waits."""
+from edged.domain.model import RAISE, WHOLE, Invoice, Policy, Reason, Waiting
 
 
 def joined(
@@ -28,7 +25,7 @@ def joined(
 ) -> tuple[tuple[Invoice, ...], tuple[Waiting, ...]]:
     """(invoices, what waits) of a debt in force that a block names again."""
     waited = {w.id: w for w in had.waits}
-    raised = _raised(cmd, level, had, waited.get(LEVEL), area, now, policy)
+    raised = _raised(cmd, level, had, waited.get(RAISE), area, now, policy)
     begun = {i.id for i in had.invoices} - waited.keys()
     if (not had.invoices and WHOLE not in waited) or (named and begun.issuperset(i.id for i in named)):
         return named, raised
@@ -39,7 +36,7 @@ def joined(
         return named, waits + raised
     if not waits:
         return (), raised
-    return had.invoices, (*(w for w in had.waits if w.id not in {WHOLE, LEVEL}), *waits, *raised)
+    return had.invoices, (*(w for w in had.waits if w.id not in {WHOLE, RAISE}), *waits, *raised)
 
 
 def _part(cmd: c.Block, name: str, had: Waiting | None, area: str, now: int, policy: Policy) -> Waiting | None:
@@ -60,7 +57,7 @@ def _raised(
     if not why:
         return ()
     rate = waited.rate if waited else had.rate
-    return (Waiting(LEVEL, at, why, earliest, level=before, rate=rate, override=cmd.override is not None),)
+    return (Waiting(RAISE, at, why, earliest, level=before, rate=rate, override=cmd.override is not None),)
 
 
 def owed(reason: Reason) -> list[str]:
@@ -71,7 +68,7 @@ def owed(reason: Reason) -> list[str]:
 
 def soonest(reason: Reason, named: tuple[Invoice, ...]) -> Waiting | None:
     """What waits of that which a block has just named, the first of it."""
-    ids = {LEVEL, *(i.id for i in named)} if named else {LEVEL, WHOLE}
+    ids = {RAISE, *(i.id for i in named)} if named else {RAISE, WHOLE}
     return min((w for w in reason.waits if w.id in ids), key=lambda w: w.onset, default=None)
 
 
@@ -87,7 +84,7 @@ def due(reason: Reason, area: str, now: int, policy: Policy, *, every: bool = Fa
         else:
             left.append(found)
     if WHOLE in begun:
-        return replace(reason, invoices=(), waits=tuple(w for w in left if w.id == LEVEL))
+        return replace(reason, invoices=(), waits=tuple(w for w in left if w.id == RAISE))
     return replace(reason, waits=tuple(left))
 
 
@@ -102,5 +99,5 @@ def without(reason: Reason, left: tuple[Invoice, ...]) -> Reason | None:
         return None
     if not reason.waits:
         return replace(reason, invoices=left)
-    ids = {LEVEL, WHOLE, *(i.id for i in left)}
+    ids = {RAISE, WHOLE, *(i.id for i in left)}
     return replace(reason, invoices=left, waits=tuple(w for w in reason.waits if w.id in ids))

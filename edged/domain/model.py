@@ -36,6 +36,12 @@ REASONS: dict[str, Level] = {
 WHOLE = "*"
 """Stands for the whole debt where no invoice is named."""
 
+RAISE = ""
+"""The id of a debt's higher level that waits (:class:`Waiting`)."""
+
+MORATORIUM, ONSET = OWN = ("moratorium", "onset")
+"""The kinds of deferral that no command gives (:mod:`edged.domain.deferral`)."""
+
 
 class Invoice(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """An invoice billing named. ``due`` is an ISO date or empty."""
@@ -47,7 +53,7 @@ class Invoice(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a debt in force has grown by and what may not begin yet.
 
-    ``id``: an invoice; :data:`WHOLE`: the rest, which nobody has named; empty: the reason's higher level.
+    ``id``: an invoice; :data:`WHOLE`: the rest, which nobody has named; :data:`RAISE`: the reason's higher level.
     """
 
     id: str

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from edged.domain import brake, deferral, effect, onset, promise, visitor
+from edged.domain import brake, effect, onset, promise, visitor
 from edged.domain import command as c
 from edged.domain import decide as d
 from edged.domain.calendar import Calendar
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
+from edged.domain.model import MORATORIUM as RESTING
 from edged.domain.model import (
     REASONS,
     WHOLE,
@@ -415,12 +416,12 @@ def test_what_is_in_force_rests_under_a_moratorium_that_releases() -> None:
     """Contract `moratorium`, release_existing."""
     releasing = Policy(regions=Regions(moratoria={"north": Moratorium(NOW, NOW + DAY, release=True, ref="R")}))
     after, _ = d.reconsider(owing(), NOW, releasing)
-    assert after.deferrals == {deferral.MORATORIUM: Deferral(NOW, NOW + DAY, ref="R")}
+    assert after.deferrals == {RESTING: Deferral(NOW, NOW + DAY, ref="R")}
     assert (after.level, d.reconsider(after, NOW, releasing)[0]) == (0, after)
     over, _ = d.reconsider(after, NOW, FREE)
     assert (over.deferrals, over.level, over.since) == ({}, 3, NOW)
     for other in (owing(name="operator"), owing(pending=True, earliest=NOW + 2 * DAY)):
-        assert deferral.MORATORIUM not in d.reconsider(other, NOW, releasing)[0].deferrals
+        assert RESTING not in d.reconsider(other, NOW, releasing)[0].deferrals
     assert d.reconsider(Subscriber("C-1"), NOW, releasing)[0].deferrals == {}
 
 
