@@ -85,7 +85,7 @@ class Cashier:
         """The payment data behind a ticket; empty where there is none (any more)."""
         now = self._pipeline.clock()
         name, until = self._tickets.get(ticket, ("", 0))
-        if until <= now:
+        if not now < until <= now + TICKET_MS:  # behind it: given before the clock went back
             self._tickets.pop(ticket, None)
             return {}
         work = self._work()

@@ -172,9 +172,11 @@ class Keeper:
             _log.debug("the payload that was refused", exc_info=True)
             return self.pipeline.refuse("edged could not carry this out; its log says more, please report it")
 
-    async def seen(self, address: str) -> None:
-        """A page was looked at."""
-        await self._settled(await self.persist(self.upkeep.seen, address))
+    async def seen(self, address: str, *, pressed: bool) -> None:
+        """A reminder was on the screen, or was sent away."""
+        enforced = await self.persist(self.upkeep.seen if pressed else self.upkeep.looked, address)
+        if enforced is not None:
+            await self._settled(enforced)
 
     async def _settled(self, enforced: bool) -> None:
         self._timer.set()

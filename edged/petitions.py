@@ -22,7 +22,10 @@ class Frequency(NamedTuple):
 
 
 class Petitions:
-    """Times are Unix ms, subscribers are their numbers in the store."""
+    """Times are Unix ms, subscribers are their numbers in the store.
+
+    What was noted at a moment that is still to come was noted before the clock went back: it is forgotten.
+    """
 
     def __init__(self, frequency: Frequency) -> None:
         self._frequency = frequency
@@ -47,4 +50,4 @@ class Petitions:
         return bool(recent) and now - recent[-1] < AWAITED_MS
 
     def _recent(self, owner: int, now: int) -> tuple[int, ...]:
-        return tuple(at for at in self._asked.get(owner, ()) if now - at < DAY_MS)
+        return tuple(at for at in self._asked.get(owner, ()) if 0 <= now - at < DAY_MS)

@@ -25,9 +25,9 @@ class Reception:
         """What may be shown to whoever has this address."""
         return await self._keeper.do(self._keeper.pipeline.questions.standing, address)
 
-    async def seen(self, address: str) -> None:
-        """Somebody at this address was shown a reminder."""
-        await self._keeper.seen(address)
+    async def seen(self, address: str, *, pressed: bool) -> None:
+        """Somebody at this address was shown a reminder, or has sent it away."""
+        await self._keeper.seen(address, pressed=pressed)
 
     async def ask(self, address: str) -> str:
         """Somebody asks for a promise: requested, granted, not_applicable, spent, limited or failed."""

@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from edged.domain import command as c
-from edged.domain import decide, visitor
+from edged.domain import decide, effect, visitor
 from edged.domain.audit import Decision as Audited
+from edged.domain.levels import Level
 from edged.domain.model import Policy, Subscriber, rfc3339
 from edged.domain.rejection import Rejected
+from edged.looks import Looks
 from edged.pipeline import Pipeline
 from edged.store import rulings
 from edged.store.rows import Held, Write
@@ -32,6 +34,7 @@ class Upkeep:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
+        self._looks = Looks()
 
     def expire(self) -> tuple[int, bool]:
         """Carry out what is due by now: (subscribers touched, whether the kernel has it)."""
@@ -72,8 +75,23 @@ class Upkeep:
         if (walk := self._pipeline.walk()) is not None:
             walk.before(work, names, now)
 
+    def looked(self, address: str) -> bool | None:
+        """A reminder was on a screen behind this address. Often enough, and it rests without having been sent away.
+
+        So it keeps no device without a screen from plain http. Returns whether the kernel has it, None: not yet.
+        """
+        now = self._pipeline.clock()
+        try:
+            known = Workset(self._pipeline.store, self._pipeline.settings.addressing).find(None, address)
+        except Rejected:
+            return None
+        rests = known.sub.notified > now  # whoever reads it again meanwhile moves nothing
+        if rests or effect.level(known.sub, now) != Level.NOTICE or not self._looks.enough(known.id, known.sub.since):
+            return None
+        return self.seen(address)
+
     def seen(self, address: str) -> bool:
-        """A page was looked at from this address; a notice then rests. Returns whether the kernel has it."""
+        """Somebody at this address has seen a notice: it rests now. Returns whether the kernel has it."""
         now = self._pipeline.clock()
         work = Workset(self._pipeline.store, self._pipeline.settings.addressing)
         try:
@@ -85,7 +103,9 @@ class Upkeep:
         if after == known.sub:
             return True
         work.set(known, after)
-        return self._pipeline.finish(work, now)
+        enforced = self._pipeline.finish(work, now)
+        self._looks.forget(known.id)
+        return enforced
 
     def release_brake(self) -> tuple[int, int, bool]:
         """Carry out some of what the brake holds, oldest first: (how many, refused by now, whether the kernel has it).

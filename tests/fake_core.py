@@ -16,6 +16,7 @@ class FakeCore:
     def __init__(self) -> None:
         self.people: dict[str, Standing] = {}
         self.shown: list[str] = []
+        self.looks: list[str] = []
         self.asked: list[str] = []
         self.answer = "requested"
         self.codes: dict[str, bytes] = {}
@@ -37,8 +38,8 @@ class FakeCore:
         self.before(address)
         return self.people.get(address, NOBODY)
 
-    async def seen(self, address: str) -> None:
-        self.shown.append(address)
+    async def seen(self, address: str, *, pressed: bool) -> None:
+        (self.shown if pressed else self.looks).append(address)
 
     async def ask(self, address: str) -> str:
         self.asked.append(address)

@@ -40,6 +40,7 @@ class Core:
         self.texts: dict[str, dict[str, str]] = {}
         self.told: list[str] = []
         self.seen: list[str] = []
+        self.looks: list[str] = []
         self.asked: list[str] = []
         self.answer: str | None = "requested"
         self.proof: Proof | None = Proof("ok", TICKET)
@@ -51,8 +52,8 @@ class Core:
         self.told.append(address)
         return self.standing
 
-    def shown(self, address: str) -> bool:
-        self.seen.append(address)
+    def shown(self, address: str, *, pressed: bool) -> bool:
+        (self.seen if pressed else self.looks).append(address)
         return True
 
     @contextlib.contextmanager

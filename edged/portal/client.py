@@ -166,9 +166,10 @@ class CoreClient:
         answer = await self._question(lambda number: wire.Who(number, packed), PATIENCE)
         return answer.standing if isinstance(answer, wire.Person) else None
 
-    def shown(self, address: str) -> bool:
-        """Tell that this address was shown its reminder. False when the core could not be told."""
-        return self._send(wire.Shown(wire.pack_address(address)))
+    def shown(self, address: str, *, pressed: bool) -> bool:
+        """Tell that this address was shown its reminder, or sent it away. False when the core could not be told."""
+        packed = _packed(address)
+        return packed is not None and self._send(wire.Shown(packed, pressed))
 
     async def ask(self, address: str) -> str | None:
         """Ask for a promise: one of ``wire.ANSWERS``, None when the core does not say. Ask once: it may have heard."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from edged.domain.standing import Standing
 
-VERSION = 2
+VERSION = 3
 SOCKET_NAME = "portal.sock"
 CLOSED = 0
 """The code of a connection that ended without an answer; others are HTTP status codes."""
@@ -51,9 +51,10 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Portal to core: ``address`` was shown its reminder."""
+    """Portal to core: ``address`` was shown its reminder, or (``pressed``) has sent it away."""
 
     address: bytes
+    pressed: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,7 @@ BATCH = 64
 """Connections taken in one wake-up before others have their turn."""
 DRAIN_BYTES = 65536
 """What a client may go on sending after its answer."""
+_MAPPED = bytes(10) + b"\xff\xff"
 FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 """What accept(2) says when it is not the connection's fault: trying again at once would spin."""
 
@@ -281,6 +282,12 @@ class Redirector:
 
 
 def holder(peer: object) -> str | bytes:
-    """Whose share of the places a connection takes: see :class:`Limits`."""
+    """Whose share of the places a connection takes: see :class:`Limits`.
+
+    What a socket of both families (``[::]``) tells of IPv4, inside an IPv6 address (RFC 4291 §2.5.5.2), is IPv4.
+    """
     host = peer[0] if isinstance(peer, tuple) else ""
-    return socket.inet_pton(socket.AF_INET6, host.partition("%")[0])[:8] if ":" in host else host
+    if ":" not in host:
+        return host
+    packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+    return socket.inet_ntop(socket.AF_INET, packed[12:]) if packed.startswith(_MAPPED) else packed[:8]

@@ -8,7 +8,6 @@ Whole without JavaScript; the script only saves the visitor from asking again.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from functools import partial
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -33,10 +32,6 @@ from edged.portal.render import Renderer
 from edged.portal.tally import Tally
 from edged.portal.view import Views, Way
 
-PATIENCE = 3
-"""A reminder that was on the screen so often counts as seen without a click: it never blocks."""
-REMEMBERED = 4096
-"""Addresses whose reminders are counted."""
 LOGO_SECONDS = 3600
 STREAMS_OF_ONE = 8
 """Open streams to one address and worker."""
@@ -83,7 +78,6 @@ class _Main:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._reminded: OrderedDict[str, int] = OrderedDict()
 
     @property
     def routes(self) -> list[Route]:
@@ -102,20 +96,11 @@ class _Main:
         standing = await parts.core.who(who)
         found = parts.view(standing, parts.language(request))
         if found.dismiss and request.method == "GET" and request.url.path == "/" and not is_ahead_of_time(request):
-            self._remind(who)  # by no other path: a browser asks for icons of its own accord
+            parts.core.shown(who, pressed=False)  # by no other path: a browser asks for icons of its own accord
         nonce = parts.nonce(request, "/dismiss") if found.dismiss and parts.is_ours(request) else ""
         response = parts.draw(found, nonce=nonce)
         parts.tally.add("page", 200, 1, time.monotonic() - began)
         return response
-
-    def _remind(self, who: str) -> None:
-        times = self._reminded.pop(who, 0) + 1
-        if times >= PATIENCE:
-            self._parts.core.shown(who)
-            return
-        self._reminded[who] = times
-        if len(self._reminded) > REMEMBERED:
-            self._reminded.popitem(last=False)
 
     async def _dismiss(self, request: Request) -> Response:
         who = address(request)
@@ -124,9 +109,8 @@ class _Main:
             return see_other("/")
         standing = await self._parts.who(request)
         self._parts.tally.add("page", 303)
-        if standing is None or standing.level != Level.NOTICE or not self._parts.core.shown(who):
+        if standing is None or standing.level != Level.NOTICE or not self._parts.core.shown(who, pressed=True):
             return see_other("/")
-        self._reminded.pop(who, None)
         return see_other("/dismissed")
 
     async def _dismissed(self, request: Request) -> Response:

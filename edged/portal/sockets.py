@@ -113,3 +113,5 @@ def _transparent6(sock: socket.socket) -> None:
 def _free(sock: socket.socket) -> None:
     # the address of the page may be one that comes up later (VRRP, a tunnel): listening must not wait for it
     sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)  # [::] is both families, whatever bindv6only says

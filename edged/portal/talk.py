@@ -33,8 +33,8 @@ class Core(Protocol):
     async def standing(self, address: str) -> Standing:
         """What may be shown to whoever has this address."""
 
-    async def seen(self, address: str) -> None:
-        """Somebody at this address was shown a reminder."""
+    async def seen(self, address: str, *, pressed: bool) -> None:
+        """Somebody at this address was shown a reminder, or (``pressed``) has sent it away."""
 
     async def ask(self, address: str) -> str:
         """Somebody asks for a promise: one of ``wire.ANSWERS``."""
@@ -132,8 +132,8 @@ class Talk:
         match record:
             case wire.Who(request, address):
                 return wire.Person(request, await self._core.standing(wire.address_text(address)))
-            case wire.Shown(address):
-                await self._core.seen(wire.address_text(address))
+            case wire.Shown(address, pressed):
+                await self._core.seen(wire.address_text(address), pressed=pressed)
             case wire.Ask(request, address):
                 return wire.Asked(request, await self._core.ask(wire.address_text(address)))
             case wire.Prove(request, address, code):

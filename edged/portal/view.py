@@ -67,6 +67,7 @@ class View:
     """What changes makes it load itself again, not the main page."""
     dismiss: bool = False
     waits: bool = False
+    """Something is about to change it: without JavaScript it loads itself again."""
     refresh: int = 0
 
 

@@ -89,7 +89,7 @@ __all__ = [
 _FORMS = {
     1: struct.Struct("!BBHB"),  # Hello: version, workers, wants sockets
     2: struct.Struct("!BI16s"),  # Who: request, address
-    3: struct.Struct("!B16s"),  # Shown: address
+    3: struct.Struct("!B16s?"),  # Shown: address, pressed
     4: struct.Struct("!BBHIdI"),  # Stats: kind, code, count, seconds, answers they are the sum of
     5: struct.Struct("!BHHB"),  # Sockets: worker, workers, which of the three
     6: struct.Struct("!BIBBBQQQQQ"),  # Person: request, level, reason, which holds, times
@@ -126,8 +126,8 @@ def encode(record: Record) -> bytes:  # noqa: C901, PLR0912  one line a record
             return _FORMS[1].pack(1, version, workers, need)
         case Who(request, address):
             return _FORMS[2].pack(2, request, address)
-        case Shown(address):
-            return _FORMS[3].pack(3, address)
+        case Shown(address, pressed):
+            return _FORMS[3].pack(3, address, pressed)
         case Stats(kind, code, count, seconds, timed):
             return _FORMS[4].pack(4, KINDS.index(kind), code, min(count, 0xFFFFFFFF), seconds, min(timed, 0xFFFFFFFF))
         case Sockets(worker, workers, ipv4, ipv6, site):

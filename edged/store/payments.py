@@ -14,6 +14,8 @@ from edged.store.rows import Bill, Tried, Write, marks, read_facts
 
 MOST_TRIED = 20
 """Tried codes that are remembered of a subscriber; one more pushes out the oldest."""
+REMEMBERED_MS = 31 * 86_400_000
+"""How long a used link is remembered behind its end: a clock may go ahead and come back, and the link with it."""
 
 _decode = msgspec.json.Decoder(Subscriber).decode
 _VISITOR = (
@@ -82,7 +84,7 @@ def write(db: sqlite3.Connection, w: Write, now: int) -> None:
     db.executemany("INSERT OR REPLACE INTO payment VALUES (?,?,?,?,?,?,?,?)", rows)
     _remember(db, w, now)
     if w.redeemed:
-        db.execute("DELETE FROM redeemed WHERE expires <= ?", (now,))
+        db.execute("DELETE FROM redeemed WHERE expires <= ?", (now - REMEMBERED_MS,))
         db.executemany("INSERT OR REPLACE INTO redeemed VALUES (?,?)", w.redeemed.items())
 
 

@@ -32,6 +32,8 @@ PLACES = 400
 class Besieged(Stage):
     """The stage with crowds of hostile subscribers, and an honest one behind a cable of its own."""
 
+    site_listen = "[::]:8081"  # both families: everybody is who they are all the same
+
     def __init__(self) -> None:
         super().__init__()
         text = self.file.read_text().replace("[portal]", f"[portal]\nmax_connections = {PLACES}")
@@ -128,6 +130,28 @@ def test_an_honest_client_is_served_beside_hostile_ones(besieged: Besieged, name
     assert memory < 400 * 1024
     until(lambda: besieged.descriptors() <= idle + 8, "places were not given back")
     assert besieged.log.read_bytes()[logged:] == b""
+
+
+def test_a_neighbour_takes_no_streams_of_others(besieged: Besieged) -> None:
+    """The site listens on ``[::]`` here."""
+    host, _, port = SITE.partition(":")
+    ask = b"GET /live HTTP/1.1\r\nHost: " + SITE.encode() + b"\r\n\r\n"
+    with ExitStack() as stack:
+
+        def asked(space: Namespace, address: str) -> bytes:
+            one = stack.enter_context(space.socket(socket.AF_INET, socket.SOCK_STREAM))
+            one.settimeout(15)
+            one.bind((address, 0))
+            one.connect((host, int(port)))
+            with suppress(ConnectionError):
+                one.sendall(ask)
+                return one.recv(65536)[:12]
+            return b""
+
+        taken = [asked(besieged.subscriber, "100.64.16.7") == b"HTTP/1.1 200" for _ in range(40)]
+        assert 8 <= sum(taken) <= 16, "eight places in each of two workers"
+        answers = [asked(besieged.honest, "100.64.128.8") for _ in range(8)]
+    assert answers == [b"HTTP/1.1 200"] * 8
 
 
 @pytest.mark.parametrize("site", [REDIRECT, SITE])

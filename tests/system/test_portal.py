@@ -55,7 +55,7 @@ run_dir = "{{room}}"
 subscriber_interfaces = ["subs0"]
 [portal]
 url = "{PAGE}"
-site_listen = "100.64.0.1:8081"
+site_listen = "{{site}}"
 workers = 2
 header_timeout = 2.0
 max_connections_per_address = 16
@@ -123,6 +123,8 @@ class Core(FakeCore, Silent):
 class Stage:
     """A gateway, a subscriber, the core here and the portal as a process."""
 
+    site_listen = "100.64.0.1:8081"
+
     def __init__(self) -> None:
         tag = unique_tag()
         self.gateway = Namespace(f"{tag}-pgw")
@@ -130,7 +132,7 @@ class Stage:
         self.room = Path(tempfile.mkdtemp(prefix=f"{tag}-"))
         self.room.chmod(0o755)  # the portal gives up root and must still reach its socket
         self.file = self.room / "edged.toml"
-        self.file.write_text(CONFIG.format(room=self.room))
+        self.file.write_text(CONFIG.format(room=self.room, site=self.site_listen))
         self.log = self.room / "portal.log"
         self.core = Core(load(self.file))
         self.notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

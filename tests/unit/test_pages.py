@@ -461,6 +461,35 @@ def test_the_link_that_the_senders_side_makes(core: Core) -> None:
             pay_token("erp", ERP, "C-1", audience, seconds=seconds)
 
 
+def test_a_used_link_stays_used_when_the_clock_went_ahead_and_back(core: Core) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    cashier = Cashier(core.pipeline)
+    used = link(core)
+    assert cashier.redeem(used)[0] == "ok"
+    for ahead in (3_600_000, 30 * 86_400_000):
+        core.now += ahead
+        core.send(page(**BILL))
+        assert cashier.redeem(link(core, jti=f"{ahead:016}"))[0] == "ok"  # which forgets what is too old
+        core.now -= ahead
+        assert cashier.redeem(used) == ("wrong", b"")
+    core.wait(32 * 86_400_000)
+    core.send(page(**BILL))
+    assert cashier.redeem(link(core, jti="the-last-one-0123"))[0] == "ok"
+    ((left,),) = core.store.read(lambda db: db.execute("SELECT count(*) FROM redeemed").fetchall())
+    assert left == 2, "those of a month and of today"
+
+
+def test_a_ticket_ends_in_its_quarter_of_an_hour_or_when_the_clock_goes_back(core: Core) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    cashier = Cashier(core.pipeline)
+    ticket = cashier.redeem(link(core))[1]
+    assert cashier.bill(ticket) == BILL
+    core.now -= 3_600_000
+    assert cashier.bill(ticket) == {}
+
+
 def test_tickets_are_bounded(core: Core, cashier: Cashier, monkeypatch: pytest.MonkeyPatch) -> None:
     assert MOST_TICKETS == 10_000
     monkeypatch.setattr("edged.cashier.MOST_TICKETS", 2)
@@ -512,6 +541,18 @@ def test_asking_is_remembered_for_so_many_only(core: Core, monkeypatch: pytest.M
     for owner in (1, 2, 1, 3):
         petitions.note(owner, core.now)
     assert [petitions.awaits(owner, core.now) for owner in (1, 2, 3)] == [True, False, True]
+
+
+def test_a_clock_that_goes_back_keeps_nobody_from_asking(core: Core) -> None:
+    for _ in range(3):
+        assert core.upkeep.petition(HERE, "page", alone=False)[0] == "requested"
+        core.now += 60_000
+    core.now -= 86_400_000
+    assert not standing(core).asked
+    assert standing(core).can_trust
+    assert core.upkeep.petition(HERE, "page", alone=False)[0] == "requested"
+    assert core.upkeep.petition(HERE, "page", alone=False)[0] == "limited"
+    assert standing(core).asked
 
 
 # -- who is watched ----------------------------------------------------------------------------------------------------

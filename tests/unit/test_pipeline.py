@@ -13,6 +13,7 @@ import pytest
 from edged import pipeline as pipeline_module
 from edged.domain.model import rfc3339
 from edged.errors import KernelError, StoreError
+from edged.looks import Looks
 from edged.nft.fake import FakeBackend
 from edged.nft.transaction import AddTable, Transaction
 from edged.pipeline import error_name
@@ -387,10 +388,42 @@ def test_a_seen_notice_rests_in_the_kernel_too(core: Core) -> None:
     assert core.agrees()
 
 
+def test_a_notice_rests_after_three_looks_whoever_counts_and_from_whichever_address(core: Core) -> None:
+    core.status(BIND, {**BLOCK, "reason": "notice"})
+    for _ in range(2):  # and again when it comes back
+        assert core.upkeep.looked(V4) is None
+        assert core.upkeep.looked("2001:db8:0:1ab:1234::5") is None
+        assert "notified4" not in core.in_kernel()
+        assert core.upkeep.looked(V4)
+        assert "notified4" in core.in_kernel()
+        assert core.upkeep.looked(V4) is None, "it rests: a look moves nothing"
+        core.wait(24 * HOUR)
+        assert "notified4" not in core.in_kernel()
+    assert core.upkeep.looked(V4) is core.upkeep.looked(V4) is None
+    assert core.upkeep.seen(V4), "its button is quicker"
+    core.wait(24 * HOUR)
+    assert core.upkeep.looked(V4) is core.upkeep.looked(V4) is None
+    core.status({"op": "paid", "sub": "C-1"})
+    core.wait(HOUR)
+    core.status({**BLOCK, "reason": "notice"})
+    assert core.upkeep.looked(V4) is None
+    assert core.agrees()
+
+
+def test_looks_are_remembered_for_so_many_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edged.looks.MOST", 2)
+    looks = Looks()
+    assert not any(looks.enough(owner, 1) for owner in (1, 2, 1, 3, 2))
+    assert [looks.enough(owner, 1) for owner in (3, 2)] == [False, False]
+    assert looks.enough(3, 1)
+    assert not looks.enough(3, 2), "of another reminder"
+
+
 @pytest.mark.parametrize("address", ["100.64.0.99", "2001:db8:0:9999::1", "nonsense", "::1", ""])
 def test_nobody_and_nonsense_are_open_to_the_portal(core: Core, address: str) -> None:
     assert core.pipeline.questions.standing(address).level == 0
     assert core.upkeep.seen(address)
+    assert core.upkeep.looked(address) is None
 
 
 def test_standing_finds_an_address_within_a_prefix(core: Core) -> None:

@@ -101,7 +101,7 @@ async def test_who_and_shown_and_sums(desk: Desk, client: CoreClient) -> None:
     assert await client.who("::ffff:100.64.0.10") == Standing(3, "debt", 7)
     assert await client.who("2001:db8::5") == Standing(0, "", 0)
     assert await client.who("not an address") is None
-    assert client.shown("2001:db8::5")
+    assert client.shown("2001:db8::5", pressed=True)
     assert client.report([wire.Stats("redirect", 302, 5, 0.25, 5), wire.Stats("refused", 0, 2)]) == []
     await until(lambda: len(desk.observer.requests) == 2)
     assert desk.observer.requests == [("redirect", "302", 5), ("refused", "closed", 2)]
@@ -243,7 +243,7 @@ async def test_who_is_watched_is_bounded_on_both_sides(
         sock.send(wire.encode(wire.Hello(1, need=False)))
         for address in ("100.64.0.10", "100.64.0.11"):
             sock.send(wire.encode(wire.Watch(wire.pack_address(address), on=True)))
-        sock.send(wire.encode(wire.Shown(wire.pack_address("100.64.0.99"))))  # read behind the others
+        sock.send(wire.encode(wire.Shown(wire.pack_address("100.64.0.99"), pressed=True)))  # read behind the others
         await until(lambda: desk.shown == ["100.64.0.99"])
         assert desk.watched == {"100.64.0.10"}
 
@@ -303,7 +303,7 @@ async def test_the_client_comes_back_after_a_restart_of_the_core(desk: Desk, cli
     await until(lambda: not client.connected)
     assert not desk.link.up
     assert await client.who("100.64.0.10") is None
-    assert not client.shown("100.64.0.10")
+    assert not client.shown("100.64.0.10", pressed=True)
     kept = [wire.Stats("redirect", 302, 1)]
     assert client.report(kept) == kept
     desk.link = desk.fresh()

@@ -124,6 +124,15 @@ async def test_the_addresses_of_one_household_share_its_streams(site: Site) -> N
         await stream.close()
 
 
+async def test_neighbours_on_a_socket_of_both_families_share_nothing(site: Site) -> None:
+    neighbour = [Stream(site, "::ffff:198.51.100.7") for _ in range(9)]
+    assert [await stream.status for stream in neighbour] == [200] * 8 + [503]
+    debtor = Stream(site, "::ffff:100.64.0.10")
+    assert await debtor.status == 200
+    for stream in [*neighbour, debtor]:
+        await stream.close()
+
+
 async def test_streams_take_turns_to_ask(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "ASKING", 3)
     site = Site(OWES, streams=20)

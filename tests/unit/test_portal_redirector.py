@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from edged.portal.redirector import DRAIN_BYTES, SWEEP_SECONDS, Limits, Redirector, prepare
+from edged.portal.redirector import DRAIN_BYTES, SWEEP_SECONDS, Limits, Redirector, holder, prepare
 from edged.portal.tally import Tally
 
 GET = b"GET /some/path HTTP/1.1\r\nHost: example.net\r\n\r\n"
@@ -239,3 +239,40 @@ async def test_when_descriptors_run_out_it_pauses_and_goes_on(bench: Bench, monk
     assert Empty.failures == 2
     bench.redirector.close()
     second.close()
+
+
+# -- whose place it is ------------------------------------------------------------------------------------------------
+
+
+def test_who_shares_places_with_whom() -> None:
+    def of(host: str) -> str | bytes:
+        return holder((host, 4711, 0, 0))
+
+    assert of("::ffff:100.64.0.10") == of("100.64.0.10") != of("::ffff:198.51.100.7"), "a socket of both families"
+    assert of("2001:db8:0:1::1") == of("2001:db8:0:1:ffff::2") != of("2001:db8:0:2::1")
+    assert of("::1") != of("::ffff:0.0.0.1")
+    assert of("fe80::1%eth0") == of("fe80::2")
+
+
+async def test_on_a_socket_of_both_families_ipv4_addresses_have_a_share_each() -> None:
+    bench = Bench(LIMITS)
+    bench.listener.close()
+    bench.listener = socket.create_server(("::", 0), family=socket.AF_INET6, backlog=1024, dualstack_ipv6=True)
+    prepare(bench.listener)
+    bench.redirector.open(bench.listener)
+    port = bench.listener.getsockname()[1]
+    try:
+        for who in ("127.0.0.1", "127.0.0.2"):
+            for _ in range(LIMITS.per_address):
+                _, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(who, 0))
+                bench.clients.append(writer)
+                writer.write(GET[:-2])
+        async with asyncio.timeout(20):
+            while bench.redirector.waiting < 2 * LIMITS.per_address:  # noqa: ASYNC110  nobody is told
+                await asyncio.sleep(0.01)
+        assert bench.redirector.waiting == 2 * LIMITS.per_address
+    finally:
+        for writer in bench.clients:
+            writer.transport.abort()
+        bench.redirector.close()
+        bench.listener.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import re
 import time
 from dataclasses import replace
@@ -12,11 +13,16 @@ from pathlib import Path
 import pytest
 
 from edged.config import Provider
+from edged.domain import brcode
+from edged.domain.page import LENGTHS
 from edged.domain.standing import NOBODY, Standing
 from edged.errors import ConfigError
 from edged.portal import parts, render, view
 from edged.portal.client import Proof
-from tests.browser.samples import LINE_SHOWN, PAYMENT, PIX
+from edged.portal.look import LOGO_BYTES
+from edged.portal.pay import qr
+from tests import payments as made
+from tests.browser.samples import LINE_SHOWN, PAYMENT, PIX, PIX_KEY
 from tests.visitor import ADDRESS, TICKET, Site, Structure, look
 
 OWES = Standing(3, "debt", 0, can_trust=True, pays=True)
@@ -28,6 +34,8 @@ STANDINGS = [
     Standing(0, "debt", int(time.time() * 1000) + 3_600_000), Standing(0, "", 0, outage=True),
     replace(OWES, asked=True, broken=True),
 ]  # fmt: skip
+MOST = {"name": 100, "phone": 40, "whatsapp": 40, "tax_id": 40, "address": 200}
+"""Characters that the configuration takes of the provider."""
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -133,7 +141,7 @@ async def test_no_page_has_a_button_that_does_nothing() -> None:
     assert not page.all("input")
 
 
-async def test_a_reminder_that_nobody_clicks_away_goes_by_itself() -> None:
+async def test_each_look_at_a_reminder_is_told() -> None:
     site = Site(NOTICE)
     for _ in range(2):
         await site.get()
@@ -142,9 +150,8 @@ async def test_a_reminder_that_nobody_clicks_away_goes_by_itself() -> None:
         await site.get("/favicon.ico")  # nobody reads that
         await site.get("/apple-touch-icon.png")
         await site.get(sec_purpose="prefetch")
+    assert sorted(site.core.looks) == [ADDRESS, ADDRESS, "100.64.0.11", "100.64.0.11"]  # how often, the core knows
     assert site.core.seen == []
-    await site.get()
-    assert site.core.seen == [ADDRESS]
 
 
 @pytest.mark.parametrize("standing", [s for s in STANDINGS if s is None or s.level != 1], ids=repr)
@@ -155,7 +162,7 @@ async def test_nothing_else_can_be_dismissed(standing: Standing | None) -> None:
     nonce = await nonce_of(Site(NOTICE), "/")
     assert (await site.post("/dismiss", {"nonce": nonce})).where == "/"
     assert (await site.get("/dismissed")).where == "/"
-    assert site.core.seen == []
+    assert site.core.seen == site.core.looks == []
 
 
 # -- promises ----------------------------------------------------------------------------------------------------------
@@ -281,9 +288,59 @@ async def test_a_code_becomes_a_cookie_and_the_cookie_a_bill() -> None:
     )
     page = await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")
     assert {"R$ 1.00", "November 2026", PIX, LINE_SHOWN} <= set(re.findall(r">([^<>]+)<", page.text))
-    assert len(Structure(page.text).all("svg")) == 1
+    assert [image["alt"] for image in Structure(page.text).all("img")] == ["QR PIX"]
     assert len(page.body) < 30_000
     assert TICKET.hex() not in page.text
+
+
+def largest() -> dict[str, str]:
+    """Payment data of most bytes: as many characters as are accepted, of those that HTML writes longest."""
+    field = made.field
+    told = field("26", field("00", "br.gov.bcb.pix") + field("01", PIX_KEY) + field("02", "&" * 37))
+    told = field("00", "01") + told + field("52", "0000") + field("53", "986") + field("54", "9999999.99")
+    told += field("58", "BR") + field("59", "&" * 25) + field("60", "&" * 15) + field("61", "&" * 99)
+    told += field("64", "&" * 99)
+    told += field("62", field("05", "&" * min(95, brcode.LONGEST - len(told) - 16)))
+    return {"amount": "9999999.99", "month": "2026-12", "pix": made.sealed(told)}
+
+
+async def test_the_largest_pages_that_are_accepted_stay_below_30_kb(tmp_path: Path) -> None:
+    file = tmp_path / "logo.png"
+    file.write_bytes(PNG + bytes(LOGO_BYTES - len(PNG)))
+    provider = Provider(**{name: "&" * most for name, most in MOST.items()})
+    site = Site(OWES, tls=True, provider=provider, look=look("#c02060", file))
+    site.core.payment = largest()
+    logo = await site.get("/logo")
+    assert len(logo.body) == LOGO_BYTES
+    for language in ("pt-BR", "en", "es"):
+        bill = await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}", accept_language=language)
+        assert html.escape(str(largest()["pix"])) in bill.text
+        print(
+            f"{language}: the largest bill has {len(bill.body)} bytes, {len(str(qr(largest()['pix'])))} of them its QR"
+        )
+        for page in (bill, await site.get("/pay/none", accept_language=language), await site.get("/promise")):
+            assert len(page.body) + len(logo.body) < 30_000, len(page.body)
+        for standing in STANDINGS:
+            site.core.standing = standing
+            page = await site.get(accept_language=language)
+            assert len(page.body) + len(logo.body) < 30_000
+        site.core.standing = OWES
+    site.core.texts = {"debt": {name: "&" * most for name, most in LENGTHS.items()} | {"link": "https://" + "&" * 292}}
+    assert len((await site.get()).body) + len(logo.body) < 30_000
+
+
+async def test_without_javascript_what_is_about_to_change_loads_itself_again() -> None:
+    site = Site(replace(OWES, asked=True), tls=True)
+    again = '<noscript><meta http-equiv="refresh" content="15; url={}"></noscript>'
+    assert again.format("/") in (await site.get()).text
+    assert again.format("/") in (await site.get("/promise/limited")).text
+    assert again.format("/pay") in (await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")).text
+    asked = (await site.get("/poll")).text
+    assert "url=/poll" in asked
+    assert again.format("/") not in asked
+    site.core.standing = OWES
+    for path in ("/", "/promise", "/pay"):  # who reads, or types a code, is left alone
+        assert "http-equiv" not in (await site.get(path)).text
 
 
 @pytest.mark.parametrize("path", ["/pay/link?token=a.b.c", "/pay/link/a.b.c"])
@@ -338,7 +395,7 @@ async def test_a_broken_or_foreign_code_is_not_drawn_though_the_core_sent_it(wro
     site.core.payment = {**PAYMENT, **wrong}
     page = await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")
     assert "Type the code" in page.text
-    assert not Structure(page.text).all("svg")
+    assert not Structure(page.text).all("img")
 
 
 async def test_an_open_bill_follows_what_happens_and_is_gone_after_the_payment() -> None:

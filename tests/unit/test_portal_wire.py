@@ -15,7 +15,7 @@ RECORDS: list[wire.Record] = [
     wire.Hello(4, need=True),
     wire.Hello(1, need=False, version=9),
     wire.Who(7, wire.pack_address("100.64.0.10")),
-    wire.Shown(wire.pack_address("2001:db8::1")),
+    wire.Shown(wire.pack_address("2001:db8::1"), pressed=True),
     wire.Stats("redirect", 302, 12, 0.5, 11),
     wire.Stats("refused", wire.CLOSED, 1),
     wire.Sockets(3, 4, ipv4=True, ipv6=False, site=True),
@@ -73,7 +73,7 @@ def test_golden_bytes() -> None:
     assert wire.encode(wire.Who(1, wire.pack_address("192.0.2.1"))).hex() == (
         "02" + "00000001" + "00000000000000000000ffffc0000201"
     )
-    assert wire.encode(wire.Hello(2, need=True)).hex() == "01" + "02" + "0002" + "01"
+    assert wire.encode(wire.Hello(2, need=True)).hex() == "01" + "03" + "0002" + "01"
     assert (
         wire.encode(wire.Person(5, Standing(1, "notice", 2))).hex()
         == "06" + "00000005" + "01" + "01" + "00" + "00" * 7 + "02" + "00" * 32

@@ -100,6 +100,25 @@ def test_a_reminder_goes_when_it_was_read_and_http_works_on(stage: Stage, plain:
     check(page, "dismissed")
 
 
+def test_a_reminder_is_gone_after_three_looks_whichever_worker_counts(stage: Stage) -> None:
+    lab = stage.lab
+    lab.configure(EDGED_PORTAL__WORKERS="4")
+    lab.stop_daemon()
+    lab.start_daemon()
+    try:
+        stage.become("looks")
+        stage.owe("notice")
+        for _ in range(3):
+            assert "this is www" not in lab.debtor.http(f"http://{WWW4}/").body
+            # the general page of a moment in which the core has no time is no look at a reminder
+            lab.wait_until(lambda: "Um lembrete" in lab.debtor.http(SITE_URL).body, "no reminder")
+        lab.wait_until(lambda: "this is www" in lab.debtor.http(f"http://{WWW4}/").body, "three looks, and no http")
+    finally:
+        lab.configure(EDGED_PORTAL__WORKERS=None)
+        lab.stop_daemon()
+        lab.start_daemon()
+
+
 def test_what_billing_says_of_a_page_is_on_it_at_once(stage: Stage) -> None:
     stage.become("texts")
     stage.owe()

@@ -120,20 +120,36 @@ def test_what_is_owed_is_seen_after_a_code_and_paid_at_once(stage: Stage, chromi
         assert "novembro de 2026" in said
         assert PIX in said
         assert LINE_SHOWN in said
-        assert page.locator("svg").count() == 1
+        assert page.locator(".qr img").count() == 1
         page.get_by_role("button", name="Copiar o código PIX").click()
         page.get_by_role("status").filter(has_text="Copiado").wait_for()
         page.reload()
         check(page, "pay")
-        assert scanned(page.locator("svg").screenshot()) == PIX
+        assert scanned(page.locator(".qr img").screenshot()) == PIX
         assert "K7PQ2M" not in page.content()
         ack = stage.lab.publish({"op": "paid", "sub": stage.sub})
         page.get_by_role("heading", name="Você está conectado").wait_for()  # by itself: nobody pays twice
         assert time.monotonic() - ack.at < EVERY
-        assert page.locator("svg").count() == 0
+        assert page.locator(".qr img").count() == 0
         page.goto(f"{URL}pay")
         assert page.url == URL
         assert ack.statuses == ["applied"]
+
+
+def test_without_javascript_a_paid_bill_goes_by_itself_too(stage: Stage, chromium: Chromium) -> None:
+    stage.become("pay-plain")
+    stage.owe()
+    stage.say("page", fields={**PAYMENT, "code": "K7PQ2M"})
+    with chromium.page("en", java_script_enabled=False) as page:
+        page.goto(f"{URL}pay")
+        page.get_by_label("Code").fill("K7PQ2M")
+        page.get_by_role("button", name="Show what to pay").click()
+        page.get_by_role("heading", name="Your invoice").wait_for()
+        assert scanned(page.locator(".qr img").screenshot()) == PIX
+        stage.say("paid")
+        page.get_by_role("heading", name="You are online").wait_for(timeout=60_000)
+        assert page.url == URL
+        assert page.locator(".qr img").count() == 0
 
 
 @pytest.mark.parametrize("ours", [False, True], ids=["elsewhere", "without a nonce"])
