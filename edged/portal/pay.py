@@ -146,14 +146,12 @@ class Pay:
 
     def _unpaid(self, request: Request, standing: Standing | None, answer: str, *, stays: bool) -> Response:
         """Nothing is to be paid by this visitor, or the core does not say: no word of an invoice, and no form."""
-        if standing is None:
-            note = "busy"
-        elif not answer or not pages.may_say_unpaid(pages.page_name(standing)):
-            return self._go("/", _FORGOTTEN if COOKIE in request.cookies else "")  # paid, most likely: it says so there
-        else:
-            note = "none"
-        language = self._parts.language(request)
-        found = view.noted(self._parts.view(standing, language), language.say(pages.CODES[note]))
+        name, language = pages.page_name(standing), self._parts.language(request)
+        found = self._parts.view(standing, language)
+        if standing is not None:
+            if not answer or not pages.may_say_unpaid(name):
+                return self._go("/", _FORGOTTEN if COOKIE in request.cookies else "")  # paid, most likely
+            found = view.noted(found, language.say(pages.CODES["none"]))
         self._parts.tally.add("pay", 200)
         return self._parts.draw(replace(found, stays=stays))
 
