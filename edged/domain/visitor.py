@@ -6,7 +6,8 @@ Laws:
 2. ``can_trust`` is the edge's own decision on a promise asked for now. Billing may still refuse it.
 3. Payment data is spoken of where the page is one about money, or where nothing restricts (domain.md §1: no payment
    under fraud, court, a terminated contract).
-4. ``next_ms`` and ``next_level`` announce debts alone; what else waits is none of a payment reminder's business.
+4. ``next_ms`` and ``next_level`` announce debts alone; what else waits is none of a payment reminder's business. With a
+   promise they are when what it keeps open ends, whatever ends it.
 5. They are the first moment at which more is felt than now and than a reminder, by all that is known: what begins or
    ends under something that holds the level where it is announces nothing.
 6. While a promise runs, ``until_ms`` is that moment, not the promise's own end: something else may hold, or follow.
@@ -14,7 +15,7 @@ Laws:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec.structs import replace
 
@@ -34,7 +35,7 @@ def standing(
     """What the portal may know of a subscriber. ``asked`` and ``pays`` come from who knows: memory and store."""
     running = sub.promise is not None and sub.promise.until > now
     level = effect.level(sub, now)
-    rises, stricter = rise(sub, level, now)
+    rises, stricter = rise(sub, level, now, sub.reasons if running else DEBT)
     reason = effect.strongest(sub, now)
     found = policy.regions.outage(sub.area) if policy.regions.outages else None
     return Standing(
@@ -54,29 +55,27 @@ def standing(
     )
 
 
-def rise(sub: Subscriber, level: int, now: int) -> tuple[int, int]:
-    """(when it gets stricter for debt than ``level``, which is felt now, and than a reminder; how strict).
+def rise(sub: Subscriber, level: int, now: int, names: Collection[str]) -> tuple[int, int]:
+    """(when it gets stricter for these reasons than ``level``, which is felt now, and than a reminder; how strict).
 
     Zeros where nothing known leads there (laws 4 and 5).
     """
-    debts = [r for n, r in sub.reasons.items() if n in DEBT]
-    moments = {r.onset for r in debts if r.pending} | {w.onset for r in debts for w in r.waits}
+    reasons = {n: r for n, r in sub.reasons.items() if n in names}
+    moments = {r.onset for r in reasons.values() if r.pending} | {w.onset for r in reasons.values() for w in r.waits}
     moments |= {d.until for d in sub.deferrals.values()}
     if sub.promise is not None:
         moments.add(sub.promise.until)
     lowest = max(level, Level.NOTICE)
     for at in sorted(moments):
-        if at > now and (found := effect.owed(_later(sub, at), at)) > lowest:
-            return at, found
+        if at > now:
+            then = replace(sub, reasons={n: _begun(r, at) for n, r in reasons.items()})
+            if (found := effect.level(then, at)) > lowest:
+                return at, int(found)
     return 0, 0
 
 
-def _later(sub: Subscriber, at: int) -> Subscriber:
-    """``sub`` with what waits no longer than ``at`` begun, as far as debts go."""
-    return replace(sub, reasons={n: _begun(r, at) for n, r in sub.reasons.items() if n in DEBT})
-
-
 def _begun(reason: Reason, at: int) -> Reason:
+    """The reason with what waits no longer than ``at`` begun."""
     waits = tuple(w for w in reason.waits if w.onset > at)
     if any(w.id == WHOLE and w.onset <= at for w in reason.waits):  # as edged.domain.growth.due has it
         return replace(reason, invoices=(), waits=tuple(w for w in waits if w.id == LEVEL))

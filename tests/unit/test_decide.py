@@ -572,6 +572,13 @@ ANNOUNCED: dict[str, tuple[list[dict[str, Any]], int, int, int]] = {
     "what is walled anyway": (
         [{"op": "block", "reason": "pause"}, {"op": "block", "reason": "debt", "not_before": at(NOW + DAY)}], 0, 0, 0,
     ),
+    "a pause that begins under a promise": (
+        [
+            {"op": "block", "reason": "debt"}, {"op": "block", "reason": "pause", "not_before": at(NOW + DAY)},
+            {"op": "trust", "until": at(NOW + 2 * DAY)},
+        ],
+        DAY, DAY, 3,
+    ),
     "an invoice that joins": (
         [
             {"op": "block", "reason": "debt", "invoices": ["F-1"]}, {"op": "trust", "until": at(NOW + DAY)},
