@@ -3,6 +3,9 @@
 Two proofs: the one-time code that billing gave with ``page``, typed by whoever sits behind the subscriber's address,
 and a link that the provider's customer area signed. Either gives a ticket: 16 random bytes that live a quarter of an
 hour in this process's memory. What is used, or was tried in vain, is committed before it is answered.
+
+For as long as its first ticket would have lived, the code gives others on the same line: the answer may have been lost
+on its way, or the ticket with a restart, and whoever typed it is not to need a new one.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ class Cashier:
         """Ticket -> whose, and until when (Unix ms)."""
 
     def prove(self, address: str, code: bytes) -> tuple[str, bytes]:
-        """Somebody at ``address`` typed ``code``: (ok, wrong, locked or none; a ticket with ok)."""
+        """Somebody at ``address`` typed ``code``: (ok, wrong, locked, used, uncoded or none; a ticket with ok)."""
         now = self._pipeline.clock()
         work = self._work()
         try:
@@ -46,12 +49,18 @@ class Cashier:
         except Rejected:
             return "none", b""
         bill = self._shown(known, work, now)
-        if bill is None or bill.code is None or bill.used:
+        if bill is None:
             return "none", b""
+        if bill.code is None:
+            return "uncoded", b""
+        if bill.used and not bill.used <= now < bill.used + TICKET_MS:
+            return "used", b""
         if bill.wrong >= TRIES:
             return "locked", b""
         right = self._pipeline.pages.matches(bill, typed(code.decode("ascii", "replace")))
-        tried = bill._replace(used=True) if right else bill._replace(wrong=bill.wrong + 1)
+        if right and bill.used:
+            return "ok", self._ticket(known, now)
+        tried = bill._replace(used=now) if right else bill._replace(wrong=bill.wrong + 1)
         remembered = Tried(bill.salt, bill.code, tried.wrong, tried.used)
         self._pipeline.commit(Write(bills={known.id: tried}, tried={known.sub.sub: remembered}), now, {})
         if right:
@@ -59,7 +68,7 @@ class Cashier:
         return ("locked" if tried.wrong >= TRIES else "wrong"), b""
 
     def redeem(self, token: bytes) -> tuple[str, bytes]:
-        """Somebody came over a signed link: (ok, wrong or none; a ticket with ok)."""
+        """Somebody came over a signed link: (ok, wrong, used or none; a ticket with ok)."""
         now = self._pipeline.clock()
         keyring = self._pipeline.keyring
         try:
@@ -77,7 +86,7 @@ class Cashier:
             return "none", b""
         name = hashlib.blake2b(f"{opened.issuer}\0{found.jti}".encode(), digest_size=16).digest()
         if self._pipeline.store.read(partial(payments.redeemed, token=name)):
-            return "wrong", b""
+            return "used", b""
         self._pipeline.commit(Write(redeemed={name: found.expires}), now, {})
         return "ok", self._ticket(known, now)
 

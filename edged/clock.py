@@ -28,6 +28,12 @@ import enum
 import threading
 import time
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from edged.errors import EdgedError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _SECOND = 1_000_000_000
 _DAY = 86_400 * _SECOND
@@ -225,3 +231,17 @@ def _span(ns: int) -> str:
         if ns >= 2 * unit:
             return f"{round(ns / unit)} {name}"
     return f"{round(ns / (60 * _SECOND))} minutes"
+
+
+class Late(EdgedError):
+    """Whoever asked waits no longer and was told that nothing is known of it: what was asked for must not happen."""
+
+
+def in_time(until: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do it now. Raises Late, with nothing done, when ``until`` (milliseconds of CLOCK_MONOTONIC) has passed.
+
+    The clock is one for all processes of a machine, so that another one may say until when it waits.
+    """
+    if time.monotonic() * 1000 >= until:
+        raise Late("asked for too long ago, and left undone")
+    return work(*args, **kwargs)

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 from edged.cashier import Cashier
+from edged.clock import in_time
 from edged.domain.model import rfc3339
 from edged.errors import EdgedError, KernelError, StoreError
 from edged.gardens import Gardens
@@ -382,9 +383,9 @@ class Keeper:
         await self._settled(enforced)
         return told
 
-    async def petition(self, address: str, channel: str, *, alone: bool) -> str:
-        """Whoever has this address asks on the page for a promise; see :meth:`Upkeep.petition`."""
-        told, enforced = await self.persist(self.upkeep.petition, address, channel, alone=alone)
+    async def petition(self, address: str, channel: str, until: int, *, alone: bool) -> str:
+        """Whoever has this address asks on the page for a promise; see :meth:`Upkeep.petition`. Raises Late."""
+        told, enforced = await self.persist(in_time, until, self.upkeep.petition, address, channel, alone=alone)
         await self._settled(enforced)
         return told
 

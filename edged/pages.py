@@ -87,7 +87,7 @@ class Pages:
         invoices = tuple(dict.fromkeys(cmd.invoices))
         if not found.code:
             salt = had.salt if had else secrets.token_bytes(_SALT)
-            return Bill(found.shown, salt, None, 0, used=False, expires=expires, invoices=invoices)
+            return Bill(found.shown, salt, None, 0, used=0, expires=expires, invoices=invoices)
         code = self._tried(found.code, known, had, now)
         return Bill(found.shown, code.salt, code.code, code.wrong, code.used, expires, invoices)
 
@@ -100,7 +100,7 @@ class Pages:
             if _equal(one.code, self.hashed(code, one.salt)):
                 return one
         salt = secrets.token_bytes(_SALT)
-        return Tried(salt, self.hashed(code, salt), 0, used=False)
+        return Tried(salt, self.hashed(code, salt), 0, used=0)
 
     def hashed(self, code: str, salt: bytes) -> bytes:
         """The hash of a one-time code. Raises StoreError where the key cannot be kept."""

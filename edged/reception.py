@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from edged.clock import in_time
 from edged.domain.standing import Standing
 from edged.keeper import Keeper
 
@@ -15,7 +16,10 @@ CHANNEL = "page"
 
 
 class Reception:
-    """``alone``: whether billing is out of reach, and promises are granted here."""
+    """``alone``: whether billing is out of reach, and promises are granted here.
+
+    What is asked with ``until`` (milliseconds of CLOCK_MONOTONIC) raises Late when its turn comes after that.
+    """
 
     def __init__(self, keeper: Keeper, alone: Callable[[], bool]) -> None:
         self._keeper = keeper
@@ -29,17 +33,17 @@ class Reception:
         """Somebody at this address was shown a reminder, or has sent it away."""
         await self._keeper.seen(address, pressed=pressed)
 
-    async def ask(self, address: str) -> str:
+    async def ask(self, address: str, until: int) -> str:
         """Somebody asks for a promise: requested, granted, not_applicable, spent, limited or failed."""
-        return await self._keeper.petition(address, CHANNEL, alone=self._alone())
+        return await self._keeper.petition(address, CHANNEL, until, alone=self._alone())
 
-    async def prove(self, address: str, code: bytes) -> tuple[str, bytes]:
-        """Somebody typed a one-time code: (ok, wrong, locked or none; a ticket with ok)."""
-        return await self._keeper.do(self._keeper.cashier.prove, address, code)
+    async def prove(self, address: str, code: bytes, until: int) -> tuple[str, bytes]:
+        """Somebody typed a one-time code: what :meth:`Cashier.prove` says of it."""
+        return await self._keeper.do(in_time, until, self._keeper.cashier.prove, address, code)
 
-    async def redeem(self, token: bytes) -> tuple[str, bytes]:
-        """Somebody came over a signed link: the same."""
-        return await self._keeper.do(self._keeper.cashier.redeem, token)
+    async def redeem(self, token: bytes, until: int) -> tuple[str, bytes]:
+        """Somebody came over a signed link: what :meth:`Cashier.redeem` says of it."""
+        return await self._keeper.do(in_time, until, self._keeper.cashier.redeem, token)
 
     async def bill(self, ticket: bytes) -> Mapping[str, str]:
         """The payment data behind a ticket; empty where there is none (any more)."""

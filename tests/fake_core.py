@@ -18,6 +18,7 @@ class FakeCore:
         self.shown: list[str] = []
         self.looks: list[str] = []
         self.asked: list[str] = []
+        self.untils: list[int] = []
         self.answer = "requested"
         self.codes: dict[str, bytes] = {}
         self.tokens: set[bytes] = set()
@@ -41,15 +42,18 @@ class FakeCore:
     async def seen(self, address: str, *, pressed: bool) -> None:
         (self.shown if pressed else self.looks).append(address)
 
-    async def ask(self, address: str) -> str:
+    async def ask(self, address: str, until: int) -> str:
         self.asked.append(address)
+        self.untils.append(until)
         return self.answer if address in self.people else "not_applicable"
 
-    async def prove(self, address: str, code: bytes) -> tuple[str, bytes]:
+    async def prove(self, address: str, code: bytes, until: int) -> tuple[str, bytes]:
+        self.untils.append(until)
         right = self.codes.get(address)
         return ("none", b"") if right is None else ("ok", TICKET) if right == code else ("wrong", b"")
 
-    async def redeem(self, token: bytes) -> tuple[str, bytes]:
+    async def redeem(self, token: bytes, until: int) -> tuple[str, bytes]:
+        self.untils.append(until)
         return ("ok", TICKET) if token in self.tokens else ("wrong", b"")
 
     async def bill(self, ticket: bytes) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """``level`` 0..4 in force, the strongest ``reason`` (or empty), end of a promise that runs."""
+    """``level`` 0..4 in force, the strongest ``reason`` (or empty), until when a promise keeps it so (0: none does)."""
 
     level: int
     reason: str
@@ -21,7 +21,7 @@ class Standing:
     deadline_ms: int = 0
     """Of the strongest reason: until when documents are wanted, when a pause ends."""
     next_ms: int = 0
-    """When it gets stricter for debt by all that is known now: the promise ends, or what waits begins."""
+    """When it gets stricter than this and than a reminder, for debt, by all that is known now."""
     eta_ms: int = 0
     """When the end of the outage is expected; it may be extended."""
     broken: bool = False
@@ -34,6 +34,8 @@ class Standing:
     """There is a fault in the area."""
     pays: bool = False
     """Payment data waits for whoever proves to be the subscriber."""
+    next_level: int = 0
+    """The level at ``next_ms``: 2..4."""
 
 
 NOBODY = Standing(0, "", 0)

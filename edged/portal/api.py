@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from edged.domain.levels import Level
 from edged.domain.standing import Standing
+from edged.portal import view
 from edged.portal.parts import Parts, address, now_ms
 
 MEDIA_TYPE = "application/captive+json"
@@ -24,8 +25,8 @@ def document(standing: Standing, now: int, portal_url: str) -> dict[str, bool | 
     found: dict[str, bool | int | str] = {"captive": captive}
     if portal_url:
         found["user-portal-url"] = portal_url
-        found["can-extend-session"] = standing.can_trust
-    if not captive and standing.until_ms > now:
+        found["can-extend-session"] = view.can_promise(standing)  # there, not in general: the system leads there
+    if not captive and standing.next_level >= Level.WALLED and standing.until_ms > now:
         found["seconds-remaining"] = (standing.until_ms - now) // 1000
     return found
 

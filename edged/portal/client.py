@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -176,7 +177,8 @@ class CoreClient:
         packed = _packed(address)
         if packed is None:
             return None
-        answer = await self._question(lambda number: wire.Ask(number, packed), LONG_PATIENCE)
+        until = _until()
+        answer = await self._question(lambda number: wire.Ask(number, packed, until), LONG_PATIENCE)
         return answer.answer if isinstance(answer, wire.Asked) else None
 
     async def prove(self, address: str, code: str) -> Proof | None:
@@ -186,14 +188,16 @@ class CoreClient:
             return None
         if len(typed) > wire.MOST_CODE:
             return Proof("wrong", b"")  # nothing that long was ever handed out
-        return _proof(await self._question(lambda number: wire.Prove(number, packed, typed), LONG_PATIENCE))
+        until = _until()
+        return _proof(await self._question(lambda number: wire.Prove(number, packed, until, typed), LONG_PATIENCE))
 
     async def token(self, token: str) -> Proof | None:
         """Try the token of a signed link; None when the core does not say."""
         text = token.encode("ascii", "replace")
         if len(text) > wire.MOST_TOKEN:
             return Proof("wrong", b"")
-        return _proof(await self._question(lambda number: wire.Token(number, text), LONG_PATIENCE))
+        until = _until()
+        return _proof(await self._question(lambda number: wire.Token(number, until, text), LONG_PATIENCE))
 
     async def bill(self, ticket: bytes) -> Mapping[str, str] | None:
         """The payment data behind a ticket: empty when there is none (any more), None when the core does not say."""
@@ -227,6 +231,11 @@ class CoreClient:
     def report(self, records: Iterable[wire.Stats]) -> list[wire.Stats]:
         """Send statistics; returns those that could not be sent."""
         return [record for record in records if not self._send(record)]
+
+
+def _until() -> int:
+    """Until when somebody who asks now waits for what the core commits."""
+    return int((time.monotonic() + LONG_PATIENCE) * 1000)
 
 
 def _packed(address: str) -> bytes | None:

@@ -93,7 +93,10 @@ PAGES = {
     "promise": Words(
         "good",
         _("You are online: payment promised"),
-        (_("Your access is open until the time below."), _("Once the payment is recognised, it stays open.")),
+        (
+            _("Your access is open without restriction until the time below."),
+            _("Once the payment is recognised, it stays open."),
+        ),
         _PAY,
     ),
     "documents": Words(
@@ -168,7 +171,7 @@ ANSWERS = {
     "limited": _("You have asked a moment ago. Please wait for the answer before you ask again."),
     "spent": _("The payment of this invoice has been promised before, so it cannot be promised again."),
     "not_applicable": _("A promise of payment does not change the state of your connection. Please get in touch."),
-    "failed": _("The request could not be passed on just now. Please try again in a moment."),
+    "failed": _("It is not known yet whether your request has arrived. Please look again in a moment."),
     "expired": _("The page was open for too long. Please confirm again."),
 }
 """What is said when a promise was asked for in vain, by the core's verdict."""
@@ -176,6 +179,8 @@ ANSWERS = {
 CODES = {
     "wrong": _("This code is not right. Please look at it again."),
     "locked": _("There were too many wrong codes. Please ask us for a new one."),
+    "used": _("This code or link was used before. Please ask us for a new code, or open the customer area again."),
+    "uncoded": _("No code was given for this invoice. Please open the link in the customer area or get in touch."),
     "none": _(
         "There is nothing to pay here by code or link at the moment. Please get in touch or use the customer area."
     ),
@@ -224,3 +229,20 @@ def may_pay(name: str) -> bool:
 def may_promise(name: str) -> bool:
     """Whether a page is one of those that a promise of payment opens."""
     return name in {"reduced", "debt", "broken"}
+
+
+def may_say_unpaid(name: str) -> bool:
+    """Whether a page may say that nothing is to be paid here: one about money, or of somebody who is online."""
+    return may_pay(name) or name in {"online", "outage"}
+
+
+def may_answer(answer: str, standing: Standing | None) -> bool:
+    """Whether what came of asking for a promise may be said now: the address of an answer is open to anybody."""
+    name = page_name(standing)
+    match answer:
+        case "spent" | "limited":
+            return may_promise(name)
+        case "failed":
+            return standing is None or (may_promise(name) and not standing.asked)  # else the page says that it came
+        case _:
+            return PAGES[name].tone != "good"

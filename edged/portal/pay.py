@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -23,6 +23,7 @@ from starlette.routing import Route
 from edged.config import PortalSection
 from edged.domain.payment import SHOWN, Payees, checked
 from edged.domain.rejection import Rejected
+from edged.domain.standing import Standing
 from edged.portal import pages, parts, view
 from edged.portal.client import Proof
 from edged.portal.languages import Language
@@ -115,6 +116,8 @@ class Pay:
             return self._go(f"{self._parts.url}pay")
         language = self._parts.language(request)
         answer = request.path_params.get("answer", "")
+        if answer and answer not in pages.CODES:
+            return self._go("/pay")
         stays = not answer
         standing = await self._parts.who(request)  # before the bill: what changes in between is news for the page
         state = view.state(standing)
@@ -135,8 +138,8 @@ class Pay:
                     waits=True,
                 )
                 return self._draw("pay", shown, language, bill=found)
-        if not answer and standing is not None and not standing.pays:
-            return self._go("/", _FORGOTTEN if ticket else "")  # paid, most likely: the main page says
+        if standing is None or not standing.pays:
+            return self._unpaid(request, standing, answer, stays=stays)
         said = (
             _("Type the code that we sent you, or open the link in the customer area."),
             _("It shows us that the invoice is yours."),
@@ -146,6 +149,17 @@ class Pay:
             note=language.say(pages.CODES.get(answer, "")), state=state, stays=stays,
         )  # fmt: skip
         return self._draw("code", shown, language, nonce=self._parts.nonce(request, "/pay"))
+
+    def _unpaid(self, request: Request, standing: Standing | None, answer: str, *, stays: bool) -> Response:
+        """Nothing is to be paid by this visitor, or the core does not say: no word of an invoice, and no form."""
+        name, language = pages.page_name(standing), self._parts.language(request)
+        found = self._parts.view(standing, language)
+        if standing is not None:
+            if not answer or not pages.may_say_unpaid(name):
+                return self._go("/", _FORGOTTEN if COOKIE in request.cookies else "")  # paid, most likely
+            found = view.noted(found, language.say(pages.CODES["none"]))
+        self._parts.tally.add("pay", 200)
+        return self._parts.draw(replace(found, stays=stays))
 
     def _draw(self, name: str, shown: view.View, language: Language, **more: Any) -> Response:
         self._parts.tally.add("pay", 200)

@@ -72,12 +72,10 @@ class Promise:
         answer = request.path_params["answer"]
         if answer == "expired":
             return await self._confirm(request, pages.ANSWERS[answer])
-        if answer not in pages.ANSWERS:
+        standing = await self._parts.who(request) if answer in pages.ANSWERS else None
+        if answer not in pages.ANSWERS or not pages.may_answer(answer, standing):
+            self._parts.tally.add("promise", 303)
             return see_other("/")
         self._parts.tally.add("promise", 200)
         language = self._parts.language(request)
-        standing = await self._parts.who(request)
-        found = self._parts.view(standing, language)
-        if found.tone == "good":
-            return see_other("/")
-        return self._parts.draw(view.noted(found, language.say(pages.ANSWERS[answer])))
+        return self._parts.draw(view.noted(self._parts.view(standing, language), language.say(pages.ANSWERS[answer])))

@@ -28,8 +28,9 @@ KINDS = ("redirect", "refused", "page", "api", "live", "promise", "pay", "asset"
 """What the portal counts. Append only, as the above and the two below."""
 ANSWERS = ("failed", "requested", "granted", "not_applicable", "spent", "limited")
 """What may come of asking for a promise."""
-PROOFS = ("none", "ok", "wrong", "locked")
-"""What may come of a code or token; none: there is nothing to prove, or nobody to prove it."""
+PROOFS = ("none", "ok", "wrong", "locked", "used", "uncoded")
+"""What may come of a code or token; none: there is nothing to prove, or nobody to prove it; used: it was right once;
+uncoded: there is something to pay, and no code was given for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,15 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Portal to core: whoever has ``address`` asks for a promise."""
+    """Portal to core: whoever has ``address`` asks for a promise.
+
+    ``until`` (milliseconds of the clock CLOCK_MONOTONIC, which both processes read): for so long somebody waits for the
+    answer. What the core comes to later it drops, because the visitor was told that nothing is known of it.
+    """
 
     request: int
     address: bytes
+    until: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +126,20 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Prove:
-    """Portal to core: whoever has ``address`` typed this ``code``."""
+    """Portal to core: whoever has ``address`` typed this ``code``; ``until`` as in :class:`Ask`."""
 
     request: int
     address: bytes
+    until: int
     code: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Portal to core: somebody came over a link with this signed ``token``."""
+    """Portal to core: somebody came over a link with this signed ``token``; ``until`` as in :class:`Ask`."""
 
     request: int
+    until: int
     token: bytes = field(repr=False)
 
 

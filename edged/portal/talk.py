@@ -28,7 +28,10 @@ _log = logging.getLogger(__name__)
 
 
 class Core(Protocol):
-    """What the link asks. Addresses are literal; each may raise EdgedError."""
+    """What the link asks. Addresses are literal; each may raise EdgedError, and then there is no answer.
+
+    ``until`` (milliseconds of the monotonic clock): nobody waits for it any longer, and it is to have no effect then.
+    """
 
     async def standing(self, address: str) -> Standing:
         """What may be shown to whoever has this address."""
@@ -36,13 +39,13 @@ class Core(Protocol):
     async def seen(self, address: str, *, pressed: bool) -> None:
         """Somebody at this address was shown a reminder, or (``pressed``) has sent it away."""
 
-    async def ask(self, address: str) -> str:
+    async def ask(self, address: str, until: int) -> str:
         """Somebody asks for a promise: one of ``wire.ANSWERS``."""
 
-    async def prove(self, address: str, code: bytes) -> tuple[str, bytes]:
+    async def prove(self, address: str, code: bytes, until: int) -> tuple[str, bytes]:
         """Somebody typed a one-time code: (one of ``wire.PROOFS``, a ticket if ``ok``)."""
 
-    async def redeem(self, token: bytes) -> tuple[str, bytes]:
+    async def redeem(self, token: bytes, until: int) -> tuple[str, bytes]:
         """Somebody came over a signed link: the same."""
 
     async def bill(self, ticket: bytes) -> Mapping[str, str]:
@@ -134,12 +137,12 @@ class Talk:
                 return wire.Person(request, await self._core.standing(wire.address_text(address)))
             case wire.Shown(address, pressed):
                 await self._core.seen(wire.address_text(address), pressed=pressed)
-            case wire.Ask(request, address):
-                return wire.Asked(request, await self._core.ask(wire.address_text(address)))
-            case wire.Prove(request, address, code):
-                return _proof(request, await self._core.prove(wire.address_text(address), code))
-            case wire.Token(request, token):
-                return _proof(request, await self._core.redeem(token))
+            case wire.Ask(request, address, until):
+                return wire.Asked(request, await self._core.ask(wire.address_text(address), until))
+            case wire.Prove(request, address, until, code):
+                return _proof(request, await self._core.prove(wire.address_text(address), code, until))
+            case wire.Token(request, until, token):
+                return _proof(request, await self._core.redeem(token, until))
             case wire.Bill(request, ticket):
                 return wire.Payment(request, dict(await self._core.bill(ticket)))
         return None

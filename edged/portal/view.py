@@ -102,13 +102,16 @@ def shown(standing: Standing | None) -> Standing | None:
     """What of a standing its page shows, the rest left out."""
     if standing is None:
         return None
+    until = standing.until_ms if standing.level <= Level.NOTICE else 0
+    tells = until or standing.level == Level.NOTICE
     return replace(
         standing,
         since_ms=0,
         reason=standing.reason if standing.level else "",
-        until_ms=standing.until_ms if standing.level <= Level.NOTICE else 0,
+        until_ms=until,
         deadline_ms=standing.deadline_ms if standing.reason in {"preventive", "pause"} else 0,
         next_ms=standing.next_ms if standing.level == Level.NOTICE else 0,
+        next_level=standing.next_level if tells else 0,
     )
 
 
@@ -131,7 +134,8 @@ def view(standing: Standing | None, language: Language, now: int, way: Way, text
     found = _worded(name, language, state(standing), standing.level)
     asked = standing.asked and pages.may_promise(name)
     own = _own(texts.get(standing.reason, {}), language.code) if standing.level != Level.OPEN else {}
-    paragraphs = tuple(p for p in own.get("text", "").splitlines() if p.strip()) or found.paragraphs
+    said = own if _is_own_stage(standing, name) else {}
+    paragraphs = tuple(p for p in said.get("text", "").splitlines() if p.strip()) or found.paragraphs
     if standing.outage and name != "outage":
         paragraphs += (language.say(pages.OUTAGE),)
     links = _links(standing, way, language, name)
@@ -139,7 +143,7 @@ def view(standing: Standing | None, language: Language, now: int, way: Way, text
         links += (Link(own.get("link_text") or own["link"], own["link"], "other"),)
     return replace(
         found,
-        title=(own.get("title") if _is_own_stage(standing, name) else "") or found.title,
+        title=said.get("title") or found.title,
         paragraphs=paragraphs,
         facts=tuple(_facts(standing, name, language, now)),
         links=links,
@@ -155,8 +159,12 @@ def can_promise(standing: Standing) -> bool:
 
 
 def _is_own_stage(standing: Standing, name: str) -> bool:
-    """Whether this is the page that the provider's title of the reason was written for: no milder stage of it."""
-    return standing.level == REASONS.get(standing.reason) and name != "broken"
+    """Whether this is the page that the provider's words of the reason were written for: no milder stage of it.
+
+    Walled and blocked are one: what is open beside the page is nothing that the words are about.
+    """
+    usual = REASONS.get(standing.reason, Level.OPEN)
+    return min(standing.level, Level.WALLED) == min(usual, Level.WALLED) and name != "broken"
 
 
 def fixed(name: str, language: Language, note: str = "") -> View:
@@ -197,14 +205,16 @@ def _facts(standing: Standing, name: str, language: Language, now: int) -> list[
             left = language.left(ms - now) if counts else ""
             found.append(Fact(language.say(label), language.moment(ms), language.iso(ms), left, counts))
 
-    if standing.level <= Level.NOTICE:  # under more than that, nothing is open
-        add(_("Open until"), standing.until_ms, counts=True)
+    slows = standing.next_level == Level.REDUCED
+    promised = standing.until_ms if standing.level <= Level.NOTICE else 0  # under more than that, nothing is open
+    add(_("Full speed until") if slows else _("Open until"), promised, counts=True)
     if name == "documents":
         add(_("Please send them by"), standing.deadline_ms, counts=False)
     if name == "paused":
         add(_("The pause ends"), standing.deadline_ms, counts=False)
-    if name == "notice":
-        add(_("If nothing changes, the access pauses from"), standing.next_ms, counts=False)
+    if name == "notice" and not promised:
+        less = _("If nothing changes, the speed is reduced from")
+        add(less if slows else _("If nothing changes, the access pauses from"), standing.next_ms, counts=False)
     if standing.outage:
         add(_("Estimated end of the outage"), standing.eta_ms, counts=False)
         if found and standing.eta_ms > now:

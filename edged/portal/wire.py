@@ -92,13 +92,13 @@ _FORMS = {
     3: struct.Struct("!B16s?"),  # Shown: address, pressed
     4: struct.Struct("!BBHIdI"),  # Stats: kind, code, count, seconds, answers they are the sum of
     5: struct.Struct("!BHHB"),  # Sockets: worker, workers, which of the three
-    6: struct.Struct("!BIBBBQQQQQ"),  # Person: request, level, reason, which holds, times
+    6: struct.Struct("!BIBBBQQQQQB"),  # Person: request, level, reason, which holds, times, next level
     7: struct.Struct("!B16s?"),  # Watch: address, on
     8: struct.Struct("!B16s"),  # Changed: address
-    9: struct.Struct("!BI16s"),  # Ask: request, address
+    9: struct.Struct("!BI16sQ"),  # Ask: request, address, until when
     10: struct.Struct("!BIB"),  # Asked: request, answer
-    11: struct.Struct(f"!BI16sB{MOST_CODE}s"),  # Prove: request, address, length, code
-    12: struct.Struct("!BI"),  # Token: request; the token behind
+    11: struct.Struct(f"!BI16sQB{MOST_CODE}s"),  # Prove: request, address, until when, length, code
+    12: struct.Struct("!BIQ"),  # Token: request, until when; the token behind
     13: struct.Struct(f"!BIB{TICKET}s"),  # Proof: request, verdict, ticket
     14: struct.Struct(f"!BI{TICKET}s"),  # Bill: request, ticket
     15: struct.Struct("!BI"),  # Payment: request; JSON behind
@@ -138,14 +138,14 @@ def encode(record: Record) -> bytes:  # noqa: C901, PLR0912  one line a record
             return _FORMS[7].pack(7, address, on)
         case Changed(address):
             return _FORMS[8].pack(8, address)
-        case Ask(request, address):
-            return _FORMS[9].pack(9, request, address)
+        case Ask(request, address, until):
+            return _FORMS[9].pack(9, request, address, until)
         case Asked(request, answer):
             return _FORMS[10].pack(10, request, ANSWERS.index(answer))
-        case Prove(request, address, code):
-            return _FORMS[11].pack(11, request, address, len(_bounded(code, MOST_CODE)), code)
-        case Token(request, token):
-            return _FORMS[12].pack(12, request) + _bounded(token, MOST_TOKEN)
+        case Prove(request, address, until, code):
+            return _FORMS[11].pack(11, request, address, until, len(_bounded(code, MOST_CODE)), code)
+        case Token(request, until, token):
+            return _FORMS[12].pack(12, request, until) + _bounded(token, MOST_TOKEN)
         case Proof(request, verdict, ticket):
             return _FORMS[13].pack(13, request, PROOFS.index(verdict), ticket)
         case Bill(request, ticket):
@@ -185,12 +185,12 @@ def decode(data: bytes) -> Record:  # noqa: C901, PLR0912  one line a record
         case 10:
             return Asked(fields[0], _word(ANSWERS, fields[1]))
         case 11:
-            request, address, length, code = fields
+            request, address, until, length, code = fields
             if length > MOST_CODE or any(code[length:]):
                 raise WireError("a code that is longer than it says")
-            return Prove(request, address, code[:length])
+            return Prove(request, address, until, code[:length])
         case 12:
-            return Token(fields[0], behind)
+            return Token(fields[0], fields[1], behind)
         case 13:
             return Proof(fields[0], _word(PROOFS, fields[1]), fields[2])
         case 14:
@@ -211,15 +211,16 @@ def _stats(kind: int, code: int, count: int, seconds: float, timed: int) -> Stat
 def _standing(s: Standing) -> tuple[int, ...]:
     held = sum(getattr(s, name) << bit for bit, name in enumerate(_FLAGS))
     times = (s.until_ms, s.since_ms, s.deadline_ms, s.next_ms, s.eta_ms)
-    return (s.level, _reason_code(s.reason), held, *(max(0, t) for t in times))
+    return (s.level, _reason_code(s.reason), held, *(max(0, t) for t in times), s.next_level)
 
 
 def _stood(level: int, reason: int, held: int, *times: int) -> Standing:
     if held >> len(_FLAGS):
         raise WireError("a standing of another version")
     flags = {name: bool(held >> bit & 1) for bit, name in enumerate(_FLAGS)}
-    until, since, deadline, following, eta = times
-    return Standing(level, _reason_name(reason), until, since, deadline, following, eta, **flags)
+    until, since, deadline, following, eta, stricter = times
+    told = (until, since, deadline, following, eta)
+    return Standing(level, _reason_name(reason), *told, **flags, next_level=stricter)
 
 
 def _word(words: tuple[str, ...], place: int) -> str:

@@ -42,13 +42,13 @@ def bill(db: sqlite3.Connection, owner: int) -> Bill | None:
     if row is None:
         return None
     fields, salt, code, wrong, used, expires, invoices = row
-    return Bill(json.loads(fields), salt, code, wrong, bool(used), expires, tuple(json.loads(invoices)))
+    return Bill(json.loads(fields), salt, code, wrong, used, expires, tuple(json.loads(invoices)))
 
 
 def tried(db: sqlite3.Connection, sub: str, now: int) -> list[Tried]:
     """The codes of a subscriber that somebody tried, or tried to guess, and that still count."""
     query = "SELECT salt, code, wrong, used FROM tried WHERE sub = ? AND until > ?"
-    return [Tried(salt, code, wrong, bool(used)) for salt, code, wrong, used in db.execute(query, (sub, now))]
+    return [Tried(salt, code, wrong, used) for salt, code, wrong, used in db.execute(query, (sub, now))]
 
 
 def visitor(db: sqlite3.Connection, keys: Sequence[bytes]) -> tuple[int, Subscriber, dict[str, Fact], int] | None:

@@ -141,14 +141,15 @@ class Held(NamedTuple):
 
 class Bill(NamedTuple):
     """A subscriber's payment data. ``fields``: what is shown; ``code``: hash of the one-time code, None: there is none;
-    ``wrong``: how many others were tried; ``expires``: Unix ms; ``invoices``: what it pays, none: nobody said.
+    ``wrong``: how many others were tried; ``used``: when it first was right (Unix ms; 1: it is not known when), 0: not;
+    ``expires``: Unix ms; ``invoices``: what it pays, none: nobody said.
     """
 
     fields: Mapping[str, str]
     salt: bytes
     code: bytes | None
     wrong: int
-    used: bool
+    used: int
     expires: int
     invoices: tuple[str, ...] = ()
 
@@ -159,7 +160,7 @@ class Tried(NamedTuple):
     salt: bytes
     code: bytes
     wrong: int
-    used: bool
+    used: int
 
 
 @dataclass(slots=True)

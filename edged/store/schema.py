@@ -153,7 +153,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
              salt BLOB NOT NULL,
              code BLOB,                        -- hash of the one-time code, NULL: none
              wrong INTEGER NOT NULL,           -- how many others were tried
-             used INTEGER NOT NULL,            -- 1: it has opened the payment data once, and does so no more
+             used INTEGER NOT NULL,            -- when it opened the payment data, Unix ms (1: some time), 0: not
              expires INTEGER NOT NULL          -- Unix ms
            ) STRICT""",
         "CREATE INDEX payment_expires ON payment(expires)",

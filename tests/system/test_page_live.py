@@ -145,7 +145,7 @@ async def _story(lab: Lab) -> None:
     assert await answered(lambda: client.bill(right.ticket)) == {}, "a ticket does not outlive the core"
     used = await client.prove(address, "k7q2 9931")
     assert used is not None
-    assert used.verdict == "none"
+    assert used.verdict == "ok", "so the code opens again for a short while"
     standing = await answered(lambda: client.who(address))
     assert standing.pays
     assert (await _publish(lab, {"op": "paid", "sub": sub}))[1] == ["applied"]

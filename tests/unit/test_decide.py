@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import zoneinfo
 from collections.abc import Sequence
@@ -536,6 +537,104 @@ def test_the_page_announces_debts_alone(name: str, told: int) -> None:
     waiting = Reason(3, NOW, NOW + 9, pending=True)
     sub = Subscriber(SUB, reasons={"notice": Reason(1, NOW, NOW), name: waiting})
     assert visitor.standing(sub, {}, NOW, POLICY).next_ms == told
+
+
+DAY = 24 * HOUR
+ANNOUNCED: dict[str, tuple[list[dict[str, Any]], int, int, int]] = {
+    "a slower stage first": (
+        [
+            {"op": "block", "reason": "notice"},
+            {"op": "block", "reason": "debt_partial", "not_before": at(NOW + 5 * DAY)},
+        ],
+        0, 5 * DAY, 2,
+    ),
+    "a deferral holds what begins": (
+        [
+            {"op": "block", "reason": "notice"}, {"op": "block", "reason": "debt", "not_before": at(NOW + 2 * DAY)},
+            {"op": "defer", "kind": "agreement", "until": at(NOW + 20 * DAY), "up_to": "notice"},
+        ],
+        0, 20 * DAY, 3,
+    ),
+    "a deferral outlives the promise": (
+        [
+            {"op": "block", "reason": "debt"}, {"op": "defer", "kind": "agreement", "until": at(NOW + 10 * DAY)},
+            {"op": "trust", "until": at(NOW + DAY)},
+        ],
+        10 * DAY, 10 * DAY, 3,
+    ),
+    "the promise ends before the block begins": (
+        [{"op": "block", "reason": "debt", "not_before": at(NOW + 10 * DAY)}, {"op": "trust", "until": at(NOW + DAY)}],
+        10 * DAY, 10 * DAY, 3,
+    ),
+    "nothing but a reminder follows": (
+        [{"op": "block", "reason": "notice"}, {"op": "trust", "until": at(NOW + DAY)}], 0, 0, 0,
+    ),
+    "what is walled anyway": (
+        [{"op": "block", "reason": "pause"}, {"op": "block", "reason": "debt", "not_before": at(NOW + DAY)}], 0, 0, 0,
+    ),
+    "a pause that begins under a promise": (
+        [
+            {"op": "block", "reason": "debt"}, {"op": "block", "reason": "pause", "not_before": at(NOW + DAY)},
+            {"op": "trust", "until": at(NOW + 2 * DAY)},
+        ],
+        DAY, DAY, 3,
+    ),
+    "an invoice that joins": (
+        [
+            {"op": "block", "reason": "debt", "invoices": ["F-1"]}, {"op": "trust", "until": at(NOW + DAY)},
+            {"op": "block", "reason": "debt", "invoices": ["F-1", "F-2"], "not_before": at(NOW + 2 * DAY)},
+        ],
+        DAY, DAY, 3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ANNOUNCED)
+def test_what_the_page_announces_comes_true(p: Person, name: str) -> None:
+    """Laws 4 to 6 of visitor, and the rules themselves: nothing stricter before it, and that much at it."""
+    commands, until, rises, stricter = ANNOUNCED[name]
+    for command in commands:
+        p.do(**command)
+    assert p.sub is not None
+    told = visitor.standing(p.sub, {}, NOW, POLICY)
+    expected = [ms and NOW + ms for ms in (until, rises)]
+    assert [told.until_ms, told.next_ms, told.next_level] == [*expected, stricter]
+    assert came(p.sub) == (told.next_ms, told.next_level)
+
+
+def came(sub: Subscriber) -> tuple[int, int]:
+    """When it really gets stricter than now and than a reminder, by the rules, nobody saying anything more."""
+    lowest = max(effect.level(sub, NOW), Level.NOTICE)
+    for _ in range(20):
+        due = effect.next_moment(sub, NOW)
+        if not due:
+            break
+        sub, _ = d.expire(sub, due, POLICY)
+        if (level := effect.level(sub, due)) > lowest:
+            return due, level
+    return 0, 0
+
+
+TIMES = (0, 1, 2, 3)
+
+
+@pytest.mark.parametrize("debt", TIMES)
+@pytest.mark.parametrize("partial", [None, *TIMES])
+@pytest.mark.parametrize("promised", TIMES)
+def test_what_the_page_announces_comes_true_whatever_is_agreed(debt: int, partial: int | None, promised: int) -> None:
+    for deferred, up_to, named in itertools.product(TIMES, ("notice", "reduced", None), ([], ["F-1"])):
+        p = Person()
+        p.do("block", reason="notice", invoices=["F-1"])
+        p.do("block", reason="debt", invoices=["F-1", "F-2"], not_before=at(NOW + debt * DAY))
+        if partial is not None:
+            p.do("block", reason="debt_partial", invoices=["F-1"], not_before=at(NOW + partial * DAY))
+        if promised:
+            p.do("trust", until=at(NOW + promised * DAY), invoices=named)
+        if deferred:
+            p.do("defer", kind="dispute", until=at(NOW + deferred * DAY), **({"up_to": up_to} if up_to else {}))
+        assert p.sub is not None
+        told = visitor.standing(p.sub, {}, NOW, POLICY)
+        assert (told.next_ms, told.next_level) == came(p.sub)
 
 
 def test_expiring_twice_does_nothing_more(p: Person) -> None:

@@ -593,7 +593,8 @@ def test_entry_and_next_moment(row: str) -> None:
     settled = effect.settle(sub, NOW)
     assert effect.judge(sub, NOW, FREE) == (settled, entry, moment)
     assert effect.judge(settled, NOW + 1, FREE)[0].since == settled.since
-    assert visitor.standing(sub, {}, NOW, FREE).until_ms == (sub.promise.until if sub.promise else 0)
+    told, promise = visitor.standing(sub, {}, NOW, FREE), effect.levels(sub, NOW)
+    assert told.until_ms == (sub.promise.until if sub.promise and promise[1] < promise[0] else 0)
     assert visitor.standing(sub, {}, NOW, FREE).level == effect.level(sub, NOW) == settled.level
 
 

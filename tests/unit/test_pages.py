@@ -15,6 +15,7 @@ import pytest
 from edged import envelope
 from edged.cashier import MOST_TICKETS, TICKET_MS, Cashier
 from edged.client import pay_token
+from edged.clock import Late, in_time
 from edged.domain.payment import LONGEST_MS
 from edged.domain.standing import Standing
 from edged.envelope import Issuer, Keyring, OKPKey
@@ -111,11 +112,56 @@ def test_whoever_types_the_code_sees_what_is_to_be_paid(core: Core, cashier: Cas
     assert verdict == "ok"
     assert cashier.bill(ticket) == BILL
     assert cashier.bill(bytes(16)) == {}
-    assert cashier.prove(HERE, CODE.encode()) == ("none", b""), "it opens once"
     core.now += TICKET_MS - 1
     assert cashier.bill(ticket) == BILL
     core.now += 1
     assert cashier.bill(ticket) == {}
+    assert cashier.prove(HERE, CODE.encode()) == ("used", b""), "it opens once"
+
+
+def test_a_code_opens_again_while_its_ticket_would_live_also_over_a_restart(core: Core, cashier: Cashier) -> None:
+    """An answer may be lost on its way, and tickets with a restart: nobody needs a new code for that."""
+    core.send(page(**BILL, code=CODE))
+    first = cashier.prove(HERE, CODE.encode())[1]
+    core.now += TICKET_MS - 1
+    core.restart()
+    cashier = Cashier(core.pipeline)
+    assert cashier.bill(first) == {}
+    verdict, ticket = cashier.prove(HERE, CODE.encode())
+    assert (verdict, cashier.bill(ticket)) == ("ok", BILL)
+    assert cashier.prove(THERE, CODE.encode()) == ("none", b""), "on no other line"
+    core.now += 1
+    assert cashier.prove(HERE, CODE.encode()) == ("used", b""), "its second use gives no more time"
+
+
+def test_nobody_guesses_a_code_that_was_used(core: Core, cashier: Cashier) -> None:
+    core.send(page(**BILL, code=CODE))
+    assert cashier.prove(HERE, CODE.encode())[0] == "ok"
+    said = [cashier.prove(HERE, f"wrong{n}".encode())[0] for n in range(TRIES)]
+    assert said == ["wrong"] * (TRIES - 1) + ["locked"]
+    assert cashier.prove(HERE, CODE.encode()) == ("locked", b"")
+    core.now += TICKET_MS
+    assert cashier.prove(HERE, b"wrong9") == ("used", b""), "what is wrong is not even compared"
+
+
+def test_a_code_used_before_an_upgrade_opens_nothing(core: Core, cashier: Cashier) -> None:
+    core.send(page(**BILL, code=CODE))
+    cashier.prove(HERE, CODE.encode())
+    core.store.read(lambda db: db.executescript("UPDATE payment SET used = 1; UPDATE tried SET used = 1"))
+    assert cashier.prove(HERE, CODE.encode()) == ("used", b"")
+
+
+def test_without_a_code_a_bill_opens_by_link_alone(core: Core, cashier: Cashier) -> None:
+    core.send(page(**BILL))
+    assert cashier.prove(HERE, CODE.encode()) == ("uncoded", b"")
+
+
+def test_what_comes_to_its_turn_too_late_is_left_undone(core: Core, cashier: Cashier) -> None:
+    core.send(page(**BILL, code=CODE))
+    with pytest.raises(Late):
+        in_time(int(time.monotonic() * 1000), cashier.prove, HERE, CODE.encode())
+    core.now += TICKET_MS
+    assert in_time(int(time.monotonic() * 1000) + 60_000, cashier.prove, HERE, CODE.encode())[0] == "ok"
 
 
 def test_five_wrong_codes_lock_it_also_over_a_restart_and_a_repetition(core: Core) -> None:
@@ -132,7 +178,8 @@ def test_five_wrong_codes_lock_it_also_over_a_restart_and_a_repetition(core: Cor
     assert core.status(page(**BILL, code="ANOTHER-1")) == ["applied"]
     assert Cashier(core.pipeline).prove(HERE, b"another1")[0] == "ok"
     assert core.status(page(**BILL, code="ANOTHER-1")) == ["unchanged"]
-    assert Cashier(core.pipeline).prove(HERE, b"another1") == ("none", b""), "nor is a used one revived"
+    core.now += TICKET_MS
+    assert Cashier(core.pipeline).prove(HERE, b"another1") == ("used", b""), "nor is a used one revived"
 
 
 def test_no_codes_bytes_and_no_clear_code_are_kept(core: Core) -> None:
@@ -247,7 +294,8 @@ def test_a_spent_code_stays_dead_whatever_came_between(core: Core, cashier: Cash
     core.send(page(**BILL, code="THIRD-777"))
     assert cashier.prove(HERE, b"THIRD777")[0] == "ok"
     core.send(page(), page(**BILL, code="THIRD-777"))
-    assert cashier.prove(HERE, b"THIRD777") == ("none", b""), "nor is a used one revived"
+    core.now += TICKET_MS
+    assert cashier.prove(HERE, b"THIRD777") == ("used", b""), "nor is a used one revived"
 
 
 def test_spent_codes_are_forgotten_in_time(core: Core, cashier: Cashier) -> None:
@@ -260,8 +308,9 @@ def test_spent_codes_are_forgotten_in_time(core: Core, cashier: Cashier) -> None
         assert cashier.prove(HERE, f"CODE{n:03}".encode())[0] == "ok"
     assert remembered() == MOST_TRIED
     assert b"CODE021" not in everything(core)
+    core.now += TICKET_MS
     core.send(page(**BILL, code="CODE-021"))
-    assert cashier.prove(HERE, b"CODE021")[0] == "none"
+    assert cashier.prove(HERE, b"CODE021")[0] == "used"
     core.now += LONGEST_MS
     core.send(page(**BILL, code="CODE-021"))
     assert cashier.prove(HERE, b"CODE021")[0] == "ok"
@@ -407,10 +456,10 @@ def test_a_signed_link_opens_it_once(core: Core) -> None:
     verdict, ticket = cashier.redeem(link(core))
     assert verdict == "ok"
     assert cashier.bill(ticket) == BILL
-    assert cashier.redeem(link(core)) == ("wrong", b"")
+    assert cashier.redeem(link(core)) == ("used", b"")
     core.restart()
     core.pipeline.keyring = keyring()
-    assert Cashier(core.pipeline).redeem(link(core)) == ("wrong", b""), "nor behind a restart"
+    assert Cashier(core.pipeline).redeem(link(core)) == ("used", b""), "nor behind a restart"
     assert Cashier(core.pipeline).redeem(link(core, jti="another-one-0123", aud=["all", "gw7"]))[0] == "ok"
 
 
@@ -606,6 +655,7 @@ def test_a_standing_says_what_the_page_needs_and_no_more(core: Core) -> None:
     assert found == {
         "level": 3, "reason": "debt", "until_ms": 0, "since_ms": core.now, "deadline_ms": core.now + 60 * 86_400_000,
         "next_ms": 0, "eta_ms": 0, "broken": False, "can_trust": True, "asked": False, "outage": False, "pays": False,
+        "next_level": 0,
     }  # fmt: skip
     core.send(
         {**BIND, "area": "north"},
@@ -616,6 +666,6 @@ def test_a_standing_says_what_the_page_needs_and_no_more(core: Core) -> None:
     told = standing(core)
     assert (told.outage, told.eta_ms) == (True, 1_796_083_200_000)
     assert (told.level, told.reason, told.until_ms) == (0, "", core.now + 86_400_000)
-    assert told.next_ms == told.until_ms
+    assert (told.next_ms, told.next_level) == (told.until_ms, 3)
     core.send({"op": "untrust", "sub": "C-1"})
-    assert standing(core).next_ms == 1_793_491_200_000
+    assert (standing(core).next_ms, standing(core).next_level) == (0, 0), "a reminder makes nothing stricter"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import stat
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from edged.domain.standing import NOBODY, Standing
 from edged.errors import EdgedError
 from edged.observer import Silent
 from edged.portal import wire
-from edged.portal.client import PATIENCE, CoreClient, connect
+from edged.portal.client import LONG_PATIENCE, PATIENCE, CoreClient, connect
 from edged.portal.link import PortalLink
 from tests.fake_core import TICKET, FakeCore
 
@@ -120,6 +121,9 @@ async def test_promise_code_token_and_bill(desk: Desk, client: CoreClient) -> No
     assert await client.token("a.b.c") == ("ok", TICKET)
     assert (await client.token("a.b.ç") or ("",))[0] == "wrong"
     assert (await client.token("x" * 2049) or ("",))[0] == "wrong"
+    now = time.monotonic() * 1000  # each says until when somebody waits for it: what comes to its turn later is dropped
+    assert len(desk.untils) == 7
+    assert all(now < until <= now + LONG_PATIENCE * 1000 for until in desk.untils)
     assert await client.bill(TICKET) == {"amount": "123.45"}
     assert await client.bill(bytes(16)) == await client.bill(b"short") == {}
     await desk.link.close()

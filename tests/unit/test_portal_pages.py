@@ -212,6 +212,11 @@ def test_moments_that_belong_to_a_page_are_on_it() -> None:
     assert labels(Standing(3, "preventive", 0, deadline_ms=later)) == ["Please send them by"]
     assert labels(Standing(3, "pause", 0, deadline_ms=later)) == ["The pause ends"]
     assert labels(Standing(1, "notice", 0, next_ms=later)) == ["If nothing changes, the access pauses from"]
+    assert labels(Standing(1, "notice", 0, next_ms=later, next_level=2)) == [
+        "If nothing changes, the speed is reduced from"
+    ]
+    assert labels(Standing(1, "notice", later, next_ms=later, next_level=3)) == ["Open until"]  # said once
+    assert labels(Standing(0, "debt", later, next_ms=later, next_level=2)) == ["Full speed until"]
     assert labels(Standing(3, "fraud", 0, deadline_ms=later, next_ms=later, since_ms=NOW)) == []
     (outage,) = see(Standing(0, "", 0, outage=True, eta_ms=later)).facts
     assert outage.left == "it may be extended"
@@ -233,6 +238,11 @@ def test_the_providers_words_take_the_place_of_ours_by_language() -> None:
     assert see(replace(owes, reason="pause"), texts=texts).title != "Note"
     assert see(replace(owes, broken=True), texts=texts).title == "Your internet access is suspended"
     assert see(replace(owes, level=2), texts=texts).title == "Your connection runs at reduced speed"
+    for milder in (replace(owes, broken=True), replace(owes, level=2), replace(owes, level=1)):
+        found = see(milder, texts=texts)
+        assert found.paragraphs == see(milder).paragraphs  # what it says is not true there
+        assert found.links[-1].label == "Loja"
+    assert see(Standing(4, "abuse", 0), texts={"abuse": texts["debt"]}).title == "Note"  # it is no milder
     assert see(NOBODY, texts={"": texts["debt"]}).title == "You are online"
     plain = {"debt": {"link": "javascript:alert(1)"}}
     assert not [link for link in see(owes, texts=plain).links if link.href.startswith("javascript")]

@@ -234,7 +234,7 @@ async def test_who_cannot_promise_is_not_asked_to(standing: Standing | None) -> 
     ("answer", "said"),
     [
         ("spent", "promised before"), ("limited", "a moment ago"), ("not_applicable", "does not change"),
-        ("failed", "could not be passed on"), (None, "could not be passed on"),
+        ("failed", "not known yet"), (None, "not known yet"),
     ],
 )  # fmt: skip
 async def test_a_request_in_vain_says_why(answer: str | None, said: str) -> None:
@@ -247,6 +247,19 @@ async def test_a_request_in_vain_says_why(answer: str | None, said: str) -> None
     site.core.standing = NOBODY
     assert (await site.get(where)).where == "/"
     assert (await site.get("/promise/no-such")).where == "/"
+
+
+async def test_an_answer_is_said_where_it_is_one_alone() -> None:
+    """Each has an address of its own, which anybody may open at any time."""
+    site = Site(OWES, tls=True)
+    for standing in (Standing(3, "fraud", 0), Standing(4, "court", 0), Standing(3, "pause", 0), NOTICE, NOBODY, None):
+        site.core.standing = standing
+        for answer in ("spent", "limited", *([] if standing is None else ["failed"])):
+            assert (await site.get(f"/promise/{answer}")).where == "/"
+    assert "not known yet" in (await site.get("/promise/failed")).text
+    site.core.standing = replace(OWES, asked=True)
+    assert (await site.get("/promise/failed")).where == "/"  # it arrived after all, and the page says so
+    assert "Your request was sent" in (await site.get("/")).text
 
 
 # -- the API -----------------------------------------------------------------------------------------------------------
@@ -265,6 +278,27 @@ async def test_the_api_is_there_over_tls_alone() -> None:
 @pytest.mark.parametrize(("level", "captive"), [(0, "false"), (1, "false"), (2, "false"), (3, "true"), (4, "true")])
 async def test_captive_is_who_has_the_garden_alone(level: int, captive: str) -> None:
     assert f'"captive":{captive}' in (await Site(Standing(level, "debt", 0), tls=True).get("/api")).text
+
+
+@pytest.mark.parametrize(
+    ("standing", "extends"),
+    [
+        (OWES, True), (replace(OWES, asked=True), False), (replace(OWES, can_trust=False), False),
+        (replace(NOTICE, can_trust=True), False), (Standing(0, "", 0, can_trust=True), False),
+        (Standing(2, "debt_partial", 0, can_trust=True), True),
+    ],
+)  # fmt: skip
+async def test_a_session_can_be_extended_where_the_button_is(standing: Standing, extends: bool) -> None:
+    site = Site(standing, tls=True)
+    assert f'"can-extend-session":{str(extends).lower()}' in (await site.get("/api")).text
+    assert (await site.get("/promise")).status == (200 if extends else 303)
+
+
+async def test_a_session_ends_when_captivity_begins() -> None:
+    later = int(time.time() * 1000) + 3_600_500
+    for level, told in ((3, True), (2, False)):  # a lower speed is no captivity
+        site = Site(Standing(0, "", later, next_ms=later, next_level=level), tls=True)
+        assert ('"seconds-remaining":3600' in (await site.get("/api")).text) is told
 
 
 # -- paying ------------------------------------------------------------------------------------------------------------
@@ -360,7 +394,7 @@ async def test_a_link_is_gone_from_the_address_at_once(path: str) -> None:
     ("proof", "said"),
     [
         (Proof("wrong", b""), "not right"), (Proof("locked", b""), "too many"), (Proof("none", b""), "nothing to pay"),
-        (None, "just now"),
+        (Proof("used", b""), "was used before"), (Proof("uncoded", b""), "No code was given"), (None, "just now"),
     ],
 )  # fmt: skip
 async def test_a_proof_in_vain_says_why_and_gives_nothing(proof: Proof | None, said: str) -> None:
@@ -412,7 +446,27 @@ async def test_an_open_bill_follows_what_happens_and_is_gone_after_the_payment()
     assert answer.where == "/"
     assert answer.headers["set-cookie"].startswith("__Host-edged=; Path=/; Max-Age=0; ")
     assert (await site.get("/pay")).where == (await site.get("/promise")).where == "/"
-    assert "nothing to pay" in (await site.get("/pay/none")).text
+    for path in ("/pay/none", "/pay/wrong", "/pay/locked"):
+        text = (await site.get(path)).text
+        assert "You are online" in text
+        assert "nothing to pay" in text
+        assert "Pay your invoice" not in text
+
+
+@pytest.mark.parametrize("standing", [s for s in STANDINGS if s is None or not s.pays], ids=repr)
+async def test_no_word_and_no_form_of_an_invoice_where_none_is_to_be_paid(standing: Standing | None) -> None:
+    site = Site(standing, tls=True)
+    about = standing and (standing.level == 0 or standing.reason.startswith(("debt", "notice")))
+    for path in ("", "/none", "/wrong", "/locked", "/used", "/uncoded", "/busy", "/expired"):
+        answer = await site.get(f"/pay{path}")
+        if answer.status == 303:
+            assert answer.where == "/"
+            continue
+        assert standing is None or (path and about)
+        assert not Structure(answer.text).all("form")
+        assert "nvoice" not in answer.text.partition("<h1>")[2].partition("<a ")[0]
+    for path in ("/ok", "/nothing"):
+        assert (await site.get(f"/pay{path}")).where == "/pay"
 
 
 # -- forms of others -------------------------------------------------------------------------------------------------

@@ -20,16 +20,16 @@ RECORDS: list[wire.Record] = [
     wire.Stats("refused", wire.CLOSED, 1),
     wire.Sockets(3, 4, ipv4=True, ipv6=False, site=True),
     wire.Person(0xFFFFFFFF, Standing(3, "debt", 1_700_000_000_000)),
-    wire.Person(9, Standing(2, "debt_partial", 1, 2, 3, 4, 5, broken=True, asked=True)),
+    wire.Person(9, Standing(2, "debt_partial", 1, 2, 3, 4, 5, broken=True, asked=True, next_level=3)),
     wire.Person(9, Standing(0, "", 0, can_trust=True, outage=True, pays=True)),
     wire.Watch(wire.pack_address("100.64.0.10"), on=True),
     wire.Changed(wire.pack_address("100.64.0.10")),
-    wire.Ask(3, wire.pack_address("2001:db8::1")),
+    wire.Ask(3, wire.pack_address("2001:db8::1"), 2**64 - 1),
     *(wire.Asked(4, answer) for answer in wire.ANSWERS),
-    wire.Prove(5, wire.pack_address("100.64.0.10"), b"K7-2349"),
-    wire.Prove(5, wire.pack_address("100.64.0.10"), b"9" * wire.MOST_CODE),
-    wire.Token(6, b""),
-    wire.Token(6, b"x" * wire.MOST_TOKEN),
+    wire.Prove(5, wire.pack_address("100.64.0.10"), 4711, b"K7-2349"),
+    wire.Prove(5, wire.pack_address("100.64.0.10"), 4711, b"9" * wire.MOST_CODE),
+    wire.Token(6, 8, b""),
+    wire.Token(6, 8, b"x" * wire.MOST_TOKEN),
     wire.Proof(7, "ok", bytes(range(wire.TICKET))),
     wire.Proof(7, "locked"),
     wire.Bill(8, bytes(range(wire.TICKET))),
@@ -50,8 +50,8 @@ def test_a_record_survives_the_wire(record: wire.Record) -> None:
 
 def test_what_is_too_long_is_not_sent() -> None:
     for record in (
-        wire.Token(1, b"x" * (wire.MOST_TOKEN + 1)),
-        wire.Prove(1, bytes(16), b"1" * (wire.MOST_CODE + 1)),
+        wire.Token(1, 8, b"x" * (wire.MOST_TOKEN + 1)),
+        wire.Prove(1, bytes(16), 0, b"1" * (wire.MOST_CODE + 1)),
         wire.Payment(1, {"pix": "x" * wire.MOST_JSON}),
     ):
         with pytest.raises(ValueError, match="fit"):
@@ -60,8 +60,8 @@ def test_what_is_too_long_is_not_sent() -> None:
 
 def test_no_secret_is_in_a_records_repr() -> None:
     for record in (
-        wire.Token(1, b"secret"),
-        wire.Prove(1, bytes(16), b"secret"),
+        wire.Token(1, 8, b"secret"),
+        wire.Prove(1, bytes(16), 0, b"secret"),
         wire.Proof(1, "ok", b"secret".ljust(16)),
         wire.Bill(1, b"secret".ljust(16)),
         wire.Payment(1, {"amount": "secret"}),
@@ -76,7 +76,7 @@ def test_golden_bytes() -> None:
     assert wire.encode(wire.Hello(2, need=True)).hex() == "01" + "03" + "0002" + "01"
     assert (
         wire.encode(wire.Person(5, Standing(1, "notice", 2))).hex()
-        == "06" + "00000005" + "01" + "01" + "00" + "00" * 7 + "02" + "00" * 32
+        == "06" + "00000005" + "01" + "01" + "00" + "00" * 7 + "02" + "00" * 32 + "00"
     )
 
 
@@ -102,16 +102,16 @@ def test_an_unknown_reason_is_told_as_other() -> None:
         b"\x04\x00\x00\x07" + wire.encode(RECORDS[4])[4:],  # status 7
         wire.encode(wire.Stats("page", 200, 1, float("nan"), 1)),
         wire.encode(wire.Stats("page", 200, 1, -1.0, 1)),
-        wire.encode(wire.Token(1, b"x" * wire.MOST_TOKEN)) + b"x",
-        wire.encode(wire.Prove(1, bytes(16), b"123456"))[:21] + b"\x07" + b"1" * 32,  # longer than it says
-        wire.encode(wire.Prove(1, bytes(16), b"123456"))[:21] + b"\x21" + b"1" * 32,  # says more than fits
+        wire.encode(wire.Token(1, 8, b"x" * wire.MOST_TOKEN)) + b"x",
+        wire.encode(wire.Prove(1, bytes(16), 0, b"123456"))[:29] + b"\x07" + b"1" * 32,  # longer than it says
+        wire.encode(wire.Prove(1, bytes(16), 0, b"123456"))[:29] + b"\x21" + b"1" * 32,  # says more than fits
         b"\x0a" + bytes(4) + b"\x06",  # an answer that does not exist
-        b"\x0d" + bytes(4) + b"\x04" + bytes(16),  # a verdict that does not exist
+        b"\x0d" + bytes(4) + b"\x06" + bytes(16),  # a verdict that does not exist
         b"\x0f" + bytes(4) + b"[]",
         b"\x0f" + bytes(4) + b'{"amount": 1}',
         b"\x10\x01" + b"\xff{}",
         b"\x10\x01" + b"{}" * wire.MOST_JSON,
-        b"\x06" + bytes(4) + b"\x01\x01\xff" + bytes(40),  # flags of another version
+        b"\x06" + bytes(4) + b"\x01\x01\xff" + bytes(41),  # flags of another version
     ],
 )
 def test_what_is_no_record_is_refused(data: bytes) -> None:

@@ -5,12 +5,14 @@ The daemon starts again with a certificate for it, and without one afterwards.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import io
 import json
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import time
 from collections.abc import Iterator
@@ -168,6 +170,76 @@ def test_a_code_cannot_be_locked_by_another_sites_forms(stage: Stage, chromium: 
         page.get_by_role("heading", name="A sua fatura").wait_for()
 
 
+def test_what_the_portal_gave_up_does_not_happen_later(stage: Stage, chromium: Chromium) -> None:
+    """The core is held while a code and a promise are on their way to it, and comes to them when nobody waits."""
+    stage.become("late")
+    stage.owe()
+    stage.say("page", fields={**PAYMENT, "code": "K7PQ2M"})
+    mark = stage.lab.manager.mark
+    with chromium.page("en") as paying, chromium.page("en", java_script_enabled=False) as asking:
+        paying.goto(f"{URL}pay")
+        paying.get_by_label("Code").fill("K7PQ2M")
+        asking.goto(f"{URL}promise")
+        core = stage.lab.core_pid()
+        os.kill(core, signal.SIGSTOP)
+        try:
+            paying.get_by_role("button", name="Show what to pay").click()
+            paying.wait_for_url(f"{URL}pay/busy")
+            paying.get_by_role("heading", name="About your connection").wait_for()
+            asking.get_by_role("button", name="Yes, I promise to pay").click()
+            asking.get_by_role("status").filter(has_text="not known yet").wait_for()
+        finally:
+            os.kill(core, signal.SIGCONT)
+        paying.get_by_role("link", name="Pay with PIX or boleto").click()  # the page came right by itself
+        asking.goto(URL)
+        asking.get_by_role("link", name="Promise the payment").wait_for()
+        assert not [one for one in stage.lab.manager.since(mark, "event") if one.document["event"] == "trust.requested"]
+        paying.get_by_label("Code").fill("AAAAAA")
+        paying.get_by_role("button", name="Show what to pay").click()
+        paying.get_by_role("status").filter(has_text="not right").wait_for()
+        assert used(stage) == [0], "nobody has seen the bill"
+        show(paying)
+        stage.lab.stop_daemon()
+        stage.lab.start_daemon()
+        paying.goto(f"{URL}pay")
+        show(paying)  # the ticket went with the daemon, the code is good for another one
+
+
+def used(stage: Stage) -> list[int]:
+    """When the code that was tried last was used, as the daemon's database has it."""
+    with contextlib.closing(sqlite3.connect(f"file:{stage.lab.state_dir / 'edged.db'}?mode=ro", uri=True)) as db:
+        query = "SELECT p.used FROM payment p JOIN subscriber s ON s.id = p.owner WHERE s.sub = ?"
+        return [row[0] for row in db.execute(query, (stage.sub,))]
+
+
+def show(page: Page) -> None:
+    page.get_by_label("Code").fill("k7p-q2m")
+    page.get_by_role("button", name="Show what to pay").click()
+    page.get_by_role("heading", name="Your invoice").wait_for()
+
+
+def test_a_bill_without_a_code_says_so_and_fraud_has_no_word_of_it(stage: Stage, authority: Authority) -> None:
+    stage.become("answers")
+    stage.owe()
+    stage.say("page", fields=PAYMENT)
+
+    def said(path: str) -> tuple[int, str, str]:
+        with connect(stage.lab, authority) as sock:
+            response, body = ask(sock, path)
+        return response.status, response.headers.get("location") or "", body.decode()
+
+    assert "Não há código para esta fatura" in said("/pay/uncoded")[2]
+    assert said("/pay/ok")[:2] == (303, "/pay")
+    stage.say("block", reason="fraud")
+    for path in ("/pay/locked", "/pay/none", "/pay/wrong", "/pay/used", "/promise/spent", "/promise/limited"):
+        assert said(path)[:2] == (303, "/")
+    stage.say("unblock", reason="fraud")
+    stage.say("paid")
+    for path in ("/pay/locked", "/pay/wrong"):
+        status, _, text = said(path)
+        assert (status, "Você está conectado" in text, "<form" in text) == (200, True, False)
+
+
 def scanned(picture: bytes) -> str:
     """What another program's eye reads in a QR code."""
     found = zxingcpp.read_barcodes(Image.open(io.BytesIO(picture)).convert("L"))
@@ -186,7 +258,7 @@ def test_a_signed_link_opens_the_bill_once(stage: Stage, chromium: Chromium) -> 
         assert PIX in page.locator("main").inner_text()
     with chromium.page("en") as page:
         page.goto(f"{URL}pay/link?token={token}")
-        page.get_by_role("status").filter(has_text="not right").wait_for()
+        page.get_by_role("status").filter(has_text="used before").wait_for()
         assert PIX not in page.content()
     log = stage.lab.daemon_log(10_000)
     assert not [word for word in (token, PIX, "K7PQ2M", stage.sub, stage.lab.debtor.person.v4) if word in log]
@@ -219,6 +291,10 @@ def test_the_api_of_rfc_8908_follows_what_is_in_force(stage: Stage, authority: A
     promised = said()
     assert promised["captive"] is False
     assert DAY - 60 < promised["seconds-remaining"] <= DAY
+    stage.say("defer", kind="agreement", until=from_now(3 * DAY)[0])
+    agreed = said()["seconds-remaining"]  # it is longer than the promise, and may be moved on to a day of business
+    assert agreed >= 3 * DAY - 60
+    stage.say("undefer")
     stage.say("paid")
     assert said() == {"captive": False, "user-portal-url": URL, "can-extend-session": False}
 
