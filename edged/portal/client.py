@@ -18,10 +18,9 @@ from typing import NamedTuple
 
 from edged.domain.standing import Standing
 from edged.portal import wire
+from edged.portal.inquiry import PATIENCE, Inquiry
 from edged.portal.outbox import Outbox
 
-PATIENCE = 0.3
-"""Seconds a page waits for the core."""
 LONG_PATIENCE = 5.0
 """Seconds a promise, a code or a token may take: the core commits what comes of them."""
 QUESTIONS = 256
@@ -34,7 +33,7 @@ PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts to reach the core."""
 
 _log = logging.getLogger(__name__)
-_Answer = wire.Person | wire.Asked | wire.Proof | wire.Payment
+_Answer = wire.Asked | wire.Proof | wire.Payment
 
 
 class Proof(NamedTuple):
@@ -52,6 +51,8 @@ class CoreClient:
         self._workers = workers
         self._outbox: Outbox | None = None
         """Of the connection that there is."""
+        self._inquiry: Inquiry | None = None
+        """The same."""
         self._room = asyncio.Semaphore(QUESTIONS)
         self._waiting = 0
         self._open: dict[int, asyncio.Future[_Answer | None]] = {}
@@ -74,15 +75,17 @@ class CoreClient:
         while True:
             with contextlib.suppress(OSError), connect(self._path) as sock:
                 sock.send(wire.encode(wire.Hello(self._workers, need=False)))
-                self._outbox = Outbox(sock)
+                self._outbox = outbox = Outbox(sock)
+                self._inquiry = Inquiry(lambda who: outbox.put(who, who), outbox.drop)
                 self._texts = {}  # all of them come now
                 pauses = iter(PAUSES)
                 try:
                     self._watch_again()
                     await self._read(sock)
                 finally:
-                    self._outbox.close()
-                    self._outbox = None
+                    outbox.close()
+                    self._inquiry.close()
+                    self._outbox = self._inquiry = None
                     self._forget()
             await asyncio.sleep(next(pauses, PAUSES[-1]))
 
@@ -96,7 +99,10 @@ class CoreClient:
 
     def _take(self, record: wire.Record) -> None:
         match record:
-            case wire.Person() | wire.Asked() | wire.Proof() | wire.Payment():
+            case wire.People():
+                if self._inquiry is not None:
+                    self._inquiry.answered(record)
+            case wire.Asked() | wire.Proof() | wire.Payment():
                 waiting = self._open.pop(record.request, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(record)
@@ -161,10 +167,9 @@ class CoreClient:
     async def who(self, address: str) -> Standing | None:
         """What may be shown to ``address``; None when it is no address or the core does not say within PATIENCE."""
         packed = _packed(address)
-        if packed is None:
+        if packed is None or self._inquiry is None:
             return None
-        answer = await self._question(lambda number: wire.Who(number, packed), PATIENCE)
-        return answer.standing if isinstance(answer, wire.Person) else None
+        return await self._inquiry.who(packed)
 
     def shown(self, address: str) -> bool:
         """Tell that this address was shown its reminder. False when the core could not be told."""
