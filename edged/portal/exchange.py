@@ -21,6 +21,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from edged.portal.parts import WHOLE
 from edged.portal.places import Places
 from edged.portal.tally import Tally
 
@@ -123,6 +124,7 @@ class Exchange(HttpToolsProtocol):
         if self._asked():
             raise httptools.HttpParserError("a request before the answer to the one before it")
         super().on_message_begin()
+        self.scope["extensions"] = {WHOLE: self._whole_answer}
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -156,6 +158,20 @@ class Exchange(HttpToolsProtocol):
                 self.places.flows(self)
 
         await app(scope, receive, sent)
+
+    def _whole_answer(self, head: bytes, body: bytes) -> bool:
+        """As ``cycle.send`` of a head and a body, in one piece that somebody has looked at before."""
+        cycle = self.cycle
+        if cycle.disconnected or cycle.response_started or self.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((head, end, b"" if self.scope["method"] == "HEAD" else body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def on_response_complete(self) -> None:
         self._whole = False
