@@ -23,7 +23,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from edged.portal.parts import WHOLE
 from edged.portal.places import Places
-from edged.portal.tally import Tally
 
 HEAD_BYTES = 8192
 """A request to the page may be larger than one to the redirector: it may bring a cookie and a form's fields along."""
@@ -46,10 +45,9 @@ def refusal(status: int) -> bytes:
 
 
 class Exchange(HttpToolsProtocol):
-    """``places`` and ``tally`` come with a subclass: uvicorn makes its protocols without arguments of ours."""
+    """``places`` comes with a subclass: uvicorn makes its protocols without arguments of ours."""
 
     places: Places
-    tally: Tally
     who: str | bytes = ""
     due = 0.0
     unread = 0
@@ -180,7 +178,7 @@ class Exchange(HttpToolsProtocol):
         super().on_response_complete()
 
     def _refuse(self, status: int) -> None:
-        self.tally.add("refused", status)
+        self.places.refused(self.who, status)
         self.transport.write(refusal(status))
         self._request = None
         self._head = HEAD_BYTES

@@ -32,9 +32,13 @@ class Waiters:
         self._calls[sock.fileno()] = call
 
     def remove(self, sock: socket.socket) -> None:
-        """Watch it no longer; to be said before it is closed. Saying so twice does no harm."""
+        """Watch it no longer; it stays open. Saying so twice does no harm."""
         if self._epoll is not None and self._calls.pop(sock.fileno(), None) is not None:
             self._epoll.unregister(sock.fileno())
+
+    def closed(self, fd: int) -> None:
+        """A socket of this descriptor was closed, by which the kernel watches it no longer. No harm if it was not here."""
+        self._calls.pop(fd, None)
 
     def close(self) -> None:
         """Watch nothing any more."""
