@@ -29,6 +29,8 @@ MOST_WAITING = 1024
 """Questions that may be open or wait for their turn; one more is answered with None at once."""
 MOST_WATCHED = 4096
 """Addresses that one worker has watched; who comes later learns of changes by asking again."""
+RECORDS = 64
+"""Records of the core taken in one turn."""
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts to reach the core."""
 
@@ -90,12 +92,31 @@ class CoreClient:
             await asyncio.sleep(next(pauses, PAUSES[-1]))
 
     async def _read(self, sock: socket.socket) -> None:
+        """Until the core hangs up, or says what it should not."""
         loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def read() -> None:  # called by the loop, not awaited: a page waits for what comes here
+            try:
+                for _ in range(RECORDS):
+                    data = sock.recv(wire.ROOM)
+                    if not data:
+                        raise EOFError
+                    self._take(wire.decode(data))
+            except BlockingIOError:
+                return
+            except (EOFError, OSError, wire.WireError) as error:
+                loop.remove_reader(sock)
+                if not isinstance(error, EOFError):
+                    _log.warning("core: %s", error)
+                if not ended.done():
+                    ended.set_result(None)
+
+        loop.add_reader(sock, read)
         try:
-            while data := await loop.sock_recv(sock, wire.ROOM):
-                self._take(wire.decode(data))
-        except (OSError, wire.WireError) as error:
-            _log.warning("core: %s", error)
+            await ended
+        finally:
+            loop.remove_reader(sock)
 
     def _take(self, record: wire.Record) -> None:
         match record:

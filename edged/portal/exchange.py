@@ -163,8 +163,10 @@ class Exchange(HttpToolsProtocol):
         if cycle.disconnected or cycle.response_started or self.flow.write_paused:
             return False
         cycle.response_started = cycle.response_complete = True
+        ours = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)  # the date
         end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
-        self.transport.write(b"".join((head, end, b"" if self.scope["method"] == "HEAD" else body)))
+        shown = b"" if self.scope["method"] == "HEAD" else body
+        self.transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", ours, head, end, shown)))
         cycle.message_event.set()
         if not cycle.keep_alive:
             self.transport.close()

@@ -20,6 +20,9 @@ from edged.portal.tally import Tally
 from edged.portal.waiters import Waiters
 from edged.portal.wire import CLOSED
 
+HEARD = 24
+"""Of those who sent half a head, so many are heard in a turn: whoever comes with a whole one waits less for them."""
+
 
 class _Visitor:
     """A connection that has not said enough yet to be worth more than a descriptor."""
@@ -59,7 +62,7 @@ class SiteServer(uvicorn.Server):
         self._tls = tls
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slow = Waiters()
+        self._slow = Waiters(HEARD)
         self._visitors: set[_Visitor] = set()
         self._paused = False
 

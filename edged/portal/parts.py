@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from edged.portal.client import Proof
 
 WHOLE = "edged.whole"
-"""An extension of ASGI: a function of head and body that sends a whole answer, 200, at once. The head lacks its last
-line. False when that cannot be done now, and nothing was sent."""
+"""An extension of ASGI: a function of header fields, as lines, and body that sends a whole answer, 200, at once.
+
+False when that cannot be done now, and nothing was sent."""
 TRIES = 5
 FORM_BYTES = 4096
 """Of the body of a form; ours have a nonce or a code in them."""
@@ -86,7 +87,7 @@ def page_head(policy: str, language: str) -> Head:
     }
     headers = tuple((name.encode(), text.encode()) for name, text in said.items())
     lines = b"".join(b"%s: %s\r\n" % header for header in headers).replace(b"%", b"%%")
-    return Head(headers, b"HTTP/1.1 200 OK\r\n" + lines + b"content-length: %d\r\n")
+    return Head(headers, lines + b"content-length: %d\r\n")
 
 
 @dataclass(frozen=True, slots=True)
