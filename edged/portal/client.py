@@ -78,7 +78,7 @@ class CoreClient:
             with contextlib.suppress(OSError), connect(self._path) as sock:
                 sock.send(wire.encode(wire.Hello(self._workers, need=False)))
                 self._outbox = outbox = Outbox(sock)
-                self._inquiry = Inquiry(lambda who: outbox.put(who, who), outbox.drop)
+                self._inquiry = Inquiry(outbox.put, outbox.drop)
                 self._texts = {}  # all of them come now
                 pauses = iter(PAUSES)
                 try:

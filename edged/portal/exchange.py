@@ -122,7 +122,8 @@ class Exchange(HttpToolsProtocol):
         if self._asked():
             raise httptools.HttpParserError("a request before the answer to the one before it")
         super().on_message_begin()
-        self.scope["extensions"] = {WHOLE: self._whole_answer}
+        extensions: dict[str, Any] = {WHOLE: self._whole_answer}
+        self.scope["extensions"] = extensions
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()

@@ -26,12 +26,12 @@ _Answer = asyncio.Future[Standing | None]
 
 
 class Inquiry:
-    """``put`` takes a packet for the core, ``drop`` takes it back if it was not sent yet. For a running loop.
+    """``put`` and ``drop`` are an outbox's: a packet for the core, and back if it was not sent yet. For a running loop.
 
-    Where the core does not answer in time, each who waits gets None after :data:`PATIENCE`, and the packet is forgotten.
+    Where the core does not answer, each who waits gets None after :data:`PATIENCE`, and the packet is forgotten.
     """
 
-    def __init__(self, put: Callable[[wire.Who], None], drop: Callable[[wire.Who], object]) -> None:
+    def __init__(self, put: Callable[[wire.Who, wire.Who], object], drop: Callable[[wire.Who], object]) -> None:
         self._put = put
         self._drop = drop
         self._loop = asyncio.get_running_loop()
@@ -100,7 +100,7 @@ class Inquiry:
                 self._number = self._number + 1 & 0xFFFFFFFF
                 record = wire.Who(self._number, tuple(some))
                 self._asked[self._number] = record, list(some.values()), self._loop.time() + PATIENCE
-                self._put(record)
+                self._put(record, record)
 
     def _expire(self) -> None:
         now = self._loop.time()

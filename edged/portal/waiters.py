@@ -41,7 +41,7 @@ class Waiters:
             self._epoll.unregister(sock.fileno())
 
     def closed(self, fd: int) -> None:
-        """A socket of this descriptor was closed, by which the kernel watches it no longer. No harm if it was not here."""
+        """A socket was closed, so the kernel watches it no longer. No harm if it was not here."""
         self._calls.pop(fd, None)
 
     def close(self) -> None:

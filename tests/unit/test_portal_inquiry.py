@@ -17,7 +17,7 @@ class Core:
     def __init__(self) -> None:
         self.packets: list[wire.Who] = []
         self.dropped: list[wire.Who] = []
-        self.inquiry = Inquiry(self.packets.append, self.dropped.append)
+        self.inquiry = Inquiry(lambda _, packet: self.packets.append(packet), self.dropped.append)
 
     def ask(self, *addresses: bytes) -> list[asyncio.Task[Standing | None]]:
         return [asyncio.create_task(self.inquiry.who(address)) for address in addresses]
