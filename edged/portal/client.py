@@ -1,8 +1,7 @@
 """A worker's end of the socket to the core: asks who somebody is and what he may do, tells what was shown and counted.
 
-The core may be away for seconds (restart, upgrade) or slow. Nothing here waits longer than :data:`PATIENCE` for it
-(:data:`LONG_PATIENCE` where it has to write to its disk), and without it the redirector goes on and the page is a
-general one.
+The core may be away for seconds (restart, upgrade) or slow. A page waits no longer than ``inquiry.PATIENCE`` for it, what
+somebody does no longer than :data:`LONG_PATIENCE`; without it the redirector goes on and the page is a general one.
 """
 
 from __future__ import annotations
@@ -18,9 +17,11 @@ from typing import NamedTuple
 
 from edged.domain.standing import Standing
 from edged.portal import wire
-from edged.portal.inquiry import PATIENCE, Inquiry
+from edged.portal.inquiry import Inquiry
 from edged.portal.outbox import Outbox
 
+BILL_PATIENCE = 1.5
+"""Seconds a bill may take: who has proved who he is gets no other page that would do as well."""
 LONG_PATIENCE = 5.0
 """Seconds a promise, a code or a token may take: the core commits what comes of them."""
 QUESTIONS = 256
@@ -224,7 +225,7 @@ class CoreClient:
         """The payment data behind a ticket: empty when there is none (any more), None when the core does not say."""
         if len(ticket) != wire.TICKET:
             return {}
-        answer = await self._question(lambda number: wire.Bill(number, ticket), PATIENCE)
+        answer = await self._question(lambda number: wire.Bill(number, ticket), BILL_PATIENCE)
         return answer.fields if isinstance(answer, wire.Payment) else None
 
     @contextlib.contextmanager
