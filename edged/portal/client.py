@@ -1,7 +1,8 @@
 """A worker's end of the socket to the core: asks who somebody is and what he may do, tells what was shown and counted.
 
 The core may be away for seconds (restart, upgrade) or slow. A page waits no longer than ``inquiry.PATIENCE`` for it,
-what somebody does no longer than :data:`LONG_PATIENCE`; without it the redirector goes on and the page is a general one.
+what somebody does no longer than :data:`LONG_PATIENCE`; without it the redirector goes on and the page is
+a general one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Who was refused so often within a second that its next connections are not worth a look.
 
 To hear, judge and refuse a request that is none takes six system calls, to close its connection unread takes two, and
-whoever sends one after another comes again as soon as it is cut. A browser sends none; a device that speaks something else to port 80 tries a
-few times. So after :data:`MOST` refusals an address has to wait for the next second, and nobody else for it.
+whoever sends one after another comes again as soon as it is cut. A browser sends none; a device that speaks something
+else to port 80 tries a few times. So after :data:`MOST` refusals an address has to wait for the next second, and nobody
+else for it.
 """
 
 from __future__ import annotations
