@@ -33,7 +33,8 @@ BAR_MS = 100.0
 SLOWED = 1.5
 """Quiet phases of one run differ by a third among themselves."""
 SLOW = 10_000
-_ATTACKERS = ipaddress.IPv4Network("100.64.16.0/20")
+EVERYBODY = "100.64.16.0/20"
+_ATTACKERS = ipaddress.IPv4Network(EVERYBODY)
 _SLOW_FROM = "100.64.16.0/24"
 """256 addresses with some 40 connections each: below what one may have."""
 _HONEST = "100.64.128.64/26"
@@ -139,6 +140,12 @@ class Stage:
 
     # -- a phase ------------------------------------------------------------------------------------------------------
 
+    @property
+    def core(self) -> int:
+        """The process that has store and kernel."""
+        assert self.lab.daemon is not None  # noqa: S101
+        return self.lab.daemon.pid
+
     def portal(self) -> list[int]:
         """The portal's processes."""
         found = []
@@ -203,10 +210,12 @@ class Stage:
 
     # -- attacks ------------------------------------------------------------------------------------------------------
 
-    def crowd(self, kind: str, to: tuple[str, int], count: int) -> Callable[[float], dict[str, Any]]:
+    def crowd(
+        self, kind: str, to: tuple[str, int], count: int, sources: str = _SLOW_FROM
+    ) -> Callable[[float], dict[str, Any]]:
         """So many hostile connections of one kind at a time."""
         return lambda seconds: self.flood(
-            self.lab.network.subscriber, kind, to, seconds, "--count", str(count), "--sources", _SLOW_FROM
+            self.lab.network.subscriber, kind, to, seconds, "--count", str(count), "--sources", sources
         )
 
     def packets(self, *, whole: bool) -> Callable[[float], dict[str, Any]]:

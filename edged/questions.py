@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -133,18 +133,27 @@ class Questions:
 
     def standing(self, address: str) -> Standing:
         """What the portal may know of whoever has this address."""
+        return self.standings((address,))[0]
+
+    def standings(self, addresses: Sequence[str]) -> list[Standing]:
+        """The same of each of these, in their order, from one look into the store."""
+        wanted = [self._lookup(address) for address in addresses]
+        keys = list({key for keys in wanted for key in keys})
+        found = self._store.read(partial(payments.visitors, keys=keys)) if keys else {}
+        now, policy = self._clock(), self._policy()
+        told = (next((found[key] for key in keys if key in found), None) for keys in wanted)  # the first counts
+        return [NOBODY if one is None else self._standing(one, now, policy) for one in told]
+
+    def _lookup(self, address: str) -> list[bytes]:
         try:
-            keys = self._addressing.lookup(address)
+            return self._addressing.lookup(address)
         except Rejected:
-            return NOBODY
-        found = self._store.read(partial(payments.visitor, keys=keys)) if keys else None
-        if found is None:
-            return NOBODY
-        owner, sub, facts, expires = found
-        now = self._clock()
-        self._shown.pop(owner, None)
-        self._shown[owner] = hash(sub.sub), now
+            return []
+
+    def _standing(self, one: payments.Visitor, now: int, policy: Policy) -> Standing:
+        self._shown.pop(one.owner, None)
+        self._shown[one.owner] = hash(one.sub.sub), now
         if len(self._shown) > _MOST_SHOWN:
             del self._shown[next(iter(self._shown))]
-        asked = self._petitions.awaits(owner, now)
-        return visitor.standing(sub, facts, now, self._policy(), asked=asked, pays=expires > now)
+        asked = self._petitions.awaits(one.owner, now)
+        return visitor.standing(one.sub, one.facts, now, policy, asked=asked, pays=one.expires > now)

@@ -5,7 +5,7 @@ One direction, as :mod:`edged.desk`: it asks the keeper, and what changes goes t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from edged.clock import in_time
 from edged.domain.standing import Standing
@@ -25,9 +25,9 @@ class Reception:
         self._keeper = keeper
         self._alone = alone
 
-    async def standing(self, address: str) -> Standing:
-        """What may be shown to whoever has this address."""
-        return await self._keeper.do(self._keeper.pipeline.questions.standing, address)
+    async def standings(self, addresses: Sequence[str]) -> Sequence[Standing]:
+        """What may be shown to whoever has each of these addresses."""
+        return await self._keeper.do(self._keeper.pipeline.questions.standings, addresses)
 
     async def seen(self, address: str, *, pressed: bool) -> None:
         """Somebody at this address was shown a reminder, or has sent it away."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from edged.domain.standing import NOBODY, Standing
 
@@ -32,12 +32,13 @@ class FakeCore:
         """Clear: standings are answered once it is set."""
         self.awake.set()
 
-    async def standing(self, address: str) -> Standing:
+    async def standings(self, addresses: Sequence[str]) -> list[Standing | None]:
         await self.awake.wait()
         if self.mute:
             await asyncio.sleep(5)
-        self.before(address)
-        return self.people.get(address, NOBODY)
+        for address in addresses:
+            self.before(address)
+        return [self.people.get(address, NOBODY) for address in addresses]
 
     async def seen(self, address: str, *, pressed: bool) -> None:
         (self.shown if pressed else self.looks).append(address)

@@ -96,7 +96,8 @@ class Crowd:
         self._random = random.Random(1)
         self._selector = selectors.EpollSelector()
         self.counts: Counter[str] = Counter()
-        """``opened``, ``failed``, ``ended`` (by the other side), ``answers``, ``echoed`` (EVIL came back)."""
+        """``opened``, ``failed``, ``ended`` (by the other side), ``answers``, ``echoed`` (EVIL came back), ``shortest``
+        and ``longest`` body of an answer."""
         self._act: Callable[[_Client], None] = {
             "slow": self._speak, "silent": self._listen, "deaf": self._deaf, "pages": self._ask, "visits": self._ask,
             "noise": self._noise,
@@ -163,7 +164,11 @@ class Crowd:
         one.got += len(data)
         if not one.wanted:
             length = _LENGTH.search(data)
-            one.wanted = length.end() + int(length[1]) if length else 0
+            if length:
+                size = int(length[1])
+                one.wanted = length.end() + size
+                self.counts["shortest"] = min(self.counts["shortest"] or size, size)
+                self.counts["longest"] = max(self.counts["longest"], size)
         if self._kind in {"pages", "visits"} and one.got >= one.wanted > 0:
             one.got = one.wanted = 0
             self.counts["answers"] += 1

@@ -109,6 +109,10 @@ class Addressing:
 
     def lookup(self, text: str) -> list[bytes]:
         """The keys under which a single address (or an exact prefix) may be stored, most specific first."""
+        try:
+            return [bytes([V4_TAG]) + socket.inet_pton(socket.AF_INET, text)]  # what nearly all are
+        except (OSError, ValueError):
+            pass
         network = parse(text)
         if isinstance(network, ipaddress.IPv4Network):
             return [bytes([V4_TAG]) + network.network_address.packed]

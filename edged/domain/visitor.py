@@ -22,9 +22,8 @@ from msgspec.structs import replace
 from edged.domain import command as c
 from edged.domain import effect
 from edged.domain.decide import View, decide
-from edged.domain.growth import LEVEL
 from edged.domain.levels import Level
-from edged.domain.model import DEBT, WHOLE, Fact, Policy, Reason, Subscriber
+from edged.domain.model import DEBT, RAISE, WHOLE, Fact, Policy, Reason, Subscriber
 from edged.domain.rejection import Rejected
 from edged.domain.standing import Standing
 
@@ -78,7 +77,7 @@ def _begun(reason: Reason, at: int) -> Reason:
     """The reason with what waits no longer than ``at`` begun."""
     waits = tuple(w for w in reason.waits if w.onset > at)
     if any(w.id == WHOLE and w.onset <= at for w in reason.waits):  # as edged.domain.growth.due has it
-        return replace(reason, invoices=(), waits=tuple(w for w in waits if w.id == LEVEL))
+        return replace(reason, invoices=(), waits=tuple(w for w in waits if w.id == RAISE))
     if len(waits) == len(reason.waits) and not (reason.pending and reason.onset <= at):
         return reason
     return replace(reason, pending=reason.pending and reason.onset > at, waits=waits)

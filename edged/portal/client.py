@@ -1,8 +1,8 @@
 """A worker's end of the socket to the core: asks who somebody is and what he may do, tells what was shown and counted.
 
-The core may be away for seconds (restart, upgrade) or slow. Nothing here waits longer than :data:`PATIENCE` for it
-(:data:`LONG_PATIENCE` where it has to write to its disk), and without it the redirector goes on and the page is a
-general one.
+The core may be away for seconds (restart, upgrade) or slow. A page waits no longer than ``inquiry.PATIENCE`` for it,
+what somebody does no longer than :data:`LONG_PATIENCE`; without it the redirector goes on and the page is
+a general one.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from typing import NamedTuple
 
 from edged.domain.standing import Standing
 from edged.portal import wire
+from edged.portal.inquiry import Inquiry
 from edged.portal.outbox import Outbox
 
-PATIENCE = 0.3
-"""Seconds a page waits for the core."""
+BILL_PATIENCE = 1.5
+"""Seconds a bill may take: who has proved who he is gets no other page that would do as well."""
 LONG_PATIENCE = 5.0
 """Seconds a promise, a code or a token may take: the core commits what comes of them."""
 QUESTIONS = 256
@@ -31,11 +32,13 @@ MOST_WAITING = 1024
 """Questions that may be open or wait for their turn; one more is answered with None at once."""
 MOST_WATCHED = 4096
 """Addresses that one worker has watched; who comes later learns of changes by asking again."""
+RECORDS = 64
+"""Records of the core taken in one turn."""
 PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 """Seconds between attempts to reach the core."""
 
 _log = logging.getLogger(__name__)
-_Answer = wire.Person | wire.Asked | wire.Proof | wire.Payment
+_Answer = wire.Asked | wire.Proof | wire.Payment
 
 
 class Proof(NamedTuple):
@@ -53,6 +56,8 @@ class CoreClient:
         self._workers = workers
         self._outbox: Outbox | None = None
         """Of the connection that there is."""
+        self._inquiry: Inquiry | None = None
+        """The same."""
         self._room = asyncio.Semaphore(QUESTIONS)
         self._waiting = 0
         self._open: dict[int, asyncio.Future[_Answer | None]] = {}
@@ -75,29 +80,53 @@ class CoreClient:
         while True:
             with contextlib.suppress(OSError), connect(self._path) as sock:
                 sock.send(wire.encode(wire.Hello(self._workers, need=False)))
-                self._outbox = Outbox(sock)
+                self._outbox = outbox = Outbox(sock)
+                self._inquiry = Inquiry(outbox.put, outbox.drop)
                 self._texts = {}  # all of them come now
                 pauses = iter(PAUSES)
                 try:
                     self._watch_again()
                     await self._read(sock)
                 finally:
-                    self._outbox.close()
-                    self._outbox = None
+                    outbox.close()
+                    self._inquiry.close()
+                    self._outbox = self._inquiry = None
                     self._forget()
             await asyncio.sleep(next(pauses, PAUSES[-1]))
 
     async def _read(self, sock: socket.socket) -> None:
+        """Until the core hangs up, or says what it should not."""
         loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def read() -> None:  # called by the loop, not awaited: a page waits for what comes here
+            try:
+                for _ in range(RECORDS):
+                    data = sock.recv(wire.ROOM)
+                    if not data:
+                        raise EOFError
+                    self._take(wire.decode(data))
+            except BlockingIOError:
+                return
+            except (EOFError, OSError, wire.WireError) as error:
+                loop.remove_reader(sock)
+                if not isinstance(error, EOFError):
+                    _log.warning("core: %s", error)
+                if not ended.done():
+                    ended.set_result(None)
+
+        loop.add_reader(sock, read)
         try:
-            while data := await loop.sock_recv(sock, wire.ROOM):
-                self._take(wire.decode(data))
-        except (OSError, wire.WireError) as error:
-            _log.warning("core: %s", error)
+            await ended
+        finally:
+            loop.remove_reader(sock)
 
     def _take(self, record: wire.Record) -> None:
         match record:
-            case wire.Person() | wire.Asked() | wire.Proof() | wire.Payment():
+            case wire.People():
+                if self._inquiry is not None:
+                    self._inquiry.answered(record)
+            case wire.Asked() | wire.Proof() | wire.Payment():
                 waiting = self._open.pop(record.request, None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(record)
@@ -162,10 +191,9 @@ class CoreClient:
     async def who(self, address: str) -> Standing | None:
         """What may be shown to ``address``; None when it is no address or the core does not say within PATIENCE."""
         packed = _packed(address)
-        if packed is None:
+        if packed is None or self._inquiry is None:
             return None
-        answer = await self._question(lambda number: wire.Who(number, packed), PATIENCE)
-        return answer.standing if isinstance(answer, wire.Person) else None
+        return await self._inquiry.who(packed)
 
     def shown(self, address: str, *, pressed: bool) -> bool:
         """Tell that this address was shown its reminder, or sent it away. False when the core could not be told."""
@@ -203,7 +231,7 @@ class CoreClient:
         """The payment data behind a ticket: empty when there is none (any more), None when the core does not say."""
         if len(ticket) != wire.TICKET:
             return {}
-        answer = await self._question(lambda number: wire.Bill(number, ticket), PATIENCE)
+        answer = await self._question(lambda number: wire.Bill(number, ticket), BILL_PATIENCE)
         return answer.fields if isinstance(answer, wire.Payment) else None
 
     @contextlib.contextmanager

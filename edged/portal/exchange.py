@@ -21,8 +21,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from edged.portal.parts import WHOLE
 from edged.portal.places import Places
-from edged.portal.tally import Tally
 
 HEAD_BYTES = 8192
 """A request to the page may be larger than one to the redirector: it may bring a cookie and a form's fields along."""
@@ -45,10 +45,9 @@ def refusal(status: int) -> bytes:
 
 
 class Exchange(HttpToolsProtocol):
-    """``places`` and ``tally`` come with a subclass: uvicorn makes its protocols without arguments of ours."""
+    """``places`` comes with a subclass: uvicorn makes its protocols without arguments of ours."""
 
     places: Places
-    tally: Tally
     who: str | bytes = ""
     due = 0.0
     unread = 0
@@ -123,6 +122,8 @@ class Exchange(HttpToolsProtocol):
         if self._asked():
             raise httptools.HttpParserError("a request before the answer to the one before it")
         super().on_message_begin()
+        extensions: dict[str, Any] = {WHOLE: self._whole_answer}
+        self.scope["extensions"] = extensions
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -157,6 +158,22 @@ class Exchange(HttpToolsProtocol):
 
         await app(scope, receive, sent)
 
+    def _whole_answer(self, head: bytes, body: bytes) -> bool:
+        """As ``cycle.send`` of a head and a body, in one piece that somebody has looked at before."""
+        cycle = self.cycle
+        if cycle.disconnected or cycle.response_started or self.flow.write_paused:
+            return False
+        cycle.response_started = cycle.response_complete = True
+        ours = b"".join(b"%s: %s\r\n" % header for header in self.server_state.default_headers)  # the date
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        shown = b"" if self.scope["method"] == "HEAD" else body
+        self.transport.write(b"".join((b"HTTP/1.1 200 OK\r\n", ours, head, end, shown)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
+
     def on_response_complete(self) -> None:
         self._whole = False
         self._head = self._body = 0
@@ -164,7 +181,7 @@ class Exchange(HttpToolsProtocol):
         super().on_response_complete()
 
     def _refuse(self, status: int) -> None:
-        self.tally.add("refused", status)
+        self.places.refused(self.who, status)
         self.transport.write(refusal(status))
         self._request = None
         self._head = HEAD_BYTES

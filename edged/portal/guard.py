@@ -25,7 +25,7 @@ def server(
 
     Loads all it needs now, so that it can be made before the privileges are gone.
     """
-    protocol: Any = type("GuardedProtocol", (Exchange,), {"places": places, "tally": tally})
+    protocol: Any = type("GuardedProtocol", (Exchange,), {"places": places})
     config = uvicorn.Config(
         app,
         loop="none",

@@ -20,6 +20,9 @@ from edged.portal.tally import Tally
 from edged.portal.waiters import Waiters
 from edged.portal.wire import CLOSED
 
+HEARD = 24
+"""Of those who sent half a head, so many are heard in a turn: whoever comes with a whole one waits less for them."""
+
 
 class _Visitor:
     """A connection that has not said enough yet to be worth more than a descriptor."""
@@ -59,7 +62,7 @@ class SiteServer(uvicorn.Server):
         self._tls = tls
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slow = Waiters()
+        self._slow = Waiters(HEARD)
         self._visitors: set[_Visitor] = set()
         self._paused = False
 
@@ -114,7 +117,6 @@ class SiteServer(uvicorn.Server):
             if not self._places.welcome(who):
                 os.close(fd)
                 continue
-            os.set_blocking(fd, False)
             one = _Visitor(socket.socket(*form, fileno=fd), who, self._drop)
             self._places.enter(one)
             self._visitors.add(one)
@@ -122,7 +124,9 @@ class SiteServer(uvicorn.Server):
 
     def _hear(self, one: _Visitor, *, first: bool = False) -> None:
         try:
-            data = one.sock.recv(1, socket.MSG_PEEK) if self._tls else one.sock.recv(65536)
+            # the socket blocks until it is uvicorn's: making it so sooner would be one call more for each that goes
+            kind = socket.MSG_DONTWAIT | (socket.MSG_PEEK if self._tls else 0)
+            data = one.sock.recv(1 if self._tls else 65536, kind)
         except BlockingIOError:
             if first:
                 self._slow.add(one.sock, partial(self._hear, one))
@@ -138,18 +142,20 @@ class SiteServer(uvicorn.Server):
         if data and verdict.status == Verdict.FOUND.status:
             self._admit(one)
             return
-        status = verdict.status if data else CLOSED
-        self._tally.add("refused", status)
-        if status:
+        if data:
+            self._places.refused(one.who, verdict.status)
             with contextlib.suppress(OSError):
-                one.sock.send(refusal(status))
+                one.sock.send(refusal(verdict.status), socket.MSG_DONTWAIT)
+        else:
+            self._tally.add("refused", CLOSED)
         self._places.leave(one)
         self._drop(one)
 
     def _drop(self, one: _Visitor) -> None:
         self._visitors.discard(one)
-        self._slow.remove(one.sock)
+        fd = one.sock.fileno()
         one.sock.close()
+        self._slow.closed(fd)
 
     def _admit(self, visitor: _Visitor) -> None:
         """Make it a connection of uvicorn's, in the same place."""

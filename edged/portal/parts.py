@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from edged.domain.standing import Standing
 from edged.portal.languages import Language, choose_language
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 
     from edged.portal.client import Proof
 
-Headers = tuple[tuple[bytes, bytes], ...]
+WHOLE = "edged.whole"
+"""An extension of ASGI: a function of header fields, as lines, and body that sends a whole answer, 200, at once.
 
+False when that cannot be done now, and nothing was sent."""
 TRIES = 5
 FORM_BYTES = 4096
 """Of the body of a form; ours have a nonce or a code in them."""
@@ -49,16 +52,29 @@ class Core(Protocol):
     async def bill(self, ticket: bytes) -> Mapping[str, str] | None: ...
 
 
+class Head(NamedTuple):
+    """What goes with every page of a language, but its length: as headers, and as bytes behind the status line."""
+
+    headers: tuple[tuple[bytes, bytes], ...]
+    raw: bytes
+
+
 class _Page(Response):
-    def __init__(self, body: bytes, status: int, headers: Headers) -> None:  # not the slow one that builds them anew
+    def __init__(self, body: bytes, status: int, head: Head) -> None:  # not the slow one that builds them anew
         self.status_code = status
         self.background = None
         self.body = body
-        self.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
+        self._raw = head.raw
+        self.raw_headers = [*head.headers, (b"content-length", b"%d" % len(body))]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        whole = scope.get("extensions", {}).get(WHOLE)
+        if whole is None or self.status_code != 200 or not whole(self._raw % len(self.body), self.body):
+            await super().__call__(scope, receive, send)
 
 
-def page_headers(policy: str, language: str) -> Headers:
-    """Those of every page, but its length."""
+def page_head(policy: str, language: str) -> Head:
+    """What goes with every page."""
     said = {
         "content-type": "text/html; charset=utf-8",
         "cache-control": "no-store",
@@ -69,7 +85,9 @@ def page_headers(policy: str, language: str) -> Headers:
         "vary": "Accept-Language",
         "x-content-type-options": "nosniff",
     }
-    return tuple((name.encode(), text.encode()) for name, text in said.items())
+    headers = tuple((name.encode(), text.encode()) for name, text in said.items())
+    lines = b"".join(b"%s: %s\r\n" % header for header in headers).replace(b"%", b"%%")
+    return Head(headers, lines + b"content-length: %d\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +106,8 @@ class Parts:
     views: Views
     tls: bool
     url: str
-    headers: Mapping[str, Headers]
-    """What goes with every page, by language: ready-made, for there are thousands a second."""
+    heads: Mapping[str, Head]
+    """By language: ready-made, for there are thousands a second."""
 
     async def who(self, request: Request) -> Standing | None:
         """Of whoever clicked something: the core is given more time than for a page, which comes right by itself."""
@@ -108,7 +126,7 @@ class Parts:
 
     def html(self, body: bytes, language: str, status: int = 200) -> Response:
         """A page. Never cached: one that says "suspended" must not outlive the payment."""
-        return _Page(body, status, self.headers[language])
+        return _Page(body, status, self.heads[language])
 
     def draw(self, view: View, status: int = 200, nonce: str = "") -> Response:
         """The page of a view; ``nonce`` is for the form that sends a reminder away, without it there is none."""

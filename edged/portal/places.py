@@ -26,6 +26,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edged.portal.redirector import SWEEP_BATCH, Limits
+from edged.portal.refusals import Refusals
 from edged.portal.tally import Tally
 from edged.portal.wire import CLOSED
 
@@ -76,6 +77,7 @@ class Places:
         self._serial = itertools.count()
         self._busy: set[Connection] = set()
         self._second = 0.0
+        self._refusals = Refusals(clock)
 
     @property
     def taken(self) -> int:
@@ -83,8 +85,8 @@ class Places:
         return len(self._reading) + len(self._answering)
 
     def welcome(self, who: str | bytes) -> bool:
-        """Whether somebody may come in; False (and counted) when the address has had its share."""
-        if self._of[who] < self._limits.per_address and self._came[who] < COMERS:
+        """Whether somebody may come in; False (and counted) when the address has had its share, or sent nonsense."""
+        if who not in self._refusals.barred and self._of[who] < self._limits.per_address and self._came[who] < COMERS:
             return True
         self._tally.add("refused", CLOSED)
         return False
@@ -100,6 +102,11 @@ class Places:
         self._came[one.who] += 1
         one.due = self._clock() + self._limits.seconds
         self._reading[one] = None
+
+    def refused(self, who: str | bytes, status: int) -> None:
+        """Somebody is told that this was no request."""
+        self._tally.add("refused", status)
+        self._refusals.add(who)
 
     def leave(self, one: Connection) -> None:
         """A connection is gone. Saying so twice does no harm."""
@@ -169,6 +176,7 @@ class Places:
 
         True when there are more to cut than are cut in one turn: to be called again when others have had theirs.
         """
+        self._refusals.sweep()
         now = self._clock()
         over = list(
             itertools.islice(

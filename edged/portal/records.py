@@ -21,6 +21,8 @@ MOST_JSON = 8192
 """Bytes of payment data, or of one reason's texts."""
 TICKET = 16
 """Bytes of the ticket that a proof gives."""
+MOST_ASKED = 32
+"""Addresses in one question."""
 
 REASONS = ("notice debt_partial debt pause operator preventive abuse fraud terminated court").split()
 """Weakest first (domain.md §1). Append only: the place is the code on the wire."""
@@ -44,10 +46,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Portal to core: what may be shown to whoever has ``address`` (16 bytes)?"""
+    """Portal to core: what may be shown to whoever has each of ``addresses`` (16 bytes each, at most MOST_ASKED)?"""
 
     request: int
-    address: bytes
+    addresses: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,11 @@ class Sockets:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
-    """Core to portal: the answer to a :class:`Who`."""
+class People:
+    """Core to portal: the answer to a :class:`Who`, in its order; None where it could not be looked up."""
 
     request: int
-    standing: Standing
+    standings: tuple[Standing | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +184,7 @@ Record = (
     | Shown
     | Stats
     | Sockets
-    | Person
+    | People
     | Watch
     | Changed
     | Ask

@@ -34,6 +34,7 @@ from functools import partial
 from itertools import islice
 
 from edged.portal.head import HEAD_END, Verdict, answers, ends_clean, is_plain_get, judge
+from edged.portal.refusals import Refusals
 from edged.portal.tally import Tally
 from edged.portal.waiters import Waiters
 from edged.portal.wire import CLOSED
@@ -97,6 +98,7 @@ class Redirector:
         self._waiting: dict[_Waiting, None] = {}
         self._of: Counter[str | bytes] = Counter()
         self._listeners: dict[socket.socket, Callable[[], None]] = {}
+        self._refusals = Refusals(clock)
         self._paused = False
 
     @property
@@ -128,6 +130,7 @@ class Redirector:
 
         True when there are more to cut than are cut in one turn: to be called again when others have had theirs.
         """
+        self._refusals.sweep()
         now = self._clock()
         over = list(islice((one for one in self._waiting if one.deadline <= now), SWEEP_BATCH))
         for one in over:
@@ -154,6 +157,7 @@ class Redirector:
         began = self._clock()
         found = self._answers[Verdict.FOUND]
         room = self._limits.head + 1
+        barred = self._refusals.barred
         served = 0
         for _ in range(BATCH):
             try:
@@ -165,6 +169,10 @@ class Redirector:
                     self._pause()
                     break
                 continue  # that one connection died in the queue (accept(2) hands its errors on)
+            if barred and holder(peer) in barred:
+                os.close(fd)
+                tally.add("refused", CLOSED)
+                continue
             try:
                 os.set_blocking(fd, False)
                 data = os.read(fd, room)
@@ -236,6 +244,7 @@ class Redirector:
             one.tally.add("redirect", 302, 1, self._clock() - began)
         else:
             one.tally.add("refused", verdict.status)
+            self._refusals.add(one.who)
         if verdict.status == Verdict.FOUND.status and ends_clean(one.data):
             self._drop(one)
             return True
@@ -272,13 +281,14 @@ class Redirector:
             sock.send(self._answers[verdict])  # a few hundred bytes into an empty buffer: all or an error
 
     def _drop(self, one: _Waiting) -> None:
+        fd = one.sock.fileno()
+        one.sock.close()
         if one in self._waiting:
             del self._waiting[one]
-            self._slow.remove(one.sock)
+            self._slow.closed(fd)
             self._of[one.who] -= 1
             if not self._of[one.who]:
                 del self._of[one.who]
-        one.sock.close()
 
 
 def holder(peer: object) -> str | bytes:

@@ -8,6 +8,7 @@ Whole without JavaScript; the script only saves the visitor from asking again.
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -16,6 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from edged.config import Config
 from edged.domain.levels import Level
@@ -25,7 +27,7 @@ from edged.portal.languages import languages
 from edged.portal.live import Live
 from edged.portal.look import Logo
 from edged.portal.nonce import Nonces
-from edged.portal.parts import Core, Parts, address, form, is_ahead_of_time, page_headers, see_other
+from edged.portal.parts import Core, Parts, address, form, is_ahead_of_time, page_head, see_other
 from edged.portal.pay import Pay
 from edged.portal.promise import Promise
 from edged.portal.render import Renderer
@@ -53,20 +55,37 @@ def build(cfg: Config, core: Core, tally: Tally, streams: int) -> Starlette:
         views=Views(Way(portal.provider.customer_area, pay=tls)),
         tls=tls,
         url="{0.scheme}://{0.netloc}/".format(urlsplit(portal.url)),
-        headers={code: page_headers(renderer.policy, code) for code in spoken},
+        heads={code: page_head(renderer.policy, code) for code in spoken},
     )
     main = _Main(parts)
-    return Starlette(
-        routes=[
-            Route("/", main.page, methods=["GET"]),  # first, because a redirect leads here
+    return Site(
+        main.page,
+        [
             Route("/healthz", _health, methods=["GET"]),
             *Live(parts, streams, STREAMS_OF_ONE).routes,
             *Promise(parts).routes,
             *Pay(parts, portal).routes,
             *Api(parts, portal.url).routes,
             *main.routes,
-        ]
+        ],
     )
+
+
+class Site(Starlette):
+    """A path of which no route has the first word is the main page's, and nearly all are: those ask no route."""
+
+    def __init__(self, page: Callable[[Request], Awaitable[Response]], routes: Sequence[Route]) -> None:
+        super().__init__(routes=[*routes, Route("/{path:path}", page, methods=["GET"])])  # Starlette adds HEAD
+        self._page = page
+        self._words = {route.path.split("/", 2)[1] for route in routes}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start, *words = scope.get("path", "").split("/", 2)
+        if words and not start and words[0] not in self._words and scope["method"] in {"GET", "HEAD"}:
+            response = await self._page(Request(scope, receive))
+            await response(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 async def _health(_request: Request) -> Response:
@@ -86,7 +105,6 @@ class _Main:
             *([Route("/logo", partial(self._logo, logo=logo), methods=["GET"])] if logo else []),
             Route("/dismiss", self._dismiss, methods=["POST"]),
             Route("/dismissed", self._dismissed, methods=["GET"]),
-            Route("/{path:path}", self.page, methods=["GET"]),  # Starlette adds HEAD
         ]
 
     async def page(self, request: Request) -> Response:

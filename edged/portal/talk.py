@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 from edged.domain.standing import Standing
@@ -21,6 +21,8 @@ from edged.portal.outbox import Outbox
 
 QUESTIONS = 64
 """Questions of one worker that may be open; more wait in the socket, where they cost the portal, not us."""
+CROWDS = 2
+"""Questions of who is who that may be open beside them, each for up to ``wire.MOST_ASKED`` addresses."""
 MOST_WATCHED = 4096
 """Addresses that one worker may have watched."""
 
@@ -33,8 +35,8 @@ class Core(Protocol):
     ``until`` (milliseconds of the monotonic clock): nobody waits for it any longer, and it is to have no effect then.
     """
 
-    async def standing(self, address: str) -> Standing:
-        """What may be shown to whoever has this address."""
+    async def standings(self, addresses: Sequence[str]) -> Sequence[Standing | None]:
+        """What may be shown to whoever has each of these addresses; None where that cannot be said."""
 
     async def seen(self, address: str, *, pressed: bool) -> None:
         """Somebody at this address was shown a reminder, or (``pressed``) has sent it away."""
@@ -75,6 +77,7 @@ class Talk:
         self._spawn = spawn
         self._watch = watch
         self._room = asyncio.Semaphore(QUESTIONS)
+        self._crowds = asyncio.Semaphore(CROWDS)
         self._outbox = Outbox(sock)
         self.watched: set[bytes] = set()
 
@@ -114,13 +117,16 @@ class Talk:
                 elif not on and address in self.watched:
                     self.watched.discard(address)
                     self._watch(address, False)
-            case wire.Who() | wire.Shown() | wire.Ask() | wire.Prove() | wire.Token() | wire.Bill():
+            case wire.Who():
+                await self._crowds.acquire()
+                self._spawn(self._answer(record, self._crowds), "portal-question")
+            case wire.Shown() | wire.Ask() | wire.Prove() | wire.Token() | wire.Bill():
                 await self._room.acquire()
-                self._spawn(self._answer(record), "portal-question")
+                self._spawn(self._answer(record, self._room), "portal-question")
             case _:
                 raise wire.WireError("a record that only the core sends")
 
-    async def _answer(self, record: wire.Record) -> None:
+    async def _answer(self, record: wire.Record, room: asyncio.Semaphore) -> None:
         try:
             answer = await self._answered(record)
             if answer is not None:
@@ -129,12 +135,19 @@ class Talk:
         except EdgedError as error:
             _log.debug("portal question: %s", error)  # the portal shows its general page
         finally:
-            self._room.release()
+            room.release()
+
+    async def _standings(self, addresses: Sequence[bytes]) -> tuple[Standing | None, ...]:
+        try:
+            return tuple(await self._core.standings([wire.address_text(address) for address in addresses]))
+        except EdgedError as error:
+            _log.debug("portal question: %s", error)
+            return (None,) * len(addresses)  # the portal need not wait to show its general page
 
     async def _answered(self, record: wire.Record) -> wire.Record | None:
         match record:
-            case wire.Who(request, address):
-                return wire.Person(request, await self._core.standing(wire.address_text(address)))
+            case wire.Who(request, addresses):
+                return wire.People(request, await self._standings(addresses))
             case wire.Shown(address, pressed):
                 await self._core.seen(wire.address_text(address), pressed=pressed)
             case wire.Ask(request, address, until):

@@ -11,16 +11,20 @@ Pure: bytes to values and back.
 from __future__ import annotations
 
 import ipaddress
+import socket
 import struct
+from functools import lru_cache
 
 import msgspec
 
+from edged.domain.levels import Level
 from edged.domain.standing import Standing
 from edged.errors import EdgedError
 from edged.portal.records import (
     ANSWERS,
     CLOSED,
     KINDS,
+    MOST_ASKED,
     MOST_CODE,
     MOST_JSON,
     MOST_TOKEN,
@@ -35,7 +39,7 @@ from edged.portal.records import (
     Changed,
     Hello,
     Payment,
-    Person,
+    People,
     Proof,
     Prove,
     Record,
@@ -53,6 +57,7 @@ __all__ = [
     "CLOSED",
     "KINDS",
     "LARGEST",
+    "MOST_ASKED",
     "MOST_CODE",
     "MOST_JSON",
     "MOST_TOKEN",
@@ -68,7 +73,7 @@ __all__ = [
     "Changed",
     "Hello",
     "Payment",
-    "Person",
+    "People",
     "Proof",
     "Prove",
     "Record",
@@ -88,11 +93,11 @@ __all__ = [
 
 _FORMS = {
     1: struct.Struct("!BBHB"),  # Hello: version, workers, wants sockets
-    2: struct.Struct("!BI16s"),  # Who: request, address
+    2: struct.Struct("!BI"),  # Who: request; addresses behind
     3: struct.Struct("!B16s?"),  # Shown: address, pressed
     4: struct.Struct("!BBHIdI"),  # Stats: kind, code, count, seconds, answers they are the sum of
     5: struct.Struct("!BHHB"),  # Sockets: worker, workers, which of the three
-    6: struct.Struct("!BIBBBQQQQQB"),  # Person: request, level, reason, which holds, times, next level
+    6: struct.Struct("!BI"),  # People: request; standings behind
     7: struct.Struct("!B16s?"),  # Watch: address, on
     8: struct.Struct("!B16s"),  # Changed: address
     9: struct.Struct("!BI16sQ"),  # Ask: request, address, until when
@@ -104,14 +109,20 @@ _FORMS = {
     15: struct.Struct("!BI"),  # Payment: request; JSON behind
     16: struct.Struct("!BB"),  # Texts: reason; JSON behind
 }
-_BEHIND = {12: MOST_TOKEN, 15: MOST_JSON, 16: MOST_JSON}
+_ADDRESS = 16
+_STANDING = struct.Struct("!BBBQQQQQB")  # level, reason, which holds, times, next level
+_UNKNOWN = b"\xff" + bytes(_STANDING.size - 1)
+"""In the place of a standing that could not be looked up."""
+_BEHIND = {2: MOST_ASKED * _ADDRESS, 6: MOST_ASKED * _STANDING.size, 12: MOST_TOKEN, 15: MOST_JSON, 16: MOST_JSON}
 """Record -> how many bytes may come behind its form."""
-_FLAGS = ("broken", "can_trust", "asked", "outage", "pays")
+_FLAGS = 5
+"""broken, can_trust, asked, outage, pays: bits from the lowest, in the order of a standing's fields."""
 LARGEST = max(form.size + _BEHIND.get(tag, 0) for tag, form in _FORMS.items())
 """Bytes that hold any record."""
 ROOM = LARGEST + 1
 """Bytes to ask the socket for: what fills them is too long to be a record."""
 
+_MAPPED = b"\0" * 10 + b"\xff\xff"
 _texts = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -124,16 +135,17 @@ def encode(record: Record) -> bytes:  # noqa: C901, PLR0912  one line a record
     match record:
         case Hello(workers, need, version):
             return _FORMS[1].pack(1, version, workers, need)
-        case Who(request, address):
-            return _FORMS[2].pack(2, request, address)
+        case Who(request, addresses):
+            return _FORMS[2].pack(2, request) + _bounded(b"".join(addresses), MOST_ASKED * _ADDRESS)
         case Shown(address, pressed):
             return _FORMS[3].pack(3, address, pressed)
         case Stats(kind, code, count, seconds, timed):
             return _FORMS[4].pack(4, KINDS.index(kind), code, min(count, 0xFFFFFFFF), seconds, min(timed, 0xFFFFFFFF))
         case Sockets(worker, workers, ipv4, ipv6, site):
             return _FORMS[5].pack(5, worker, workers, ipv4 | ipv6 << 1 | site << 2)
-        case Person(request, standing):
-            return _FORMS[6].pack(6, request, *_standing(standing))
+        case People(request, standings):
+            told = b"".join(map(_standing, standings))
+            return _FORMS[6].pack(6, request) + _bounded(told, MOST_ASKED * _STANDING.size)
         case Watch(address, on):
             return _FORMS[7].pack(7, address, on)
         case Changed(address):
@@ -167,7 +179,7 @@ def decode(data: bytes) -> Record:  # noqa: C901, PLR0912  one line a record
         case 1:
             return Hello(fields[1], bool(fields[2]), fields[0])
         case 2:
-            return Who(*fields)
+            return Who(fields[0], tuple(_parts(behind, _ADDRESS)))
         case 3:
             return Shown(*fields)
         case 4:
@@ -175,7 +187,7 @@ def decode(data: bytes) -> Record:  # noqa: C901, PLR0912  one line a record
         case 5:
             return Sockets(fields[0], fields[1], *(bool(fields[2] >> bit & 1) for bit in range(3)))
         case 6:
-            return Person(fields[0], _stood(*fields[1:]))
+            return People(fields[0], tuple(map(_stood, _parts(behind, _STANDING.size))))
         case 7:
             return Watch(*fields)
         case 8:
@@ -208,19 +220,30 @@ def _stats(kind: int, code: int, count: int, seconds: float, timed: int) -> Stat
     return Stats(_word(KINDS, kind), code, count, seconds, timed)
 
 
-def _standing(s: Standing) -> tuple[int, ...]:
-    held = sum(getattr(s, name) << bit for bit, name in enumerate(_FLAGS))
-    times = (s.until_ms, s.since_ms, s.deadline_ms, s.next_ms, s.eta_ms)
-    return (s.level, _reason_code(s.reason), held, *(max(0, t) for t in times), s.next_level)
+def _parts(data: bytes, size: int) -> list[bytes]:
+    if not data or len(data) % size:
+        raise WireError(f"{len(data)} bytes where each part has {size}")
+    return [data[at : at + size] for at in range(0, len(data), size)]
 
 
-def _stood(level: int, reason: int, held: int, *times: int) -> Standing:
-    if held >> len(_FLAGS):
+def _standing(s: Standing | None) -> bytes:
+    if s is None:
+        return _UNKNOWN
+    held = s.broken | s.can_trust << 1 | s.asked << 2 | s.outage << 3 | s.pays << 4
+    times = (max(0, t) for t in (s.until_ms, s.since_ms, s.deadline_ms, s.next_ms, s.eta_ms))
+    return _STANDING.pack(s.level, _reason_code(s.reason), held, *times, s.next_level)
+
+
+@lru_cache(4096)
+def _stood(data: bytes) -> Standing | None:
+    """Kept: who opens a page asks two or three times, and what was told first is told again."""
+    if data == _UNKNOWN:
+        return None
+    level, reason, held, until, since, deadline, following, eta, stricter = _STANDING.unpack(data)
+    if max(level, stricter) > Level.BLOCKED or held >> _FLAGS:
         raise WireError("a standing of another version")
-    flags = {name: bool(held >> bit & 1) for bit, name in enumerate(_FLAGS)}
-    until, since, deadline, following, eta, stricter = times
-    told = (until, since, deadline, following, eta)
-    return Standing(level, _reason_name(reason), *told, **flags, next_level=stricter)
+    flags = (bool(held >> bit & 1) for bit in range(_FLAGS))
+    return Standing(level, _reason_name(reason), until, since, deadline, following, eta, *flags, next_level=stricter)
 
 
 def _word(words: tuple[str, ...], place: int) -> str:
@@ -256,11 +279,15 @@ def _reason_name(code: int) -> str:
 
 def pack_address(text: str) -> bytes:
     """16 bytes of a literal address; IPv4 mapped, a zone (``%eth0``) left out. Raises ValueError."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    return address.packed if address.version == 6 else b"\0" * 10 + b"\xff\xff" + address.packed
+    try:
+        return _MAPPED + socket.inet_pton(socket.AF_INET, text)  # nearly all are
+    except (OSError, ValueError):
+        address = ipaddress.ip_address(text.partition("%")[0])
+    return address.packed if address.version == 6 else _MAPPED + address.packed
 
 
 def address_text(packed: bytes) -> str:
     """The literal address in canonical form; a mapped one as IPv4."""
-    address = ipaddress.IPv6Address(packed)
-    return str(address.ipv4_mapped or address)
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, packed[12:])
+    return str(ipaddress.IPv6Address(packed))

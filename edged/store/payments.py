@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -51,16 +52,22 @@ def tried(db: sqlite3.Connection, sub: str, now: int) -> list[Tried]:
     return [Tried(salt, code, wrong, used) for salt, code, wrong, used in db.execute(query, (sub, now))]
 
 
-def visitor(db: sqlite3.Connection, keys: Sequence[bytes]) -> tuple[int, Subscriber, dict[str, Fact], int] | None:
-    """Who has one of these addresses: (number, state, invoice facts, when the payment data expires, 0: there is none).
+class Visitor(NamedTuple):
+    """Whoever has an address: number, state, facts of the invoices, when payment data expires (0: there is none)."""
 
-    The first of ``keys`` that anybody has counts. One query, because every look at a page asks it.
-    """
-    rows = db.execute(f"{_VISITOR} ({marks(keys)})", keys).fetchall()
-    if not rows:
-        return None
-    _, owner, record, facts, expires = min(rows, key=lambda row: keys.index(row[0]))
-    return owner, _decode(record), read_facts(facts), expires or 0
+    owner: int
+    sub: Subscriber
+    facts: dict[str, Fact]
+    expires: int
+
+
+def visitors(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Visitor]:
+    """Who has these addresses. One query, because every look at a page asks it; some dozens of keys at a time."""
+    rows = db.execute(f"{_VISITOR} ({marks(keys)})", keys)
+    return {
+        key: Visitor(owner, _decode(record), read_facts(facts), expires or 0)
+        for key, owner, record, facts, expires in rows
+    }
 
 
 def overdue(db: sqlite3.Connection, now: int, limit: int) -> list[int]:

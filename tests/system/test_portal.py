@@ -220,9 +220,11 @@ class Stage:
     def curl(self, url: str, *options: str) -> str:
         return self.subscriber.run("curl", "-sS", "-i", "-m", "10", *options, url).stdout
 
-    def connect(self, site: str = SITE4, port: int = 80) -> socket.socket:
+    def connect(self, site: str = SITE4, port: int = 80, who: str = "") -> socket.socket:
         sock = self.subscriber.socket(socket.AF_INET6 if ":" in site else socket.AF_INET, socket.SOCK_STREAM)
         sock.settimeout(15)
+        if who:
+            sock.bind((who, 0))
         sock.connect((site, port))
         return sock
 

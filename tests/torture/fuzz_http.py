@@ -24,7 +24,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from edged.portal import guard, places
+from edged.portal import guard, places, refusals
 from edged.portal.head import HEAD_END, Verdict, answers, ends_clean, is_plain_get, judge
 from edged.portal.places import Places
 from edged.portal.redirector import Limits, Redirector
@@ -219,12 +219,13 @@ def fuzz(seed: int, n: int) -> Report:
             sent.append(data)
     heard = _Heard()
     logging.getLogger().addHandler(heard)
-    before, places.COMERS = places.COMERS, 1 << 30  # all of them come from one address
+    before = places.COMERS, refusals.MOST
+    places.COMERS = refusals.MOST = 1 << 30  # all of them come from one address
     found: list[str] = []
     try:
         uvloop.run(_Both().work(sent, found))
     finally:
-        places.COMERS = before
+        places.COMERS, refusals.MOST = before
         logging.getLogger().removeHandler(heard)
     report.violations += [f"seed {seed}: {wrong}" for wrong in found]
     report.violations += [f"seed {seed}: logged: {line}" for line in heard.lines[:5]]

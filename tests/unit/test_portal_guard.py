@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -16,16 +18,24 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from edged.portal import guard, places
+from edged.domain.standing import Standing
+from edged.portal import guard, places, refusals
 from edged.portal.exchange import BODY_BYTES, HEAD_BYTES
 from edged.portal.places import Places
 from edged.portal.redirector import Limits
 from edged.portal.tally import Tally
 from tests.certificates import Authority
+from tests.visitor import Site
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 LAST = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 LIMITS = Limits(head=2048, seconds=0.5, connections=8, per_address=8)
+WHOLE = [
+    LAST,
+    b"GET /hotspot-detect.html?a=b HTTP/1.1\r\nHost: a\r\nAccept-Language: pt\r\nConnection: close\r\n\r\n",
+    b"HEAD /any HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    b"GET / HTTP/1.0\r\n\r\n",
+]
 MUCH = 16 << 20
 """Bytes that no socket buffer takes at once."""
 
@@ -46,7 +56,8 @@ class Bench:
             Route("/stream", self._stream),
             Route("/much", self._much),
         ]
-        self.server = guard.server(Starlette(routes=routes), self.places, self.tally, limits.seconds, tls)
+        self.app = Starlette(routes=routes)
+        self.server = guard.server(self.app, self.places, self.tally, limits.seconds, tls)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.listener.setblocking(False)
         self.where = self.listener.getsockname()
@@ -178,7 +189,8 @@ ODD = [
 ]
 
 
-async def test_odd_requests_have_a_defined_answer(bench: Bench) -> None:
+async def test_odd_requests_have_a_defined_answer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(refusals, "MOST", len(ODD) + 1)
     for sent, expected in ODD:
         refused = bench.tally.count("refused", expected)
         assert status(await bench.ask(sent)) == expected, sent
@@ -318,6 +330,48 @@ async def test_who_comes_too_often_is_refused(bench: Bench, monkeypatch: pytest.
     assert await bench.ask(GET) == b""
     monkeypatch.setattr(places, "COMERS", 30)
     assert status(await bench.ask(LAST)) == 200
+
+
+@pytest.mark.parametrize("bench", [Limits(2048, 30.0, 100, 100)], indirect=True)
+async def test_who_is_refused_again_and_again_waits_for_the_next_second_and_nobody_else(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.places._refusals, "_end", float("inf"))
+    for _ in range(refusals.MOST):
+        assert status(await bench.ask(b"noise\r\n")) == 400
+    assert await bench.ask(LAST) == b""
+    assert bench.tally.count("refused", 0) == 1
+    reader, _ = await bench.connect(LAST, who="127.0.0.2")
+    assert status(await end(reader)) == 200
+    monkeypatch.setattr(bench.places._refusals, "_end", 0.0)
+    await bench.until(lambda: not bench.places._refusals.barred)
+    assert status(await bench.ask(LAST)) == 200
+
+
+async def test_the_page_in_one_piece_is_the_page(bench: Bench) -> None:
+    """The short way of the main page through routes and server says what the long one would."""
+    theirs = Site(Standing(3, "debt", 0))
+
+    async def long(scope: Any, receive: Any, send: Any) -> None:
+        await theirs.app({**scope, "extensions": {}}, receive, send)
+
+    found: list[list[bytes]] = []
+    for app in (theirs.app, long):
+        bench.server.config.loaded_app = app
+        found.append([await bench.ask(sent) for sent in WHOLE])
+    date = re.compile(rb"\r\ndate: [^\r]+(?=\r)")
+    assert [date.sub(b"", answer) for answer in found[0]] == [date.sub(b"", answer) for answer in found[1]]
+    for sent, answer in zip(WHOLE, found[0], strict=True):
+        assert len(date.findall(answer)) == 1
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"\r\nconnection: close" in head
+        assert body.endswith(b"</html>") == (not sent.startswith(b"HEAD"))
+    bench.server.config.loaded_app = theirs.app
+    reader, writer = await bench.connect(GET)
+    await reader.readuntil(b"</html>")
+    writer.write(LAST)
+    assert (await end(reader)).endswith(b"</html>")
 
 
 @pytest.mark.parametrize("bench", ["tls"], indirect=True)

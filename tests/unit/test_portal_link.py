@@ -17,7 +17,8 @@ from edged.domain.standing import NOBODY, Standing
 from edged.errors import EdgedError
 from edged.observer import Silent
 from edged.portal import wire
-from edged.portal.client import LONG_PATIENCE, PATIENCE, CoreClient, connect
+from edged.portal.client import LONG_PATIENCE, CoreClient, connect
+from edged.portal.inquiry import PATIENCE
 from edged.portal.link import PortalLink
 from tests.fake_core import TICKET, FakeCore
 
@@ -188,11 +189,11 @@ async def test_a_batch_for_a_crowd_is_told_to_all_of_it_and_all_may_ask(desk: De
 async def test_more_questions_than_may_be_open_wait_for_their_turn(
     desk: Desk, client: CoreClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edged.portal.client.PATIENCE", 20.0)
+    monkeypatch.setattr("edged.portal.inquiry.PATIENCE", 20.0)
     assert await asyncio.gather(*(client.who(address) for address in CROWD)) == [
         desk.people.get(address, NOBODY) for address in CROWD
     ]
-    monkeypatch.setattr("edged.portal.client.MOST_WAITING", 100)
+    monkeypatch.setattr("edged.portal.inquiry.MOST_WAITING", 100)
     desk.awake.clear()
     asked = [asyncio.create_task(client.who(address)) for address in CROWD[:101]]
     done, waiting = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
@@ -211,12 +212,12 @@ async def test_a_worker_that_reads_late_gets_all_that_waited(desk: Desk) -> None
         await until(lambda: len(desk.watched) == len(CROWD))
         for _ in range(3):
             desk.link.changed(CROWD)  # what waits for an address does so once
-        await loop.sock_sendall(sock, wire.encode(wire.Who(7, wire.pack_address("100.64.0.10"))))
+        await loop.sock_sendall(sock, wire.encode(wire.Who(7, (wire.pack_address("100.64.0.10"),))))
         told: list[bytes] = []
         async with asyncio.timeout(10):
             while isinstance(record := wire.decode(await loop.sock_recv(sock, wire.ROOM)), wire.Changed):
                 told.append(record.address)
-        assert record == wire.Person(7, Standing(3, "debt", 7))
+        assert record == wire.People(7, (Standing(3, "debt", 7),))
         assert {wire.address_text(address) for address in told} == set(CROWD)
         assert len(told) < 2 * len(CROWD)
 
@@ -322,7 +323,7 @@ async def test_only_the_portals_account_may_connect(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     "first",
-    [b"\xff" * 30, wire.encode(wire.Who(1, b"\0" * 16)), wire.encode(wire.Hello(1, need=False, version=1))],
+    [b"\xff" * 30, wire.encode(wire.Who(1, (b"\0" * 16,))), wire.encode(wire.Hello(1, need=False, version=1))],
     ids=["noise", "no hello", "another version"],
 )
 async def test_a_stranger_is_shown_out_and_the_others_stay(
@@ -341,7 +342,7 @@ async def test_records_of_the_core_are_not_taken_from_a_portal(desk: Desk) -> No
     with connect(desk.path) as sock:
         sock.setblocking(False)
         sock.send(wire.encode(wire.Hello(1, need=False)))
-        sock.send(wire.encode(wire.Person(1, Standing(0, "", 0))))
+        sock.send(wire.encode(wire.People(1, (Standing(0, "", 0),))))
         assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 100), 10) == b""
     await until(lambda: not desk.link.up)
 
@@ -353,7 +354,7 @@ async def test_a_portal_that_never_reads_costs_nothing(desk: Desk, client: CoreC
         sent = 0
         for _ in range(5000):
             try:
-                sock.send(wire.encode(wire.Who(sent, wire.pack_address("100.64.0.10"))))
+                sock.send(wire.encode(wire.Who(sent, (wire.pack_address("100.64.0.10"),))))
                 sent += 1
             except BlockingIOError:
                 await asyncio.sleep(0)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from edged.portal import refusals
 from edged.portal.redirector import DRAIN_BYTES, SWEEP_SECONDS, Limits, Redirector, holder, prepare
 from edged.portal.tally import Tally
 
@@ -276,3 +277,21 @@ async def test_on_a_socket_of_both_families_ipv4_addresses_have_a_share_each() -
             writer.transport.abort()
         bench.redirector.close()
         bench.listener.close()
+
+
+async def test_who_is_refused_again_and_again_waits_for_the_next_second_and_nobody_else(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench.redirector._refusals, "_end", float("inf"))
+    for _ in range(refusals.MOST):
+        assert status(await bench.ask(b"noise\r\n")) == 400
+    with pytest.raises(ConnectionResetError):
+        await bench.ask(GET)
+    assert bench.tally.count("refused", 0) == 1
+    reader, writer = await asyncio.open_connection(*bench.listener.getsockname(), local_addr=("127.0.0.2", 0))
+    bench.clients.append(writer)
+    writer.write(GET)
+    assert status(await asyncio.wait_for(reader.read(), 10)) == 302
+    monkeypatch.setattr(bench.redirector._refusals, "_end", 0.0)
+    await bench.until(lambda: not bench.redirector._refusals.barred)
+    assert status(await bench.ask(GET)) == 302

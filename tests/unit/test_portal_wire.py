@@ -14,14 +14,15 @@ from edged.portal import wire
 RECORDS: list[wire.Record] = [
     wire.Hello(4, need=True),
     wire.Hello(1, need=False, version=9),
-    wire.Who(7, wire.pack_address("100.64.0.10")),
+    wire.Who(7, (wire.pack_address("100.64.0.10"),)),
+    wire.Who(7, tuple(wire.pack_address(f"2001:db8::{n}") for n in range(wire.MOST_ASKED))),
     wire.Shown(wire.pack_address("2001:db8::1"), pressed=True),
     wire.Stats("redirect", 302, 12, 0.5, 11),
     wire.Stats("refused", wire.CLOSED, 1),
     wire.Sockets(3, 4, ipv4=True, ipv6=False, site=True),
-    wire.Person(0xFFFFFFFF, Standing(3, "debt", 1_700_000_000_000)),
-    wire.Person(9, Standing(2, "debt_partial", 1, 2, 3, 4, 5, broken=True, asked=True, next_level=3)),
-    wire.Person(9, Standing(0, "", 0, can_trust=True, outage=True, pays=True)),
+    wire.People(0xFFFFFFFF, (Standing(3, "debt", 1_700_000_000_000),)),
+    wire.People(9, (Standing(2, "debt_partial", 1, 2, 3, 4, 5, broken=True, asked=True, next_level=3), None)),
+    wire.People(9, (Standing(0, "", 0, can_trust=True, outage=True, pays=True),) * wire.MOST_ASKED),
     wire.Watch(wire.pack_address("100.64.0.10"), on=True),
     wire.Changed(wire.pack_address("100.64.0.10")),
     wire.Ask(3, wire.pack_address("2001:db8::1"), 2**64 - 1),
@@ -37,7 +38,7 @@ RECORDS: list[wire.Record] = [
     wire.Payment(9, {}),
     wire.Texts("debt", {"title.pt-BR": "Aviso não urgente"}),
     wire.Texts("notice", {}),
-    wire.Person(0, Standing(0, "", 0)),
+    wire.People(0, (Standing(0, "", 0),)),
 ]
 
 
@@ -53,6 +54,8 @@ def test_what_is_too_long_is_not_sent() -> None:
         wire.Token(1, 8, b"x" * (wire.MOST_TOKEN + 1)),
         wire.Prove(1, bytes(16), 0, b"1" * (wire.MOST_CODE + 1)),
         wire.Payment(1, {"pix": "x" * wire.MOST_JSON}),
+        wire.Who(1, (bytes(16),) * (wire.MOST_ASKED + 1)),
+        wire.People(1, (None,) * (wire.MOST_ASKED + 1)),
     ):
         with pytest.raises(ValueError, match="fit"):
             wire.encode(record)
@@ -70,24 +73,25 @@ def test_no_secret_is_in_a_records_repr() -> None:
 
 
 def test_golden_bytes() -> None:
-    assert wire.encode(wire.Who(1, wire.pack_address("192.0.2.1"))).hex() == (
+    assert wire.encode(wire.Who(1, (wire.pack_address("192.0.2.1"),))).hex() == (
         "02" + "00000001" + "00000000000000000000ffffc0000201"
     )
     assert wire.encode(wire.Hello(2, need=True)).hex() == "01" + "03" + "0002" + "01"
     assert (
-        wire.encode(wire.Person(5, Standing(1, "notice", 2))).hex()
-        == "06" + "00000005" + "01" + "01" + "00" + "00" * 7 + "02" + "00" * 32 + "00"
+        wire.encode(wire.People(5, (Standing(1, "notice", 2),))).hex()
+        == "06" + "00000005" + "01" + "01" + "00" + "00" * 7 + "02" + "00" * 33
     )
 
 
 @pytest.mark.parametrize("reason", wire.REASONS)
 def test_every_reason_of_the_rules_has_a_code(reason: str) -> None:
-    assert wire.decode(wire.encode(wire.Person(1, Standing(3, reason, 0)))) == wire.Person(1, Standing(3, reason, 0))
+    record = wire.People(1, (Standing(3, reason, 0),))
+    assert wire.decode(wire.encode(record)) == record
 
 
 def test_an_unknown_reason_is_told_as_other() -> None:
-    found = wire.decode(wire.encode(wire.Person(1, Standing(3, "something new", 0))))
-    assert found == wire.Person(1, Standing(3, "other", 0))
+    found = wire.decode(wire.encode(wire.People(1, (Standing(3, "something new", 0),))))
+    assert found == wire.People(1, (Standing(3, "other", 0),))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,13 @@ def test_an_unknown_reason_is_told_as_other() -> None:
         b"\x10\x01" + b"\xff{}",
         b"\x10\x01" + b"{}" * wire.MOST_JSON,
         b"\x06" + bytes(4) + b"\x01\x01\xff" + bytes(41),  # flags of another version
+        b"\x06" + bytes(4) + b"\x05\x01\x00" + bytes(41),  # a level of another version
+        b"\x06" + bytes(4) + b"\xff" + bytes(42) + b"\x01",  # unknown, and yet something
+        b"\x06" + bytes(4),  # of nobody
+        b"\x06" + bytes(4) + bytes(44 + 43),
+        b"\x02" + bytes(4),
+        b"\x02" + bytes(4) + bytes(17),
+        b"\x02" + bytes(4) + bytes(16 * 33),
     ],
 )
 def test_what_is_no_record_is_refused(data: bytes) -> None:
