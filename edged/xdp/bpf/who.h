@@ -148,6 +148,19 @@ static __always_inline __s64 largest_cookie(struct packet *p)
 	return cookie_of(p, sizeof(struct tcphdr) + sizeof(all));
 }
 
+/* The largest segment that the sender of a SYN takes. Nearly everybody says it first of all options; the helper, which
+ * looks for it behind others, makes a whole cookie for it. */
+static __always_inline __u32 largest_segment(struct packet *p)
+{
+	__u32 told = p->tcp[22] << 8 | p->tcp[23];
+	__s64 cookie;
+
+	if (p->s.header >= sizeof(struct tcphdr) + sizeof(struct mss) && p->tcp[20] == 2 && p->tcp[21] == 4 && told)
+		return told;
+	cookie = cookie_of(p, p->s.header & 63); /* in its upper half */
+	return cookie < 0 ? 0 : cookie >> 32 & 0xffff;
+}
+
 /* Whether a segment acknowledges the cookie of its connection; `late`: how far its number is behind. */
 SEPARATE int cookie_is_ours(struct xdp_md *ctx, struct packet *p, __u32 late)
 {
