@@ -36,6 +36,8 @@ SEPARATE int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_set
 		note_debt(p, e, s->burst, level);
 		return counted(EDGED_DROP_RATE, XDP_DROP);
 	}
+	if (beyond(e->tat, s->burst, p->now)) /* the next one would be */
+		note_debt(p, e, s->burst, level);
 	if (copy_header(ctx, p))
 		return counted(EDGED_PASS_ODD, XDP_PASS);
 	/* an answer must fit into one segment */
@@ -145,7 +147,7 @@ SEPARATE int on_blocked(struct xdp_md *ctx, struct packet *p, const struct edged
 {
 	if (!p || !s || !e || level_of(e, p->now) != EDGED_BLOCKED || stays_near(p))
 		return XDP_PASS;
-	if (!is_far(&p->trail, EDGED_BLOCKED)) {
+	if (!is_far(&p->trail, EDGED_BLOCKED, p->now)) {
 		if (in_garden(p, s, slot, EDGED_BLOCKED) || !leads_on(ctx, p))
 			return XDP_PASS;
 		note_far(p, EDGED_BLOCKED);
@@ -169,7 +171,7 @@ SEPARATE int on_http(struct xdp_md *ctx, struct packet *p, const struct edged_se
 	if (stays_near(p))
 		return counted(EDGED_PASS_LOCAL, XDP_PASS);
 	syn = is_syn(p->s.flags);
-	if (!syn || !is_far(&p->trail, level)) {
+	if (!syn || !is_far(&p->trail, level, p->now)) {
 		if (in_garden(p, s, slot, level))
 			return counted(EDGED_PASS_GARDEN, XDP_PASS);
 		if (syn && !leads_on(ctx, p))
@@ -184,13 +186,14 @@ SEPARATE int on_http(struct xdp_md *ctx, struct packet *p, const struct edged_se
 	return counted(EDGED_PASS_SOCKET, XDP_PASS);
 }
 
-/* Whether all of a segment is as it should be: what is remembered counts only then. */
+/* Whether all of a segment is as it should be: what is remembered counts only then. The checksum does not matter: where it
+ * is wrong the stack would drop it. */
 static __always_inline int is_whole(void *data, void *end, __u32 at, __u32 bytes, const struct iphdr *ip4,
 				    const struct ipv6hdr *ip6)
 {
 	struct segment s;
 
-	return (ip4 ? is_plain4(ip4) : ip6 && ip6->version == 6) && !read_segment(data, end, at, bytes, &s);
+	return (ip4 ? is_simple4(ip4) : ip6 && ip6->version == 6) && !read_segment(data, end, at, bytes, &s);
 }
 
 SEC("xdp")
@@ -209,6 +212,7 @@ int edged_xdp(struct xdp_md *ctx)
 	struct edged_live *now;
 	struct trail trail = {};
 	int http, flags, syn, level;
+	__u64 tick = 0;
 
 	if (read_frame(data, end, &f))
 		return XDP_PASS;
@@ -247,8 +251,8 @@ int edged_xdp(struct xdp_md *ctx)
 			follow4(&trail, ip4);
 		else if (ip6)
 			follow6(&trail, ip6, settled);
-		level = in_debt(&trail);
-		if (level && is_far(&trail, level) && (!syn || is_whole(data, end, at, bytes & 0xffff, ip4, ip6)))
+		level = in_debt(&trail, &tick);
+		if (level && is_far(&trail, level, tick) && (!syn || is_whole(data, end, at, bytes & 0xffff, ip4, ip6)))
 			return counted(syn ? EDGED_DROP_RATE : EDGED_DROP_BLOCKED_RATE, XDP_DROP);
 	}
 

@@ -13,8 +13,11 @@
 #include "maps.h"
 
 #define LASTS 10000000 /* ns */
-#define PLACES 4096 /* of each kind, for each processor; a power of two; the newest wins */
+#define DEBTS 16384 /* places, in pairs; a power of two */
+#define DISTANCES 4096 /* places; likewise. The newest wins */
 
+/* Both are shared by all processors and written some times a second for each address that floods; who reads while another
+ * writes sees by `check` that the parts do not belong together. */
 struct debt {
 	__u64 until; /* CLOCK_MONOTONIC ns; 0: none */
 	__u64 from;  /* struct trail, here and below */
@@ -22,7 +25,7 @@ struct debt {
 	__u64 source[2];
 	__u64 kind;
 	__u64 level; /* the subscriber's */
-	__u64 pad[1]; /* to a cache line */
+	__u64 check;
 };
 
 struct distance {
@@ -30,19 +33,20 @@ struct distance {
 	__u64 from;
 	__u64 target[2];
 	__u64 level; /* the mildest for which it holds */
-	__u64 pad[3];
+	__u64 check;
+	__u64 pad[2]; /* to a cache line */
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, PLACES);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DEBTS);
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(struct debt));
 } debts SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, PLACES);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, DISTANCES);
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(struct distance));
 } distances SEC(".maps");
@@ -74,66 +78,93 @@ static __always_inline void follow6(struct trail *t, const struct ipv6hdr *ip, c
 	t->target[1] = (__u64)to[3] << 32 | to[2];
 }
 
-static __always_inline struct debt *debt_of(const struct trail *t)
+static __always_inline __u32 places_of(const struct trail *t)
 {
-	__u32 at = mixed(t->seed ^ t->source[0] ^ t->source[1] * 3 ^ t->kind) & (PLACES - 1);
-
-	return bpf_map_lookup_elem(&debts, &at);
+	return mixed(t->seed ^ t->source[0] ^ t->source[1] * 3 ^ t->kind) & (DEBTS - 2);
 }
 
 static __always_inline struct distance *distance_of(const struct trail *t)
 {
-	__u32 at = mixed(t->seed ^ t->target[0] ^ t->target[1] * 3) & (PLACES - 1);
+	__u32 at = mixed(t->seed ^ t->target[0] ^ t->target[1] * 3) & (DISTANCES - 1);
 
 	return bpf_map_lookup_elem(&distances, &at);
 }
 
-/* The level of an address that is in debt; EDGED_OPEN: nothing is known. Times are the last tick's, here and below: some
- * milliseconds old, and a fifth of the price. */
-static __always_inline __u32 in_debt(const struct trail *t)
+static __always_inline __u64 debt_check(const struct debt *d)
 {
-	const struct debt *d = debt_of(t);
+	return d->until + d->from * 3 + d->mac * 5 + d->source[0] * 7 + d->source[1] * 9 + d->kind * 11 + d->level * 13;
+}
 
-	if (!d || ((d->source[0] ^ t->source[0]) | (d->source[1] ^ t->source[1]) | (d->from ^ t->from) |
-		   (d->mac ^ t->mac) | (d->kind ^ t->kind)))
+static __always_inline __u64 distance_check(const struct distance *d)
+{
+	return d->until + d->from * 3 + d->target[0] * 5 + d->target[1] * 7 + d->level * 9;
+}
+
+static __always_inline int is_of(const struct debt *d, const struct trail *t)
+{
+	return !((d->source[0] ^ t->source[0]) | (d->source[1] ^ t->source[1]) | (d->from ^ t->from) | (d->mac ^ t->mac) |
+		 (d->kind ^ t->kind));
+}
+
+/* The level of an address that is in debt; EDGED_OPEN: nothing is known. `now` is told: the last tick's time, some
+ * milliseconds old and a fifth of the price. */
+static __always_inline __u32 in_debt(const struct trail *t, __u64 *now)
+{
+	__u32 at = places_of(t);
+	const struct debt *d = bpf_map_lookup_elem(&debts, &at);
+
+	if (d && !is_of(d, t)) {
+		at |= 1;
+		d = bpf_map_lookup_elem(&debts, &at);
+	}
+	if (!d || !is_of(d, t))
 		return EDGED_OPEN;
-	return bpf_ktime_get_coarse_ns() < d->until ? d->level : EDGED_OPEN;
+	*now = bpf_ktime_get_coarse_ns();
+	return *now < d->until && d->check == debt_check(d) ? d->level : EDGED_OPEN;
 }
 
 /* Whether the destination is neither the gateway nor in a garden of `level`, for all that is remembered. What holds for
  * walled subscribers holds for blocked ones, who have fewer gardens. */
-static __always_inline int is_far(const struct trail *t, __u32 level)
+static __always_inline int is_far(const struct trail *t, __u32 level, __u64 now)
 {
 	const struct distance *d = distance_of(t);
 
 	return d && t->kind && !((d->target[0] ^ t->target[0]) | (d->target[1] ^ t->target[1]) | (d->from ^ t->from)) &&
-	       d->level <= level && bpf_ktime_get_coarse_ns() < d->until;
+	       d->level <= level && now < d->until && d->check == distance_check(d);
 }
 
 static __always_inline void note_far(const struct packet *p, __u32 level)
 {
 	const struct trail *t = &p->trail;
 	struct distance *d = distance_of(t);
+	struct distance new = {.until = p->now + LASTS, .from = t->from, .level = level,
+			       .target = {t->target[0], t->target[1]}};
 
+	new.check = distance_check(&new);
 	if (d && t->kind)
-		*d = (struct distance){.until = p->now + LASTS, .from = t->from, .level = level,
-				       .target = {t->target[0], t->target[1]}};
+		*d = new;
 }
 
 /* Nothing more for this address until its rate allows it, or its promise ends. */
 static __always_inline void note_debt(const struct packet *p, const struct edged_entry *e, __u64 burst, __u32 level)
 {
 	const struct trail *t = &p->trail;
-	struct debt *d = debt_of(t);
-	__u64 until = e->tat - burst;
+	struct debt new = {.until = e->tat - burst, .from = t->from, .mac = t->mac, .kind = t->kind, .level = level,
+			   .source = {t->source[0], t->source[1]}};
+	__u32 at = places_of(t);
+	struct debt *d = bpf_map_lookup_elem(&debts, &at);
 
-	if (until > p->now + LASTS)
-		until = p->now + LASTS;
-	if (e->until > p->now && e->until < until)
-		until = e->until;
+	if (new.until > p->now + LASTS)
+		new.until = p->now + LASTS;
+	if (e->until > p->now && e->until < new.until)
+		new.until = e->until;
+	new.check = debt_check(&new);
+	if (d && d->until > p->now && !is_of(d, t)) {
+		at |= 1;
+		d = bpf_map_lookup_elem(&debts, &at);
+	}
 	if (d && t->kind)
-		*d = (struct debt){.until = until, .from = t->from, .mac = t->mac, .kind = t->kind, .level = level,
-				   .source = {t->source[0], t->source[1]}};
+		*d = new;
 }
 
 #endif

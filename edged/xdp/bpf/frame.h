@@ -207,11 +207,15 @@ static __always_inline __u32 folded(__u64 sum)
 		_sum;                                                                                                  \
 	})
 
+static __always_inline int is_simple4(const struct iphdr *ip)
+{
+	return ip->version == 4 && ip->ihl == 5 && !(ip->frag_off & bpf_htons(0x3fff));
+}
+
 static __always_inline int is_plain4(const struct iphdr *ip)
 {
 	/* a wrong header checksum is not for us to answer: the stack drops it */
-	return ip->version == 4 && ip->ihl == 5 && !(ip->frag_off & bpf_htons(0x3fff)) &&
-	       folded(SUM(ip, sizeof(*ip))) == 0xffff;
+	return is_simple4(ip) && folded(SUM(ip, sizeof(*ip))) == 0xffff;
 }
 
 /* The flags, where the two bytes of the destination port say so; else -1. The rest of the header is not looked at. */
