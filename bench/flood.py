@@ -158,7 +158,7 @@ def _mixed(ns: dict[str, str], crowd: Crowd, gateway: Gateway, ifindex: int, way
         raise BenchError(f"{WAYS[way]}: {forwarded} of {PACKETS * (1 - share):.0f} datagrams were forwarded")
     after = gateway.maps.counters()
     for rates, action in ((NOBODY, "drop_rate"), (EVERYBODY, "syn_ack")):
-        if RATES.get(way) == rates and after[action] - counted[action] < 0.9 * PACKETS * share:
+        if share > 0.5 and RATES.get(way) == rates and after[action] - counted[action] < 0.9 * PACKETS * share:
             raise BenchError(f"{WAYS[way]}: only {after[action] - counted[action]} {action} of {PACKETS * share:.0f}")
     return share * PACKETS / spent, forwarded / spent
 
