@@ -242,8 +242,9 @@ def _stood(data: bytes) -> Standing | None:
     level, reason, held, until, since, deadline, following, eta, stricter = _STANDING.unpack(data)
     if max(level, stricter) > Level.BLOCKED or held >> _FLAGS:
         raise WireError("a standing of another version")
-    flags = (bool(held >> bit & 1) for bit in range(_FLAGS))
-    return Standing(level, _reason_name(reason), until, since, deadline, following, eta, *flags, next_level=stricter)
+    broken, can_trust, asked, outage, pays = (bool(held >> bit & 1) for bit in range(_FLAGS))
+    times = (until, since, deadline, following, eta)
+    return Standing(level, _reason_name(reason), *times, broken, can_trust, asked, outage, pays, stricter)
 
 
 def _word(words: tuple[str, ...], place: int) -> str:
