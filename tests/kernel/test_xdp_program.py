@@ -219,6 +219,18 @@ def test_a_keepalive_probe_of_an_idle_connection_is_answered(line: Line, old: by
     assert line.answered(Segment(ACK | PSH, ISN + 1, base, GET)).data == FOUND
 
 
+@pytest.mark.parametrize("source", ["ffffffffffff", "01005e0000fb", "333300000001", "000000000000", "the gateway's"])
+def test_nothing_is_sent_to_who_cannot_be_a_sender(line: Line, source: str) -> None:
+    """An answer goes where its frame came from: one with a group's source would reach every customer of the segment."""
+    mac = line.xdp.pretend(SUBSCRIBER_INTERFACE)
+    sender = mac if source == "the gateway's" else bytes.fromhex(source)
+    base = line.opened()
+    for s in (Segment(SYN, options=MSS), Segment(ACK | PSH, ISN + 1, base, GET)):
+        frame = line.frame(s)
+        assert line.xdp.run(frame[:6] + sender + frame[12:]).verdict == PASS
+        assert line.xdp.run(frame).verdict == TX
+
+
 def test_what_overtakes_its_request_is_sent_again(line: Line) -> None:
     base = line.opened()
     late = Segment(ACK | PSH, ISN + 1, base, GET)

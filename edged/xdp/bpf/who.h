@@ -10,14 +10,18 @@ static __always_inline int level_of(const struct edged_entry *e, __u64 now)
 	return e->until && now < e->until ? e->lift : e->level;
 }
 
+/* Whether subscribers send such frames there: to an address of the gateway's, and from none of them. */
 static __always_inline int expected(const struct edged_link *link, const struct frame *f, const __u8 *to)
 {
-	__u64 mac = 0, ours = 0;
+	__u64 mac = 0, from = 0, ours = 0, own = 0;
 
 	__builtin_memcpy(&mac, to, 6);
-	_Pragma("unroll") for (int i = 0; i < EDGED_MACS; i++)
+	__builtin_memcpy(&from, to + 6, 6);
+	_Pragma("unroll") for (int i = 0; i < EDGED_MACS; i++) {
 		ours |= *(const __u64 *)link->macs[i] == mac;
-	if (!ours || !mac || !(link->flags & f->kind))
+		own |= *(const __u64 *)link->macs[i] == from;
+	}
+	if (!ours || own || !mac || !(link->flags & f->kind))
 		return 0;
 	return f->kind & (EDGED_LINK_PLAIN | EDGED_LINK_PPPOE) || link->vlans[(f->vlan >> 6) & 63] >> (f->vlan & 63) & 1;
 }
