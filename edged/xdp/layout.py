@@ -19,7 +19,7 @@ from edged.errors import EdgedError
 from edged.plan import V4_TAG
 
 VERSION = 1
-SLOTS, LENGTHS, GARDENS, ANSWER, FLOWS, MACS, VLANS = 2, 8, 16, 1024, 262_144, 4, 4096
+SLOTS, LENGTHS, GARDENS, ANSWER, FLOWS, MACS, VLANS, LINKS = 2, 8, 16, 1024, 262_144, 4, 4096, 4096
 MAPS = ("live", "settings", "restricted4", "restricted6", "gardens_of", "links", "counters", "answered")
 
 Array = npt.NDArray[np.void] | npt.NDArray[np.uint8]

@@ -143,6 +143,53 @@ def test_a_start_takes_the_place_of_the_one_before_and_another_device_is_left(wo
     assert engine.state == "generic"
 
 
+def test_a_renamed_device_loses_the_program_where_its_new_name_is_nobodys(world: World) -> None:
+    engine = world.start()
+    world.space.ip("link set sub0 down", "link set sub0 name sub7", "link set sub7 up")
+    world.space.call(engine.look)
+    assert engine.told()["interfaces"] == {"sub7": "generic"}
+    assert world.listens("sub7")
+    engine.mirror.doubt(EdgedError("a doubt"))  # type: ignore[union-attr]  # forgets what is linked
+    world.space.ip("link set sub7 down", "link set sub7 name old7", "link set old7 up")
+    world.core.refill()
+    world.space.call(engine.look)
+    assert world.attached("old7").program == 0
+    assert not world.listens("old7")
+    assert engine.told()["interfaces"] == {}
+    world.space.ip("link set old7 down", "link set old7 name sub0")
+    world.space.call(engine.look)
+    assert engine.state == "generic"
+    world.stop()
+    world.space.ip("link set sub0 name old0")
+    world.start()
+    assert world.attached("old0").program == 0, "an earlier start's, found under another name"
+
+
+def test_one_device_too_many_is_told_and_the_others_go_on(world: World) -> None:
+    world.space.ip(*[f"link add sub{i} type veth peer name far{i}" for i in (1, 2)])
+    world.space.ip("link set sub0 down", "link set sub0 name nobodys")
+    engine = world.start(interfaces=("sub1",))
+    assert engine._maps is not None
+    for index in range(10**6, 10**6 + layout.LINKS - 2):
+        engine._maps.link(index, layout.Frames.PLAIN, [b"\2\0\0\0\0\1"])
+    engine.wanted = engine.wanted._replace(subscribers=("sub*",))
+    world.space.ip("link set nobodys name sub0")
+    world.lose_pins()
+    for _ in range(3):
+        world.space.call(engine.look)
+    told = engine.told()
+    assert sorted(told["interfaces"].values()) == ["generic", "generic", "off"]
+    off = next(name for name, mode in told["interfaces"].items() if mode == "off")
+    assert f"{off}: XDP has room for 4096 devices, which are taken" in told["why"]
+    assert world.attached(off).program == 0
+    assert len([h for h in world.heard if "has room for" in h]) == 1
+    assert world.pins.exists(), "the look has ended"
+    engine._maps.unlink(10**6)
+    world.space.call(engine.look)
+    assert set(engine.told()["interfaces"].values()) == {"generic"}
+    assert engine.told()["why"].count("is one end of a veth pair") == 1
+
+
 def test_a_bridge_is_left_to_nftables_unless_generic_is_asked_for_by_name(world: World) -> None:
     world.space.ip("link add br0 type bridge", "link set sub0 master br0")
     told = world.start(interfaces=("br0",), named=("sub0",)).told()

@@ -34,6 +34,7 @@ NUMBERS = {
     "EDGED_ANSWER": layout.ANSWER,
     "EDGED_FLOWS": layout.FLOWS,
     "EDGED_MACS": layout.MACS,
+    "EDGED_LINKS": layout.LINKS,
     "EDGED_DROP_BLOCKED": layout.DROP_BLOCKED,
     "EDGED_GARDEN_OPEN": layout.OPEN_GARDEN,
     "EDGED_GARDEN_WALLED": layout.WALLED_GARDEN,

@@ -20,6 +20,7 @@
 #define EDGED_GARDENS 16 /* prefix lengths of the gardens, of each family */
 #define EDGED_ANSWER 1024 /* bytes of the longest answer; what does not fit one segment of a client is not answered */
 #define EDGED_MACS 4 /* of one interface */
+#define EDGED_LINKS 4096 /* interfaces */
 #define EDGED_FLOWS 262144 /* places for answered connections; a power of two */
 
 /* Levels, as edged/domain/levels.py has them. */
