@@ -20,8 +20,9 @@ from edged.xdp.attach import Attacher, Attachment
 from edged.xdp.interfaces import Place
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.mirror import Mirror
+from edged.xdp.moves import Moves
 from edged.xdp.ours import elsewhere
-from edged.xdp.summary import summary
+from edged.xdp.summary import listed, summary
 
 FRESH_SECONDS = 1.0
 """So long an answer about strange programs holds: a gateway may have a thousand devices."""
@@ -54,6 +55,14 @@ def _remains(devices: list[str]) -> str:
     return f"a program of edged that nobody keeps true is still on {', '.join(devices)}: {commands}"
 
 
+def _went(devices: list[str]) -> str:
+    commands = " and ".join(f"ip link set dev {name} xdp off (or xdpgeneric off)" for name in devices)
+    return (
+        f"{listed(devices)} went into another network namespace and the program with it, where it answers nothing;"
+        f" to take it away, there: {commands}"
+    )
+
+
 class Engine:
     """The constructor touches nothing. ``heard`` is told each new error, and None whenever something changed."""
 
@@ -71,8 +80,11 @@ class Engine:
         """Index -> as it is linked now."""
         self._found: dict[str, Attachment] = {}
         """Name of a device the program should be on -> how that went."""
-        self._on: set[int] = set()
-        """Indexes of the devices that have a program of ours; names change."""
+        self._on: dict[int, str] = {}
+        """The devices that have a program of ours, by index: names change."""
+        self._moves: Moves | None = None
+        self._moved: set[str] = set()
+        """Devices that went into another namespace with the program."""
         self._stray: list[str] = []
         """Devices with a program of ours that goes by other maps than these."""
         self._looked, self._unknowable = -math.inf, False
@@ -105,7 +117,8 @@ class Engine:
         self._attacher = Attacher(self._maps, self.wanted.notes)
         for found in self._attacher.expel():
             self._heard(EdgedError(f"{found}: an earlier start's, whose maps are lost; it was taken away"))
-        self._on = {socket.if_nametoindex(name) for name in self._attacher.everywhere()}
+        self._moves = Moves()
+        self._on = {socket.if_nametoindex(name): name for name in self._attacher.everywhere()}
         self.mirror = Mirror(self._maps, self.wanted.settings, stop=self._stop, heard=self._heard)
 
     def _give_up(self, why: str, *, quiet: bool = False) -> None:
@@ -125,7 +138,10 @@ class Engine:
         mirror, self.mirror = self.mirror, None
         if mirror is not None:
             mirror.close()
-        self._found, self._places, self._on = {}, {}, set()
+        self._found, self._places, self._on, self._moved = {}, {}, {}, set()
+        moves, self._moves = self._moves, None
+        if moves is not None:
+            moves.close()
         attacher, self._attacher = self._attacher, None
         maps, self._maps = self._maps, None
         if attacher is not None:
@@ -196,15 +212,18 @@ class Engine:
         for index in self._places.keys() - there.keys():
             maps.unlink(index)
             del self._places[index]
+        moved = self._moves.read() if self._moves is not None else set()
         failed = ""
-        for index in self._on - there.keys():
+        for index in self._on.keys() - there.keys():
             try:
                 attacher.leave(index)
             except (EdgedError, OSError) as e:
                 failed = str(e)
             else:
-                self._on.discard(index)
+                name = self._on.pop(index)
+                self._moved |= {name} if index in moved else set()
         wanted = {place.name: place for place in there.values()}
+        self._moved -= wanted.keys()
         self._found = {name: made for name, made in self._found.items() if name in wanted}
         for place in wanted.values():
             try:
@@ -229,7 +248,7 @@ class Engine:
             self._note(place.name, made)
             if made.mode == "off":
                 return
-            self._on.add(place.index)
+            self._on[place.index] = place.name
         if self._places.get(place.index) != place:
             maps.link(place.index, place.frames, place.macs, place.vlans or None)
             self._places[place.index] = place
@@ -290,7 +309,7 @@ class Engine:
         whys = [self.why, *summary({name: a.why for name, a in found.items()})]
         whys += [place.lacks for place in list(self._places.values())]
         whys += [_remains(self._stray)] if self._stray else []
-        whys += [self._pins]
+        whys += [_went(sorted(self._moved)) if self._moved else "", self._pins]
         if self.mirror is not None and not found:
             whys.append("no interface of xdp.interfaces or network.subscriber_interfaces is there with Ethernet frames")
         if self.mirror is not None and not self.mirror.true:

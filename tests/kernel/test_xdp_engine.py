@@ -165,6 +165,21 @@ def test_a_renamed_device_loses_the_program_where_its_new_name_is_nobodys(world:
     assert world.attached("old0").program == 0, "an earlier start's, found under another name"
 
 
+def test_a_device_that_went_into_another_namespace_is_told(world: World) -> None:
+    world.space.ip("link add sub1 type veth peer name far1")
+    engine = world.start()
+    with worlds.namespace() as other:
+        world.space.ip(f"link set sub0 netns {other.name}", "link del sub1")
+        world.space.call(engine.look)
+        why = engine.told()["why"]
+        assert "sub0 went into another network namespace" in why
+        assert "sub1" not in why
+        other.ip("link set sub0 xdpgeneric off", f"link set sub0 netns {world.space.name}")
+    world.space.call(engine.look)
+    assert engine.state == "generic"
+    assert "another network namespace" not in engine.told()["why"]
+
+
 def test_one_device_too_many_is_told_and_the_others_go_on(world: World) -> None:
     world.space.ip(*[f"link add sub{i} type veth peer name far{i}" for i in (1, 2)])
     world.space.ip("link set sub0 down", "link set sub0 name nobodys")
