@@ -30,7 +30,7 @@ _ROOM = 512
 _PLAN = np.dtype(
     [
         *((name, "u4") for name in ("kind", "first", "mask", "call", "pass", "stop")),
-        *((name, "u4") for name in ("mix", "flood_mask", "flood_call", "flood_pass")),
+        *((name, "u4") for name in ("mix", "flood_mask", "flood_call", "flood_pass", "spread")),
         ("size", "u4", (3,)),
         *((name, "u4") for name in ("odd", "space", "base")),
         ("frame", "u1", (3, _ROOM)),
@@ -88,11 +88,14 @@ class Crowd:
         row["pass"], row["stop"] = otherwise, stop
         libbpf.update(self._plans, bytes(4), self._row.tobytes())
 
-    def flood(self, share: float, *, bits: int, call: bool, otherwise: int = DROP) -> None:
-        """Beside what the plan says: this share of all packets is SYNs of 2**bits subscribers. 0: none."""
+    def flood(self, share: float, *, bits: int, call: bool, otherwise: int = DROP, spread: int = 0) -> None:
+        """Beside what the plan says: this share of all packets is SYNs of 2**bits subscribers. 0: none.
+
+        ``spread``: bits of the destination that are drawn anew for each SYN.
+        """
         row = self._row[0]
         row["mix"], row["flood_mask"] = round(share * 0xFFFFFFFF), (1 << bits) - 1
-        row["flood_call"], row["flood_pass"] = call, otherwise
+        row["flood_call"], row["flood_pass"], row["spread"] = call, otherwise, spread
         libbpf.update(self._plans, bytes(4), self._row.tobytes())
 
     def under_test(self, program: int) -> None:

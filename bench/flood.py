@@ -6,7 +6,10 @@ subscribers, which are forwarded, and mixed with them, packet by packet, a share
 of a curve: so many SYNs and so many forwarded datagrams in the same CPU second. The line is what one SYN costs. The
 flood comes
 
-* from a thousand infected subscribers (each beyond its rate: most SYNs are dropped), with XDP;
+* from a thousand infected subscribers, with XDP. Each is answered as often as its rate allows, a hundred a second,
+  and dropped beyond: what either costs is measured by itself, with rates that nobody or everybody keeps, and put
+  together for each flood. (Measured in one, the share of answers would hang on who else uses the machine meanwhile.)
+* from the same thousand, each SYN to another address: nothing that is remembered of destinations helps;
 * from a million at once (none beyond its rate: every SYN is answered), with XDP;
 * from nowhere anybody looks: dropped before it is even looked at. That is what making the packets costs here, and what
   no program could better; a real card's driver has a cost of its own instead;
@@ -14,14 +17,15 @@ flood comes
 
 Subscribers are a million walled ones, in the maps and in the nft sets alike; the rules are in force in each case. The
 far ends of both cables drop what arrives. Figures are shares of the forwarding without any flood, in the same mode; the
-bar is for XDP's share through that of dropping at once. A flood of the infected has gone on for a while when it counts:
-what they may send at once is used up.
+bar is for XDP's share through that of dropping at once. The last row has the flood on one core and forwarding on
+another, as the queues of a card spread them.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -29,7 +33,7 @@ from typing import Any
 import numpy as np
 
 from edged.nft.routing import Steering
-from edged.xdp import libbpf
+from edged.xdp import layout, libbpf
 
 from . import ours, people, redirect
 from .accelerated import DATAGRAM, DROP, PASS, SYN, Crowd, Gateway, templates
@@ -44,15 +48,31 @@ FLOODS = (100_000, 200_000, 500_000, 1_000_000)
 PACKETS = 60_000
 RATE, BURST = 100, 200
 """Connections a second of an address, and at once: the program's defaults."""
+NOBODY, EVERYBODY = (1, 1), (10**6, 10**7)
+"""The same, so that no SYN of a flood is within its rate, and so that each is."""
+EVERYWHERE = 0x00FFFFFF
 CHART = Path(__file__).with_name("flood.png")
-DROPPED = ("drop", 20)
+DROPPED, BEYOND, WITHIN, SCANNED = ("drop", 20), ("beyond", 10), ("within", 10), ("scan", 10)
+INFECTED = ("xdp", 10)
 WAYS = {
     DROPPED: "dropped at once",
-    ("xdp", 10): "XDP, a thousand infected",
+    BEYOND: "XDP, a thousand infected, dropped",
+    WITHIN: "XDP, a thousand infected, answered",
+    SCANNED: "XDP, a thousand infected that scan, dropped",
+    ("xdp", 20): "XDP, a million, answered",
+    ("rules", 10): "rules and socket, a thousand infected",
+    ("rules", 20): "rules and socket, a million",
+}
+RATES = {BEYOND: NOBODY, SCANNED: NOBODY, WITHIN: EVERYBODY, ("xdp", 20): EVERYBODY}
+LINES = {
+    DROPPED: "dropped at once",
+    INFECTED: "XDP, a thousand infected",
+    SCANNED: "XDP, a thousand infected that scan",
     ("xdp", 20): "XDP, a million",
     ("rules", 10): "rules and socket, a thousand infected",
     ("rules", 20): "rules and socket, a million",
 }
+"""What is told and drawn; the infected are put together of those beyond and within their rate."""
 Way = tuple[str, int]
 Point = tuple[float, float]
 """SYNs, and datagrams forwarded, in one CPU second."""
@@ -61,9 +81,11 @@ Point = tuple[float, float]
 def run(budget: float = 60.0) -> dict[str, Any]:
     """Rounds over all ways and floods until ``budget`` seconds are over; at least one."""
     need("ip", "nft", "clang", "taskset")
+    if len(cores()) < 2:
+        raise BenchError("flood needs two cores: in its last row one is flooded, one forwards")
     end = time.monotonic() + budget
     os.setpriority(os.PRIO_PROCESS, 0, -20)  # children inherit it
-    core = cores()[-1]
+    first, core = cores()[0], cores()[-1]
     with namespaces("s", "i", "g") as ns, tempfile.TemporaryDirectory(prefix="edged-bench-") as name:
         room = Path(name)
         room.chmod(0o755)
@@ -81,12 +103,13 @@ def run(budget: float = 60.0) -> dict[str, Any]:
                 began = time.monotonic()
                 for way in WAYS:
                     for share in SHARES:
-                        found.setdefault((way, share), []).append(_mixed(ns, crowd, ifindex, way, share))
+                        found.setdefault((way, share), []).append(_mixed(ns, crowd, gateway, ifindex, way, share))
                 took = time.monotonic() - began
+            beside = _beside(gateway, crowd, ifindex, first)
         counted = gateway.maps.counters()
         gateway.close()
     say(f"XDP did {', '.join(f'{n:,} {action}' for action, n in counted.items() if n)}")
-    return _report(found)
+    return _report(found, beside)
 
 
 def _wire(ns: dict[str, str]) -> tuple[Gateway, Crowd, int]:
@@ -114,22 +137,67 @@ def _wire(ns: dict[str, str]) -> tuple[Gateway, Crowd, int]:
     return gateway, crowd, ifindex
 
 
-def _mixed(ns: dict[str, str], crowd: Crowd, ifindex: int, way: Way, share: float) -> Point:
-    mode, bits = way
-    call, fate = mode == "xdp", DROP if way == DROPPED else PASS
-    if call and bits == 10 and share:
-        crowd.flood(0, bits=bits, call=call)
-        crowd.plan(SYN, first=0, bits=bits)
-        crowd.burst(4 * BURST << bits, ifindex, SYN)
+def _mixed(ns: dict[str, str], crowd: Crowd, gateway: Gateway, ifindex: int, way: Way, share: float) -> Point:
+    _, bits = way
+    call, fate = way in RATES, DROP if way == DROPPED else PASS
+    spread = EVERYWHERE if way == SCANNED else 0
+    if call:
+        rate, burst = RATES[way]
+        gateway.maps.set_settings(layout.Settings(gateway.texts, rate=rate, burst=burst))
+    if way in {BEYOND, SCANNED} and share:
+        crowd.flood(1, bits=bits, call=call, spread=spread)
+        crowd.burst(8 << bits, ifindex, SYN)
     crowd.plan(DATAGRAM, first=MEMBERS, bits=16, call=call, otherwise=PASS)
-    crowd.flood(share, bits=bits, call=call, otherwise=fate)
+    crowd.flood(share, bits=bits, call=call, otherwise=fate, spread=spread)
+    counted = gateway.maps.counters()
     before, began = _sent(ns["g"], "net"), time.thread_time()
     crowd.burst(PACKETS, ifindex, DATAGRAM)
     spent = time.thread_time() - began
     forwarded = _sent(ns["g"], "net") - before
     if abs(forwarded - PACKETS * (1 - share)) > 0.05 * PACKETS:
         raise BenchError(f"{WAYS[way]}: {forwarded} of {PACKETS * (1 - share):.0f} datagrams were forwarded")
+    after = gateway.maps.counters()
+    for rates, action in ((NOBODY, "drop_rate"), (EVERYBODY, "syn_ack")):
+        if RATES.get(way) == rates and after[action] - counted[action] < 0.9 * PACKETS * share:
+            raise BenchError(f"{WAYS[way]}: only {after[action] - counted[action]} {action} of {PACKETS * share:.0f}")
     return share * PACKETS / spent, forwarded / spent
+
+
+def _beside(gateway: Gateway, crowd: Crowd, ifindex: int, first: int) -> float:
+    """Share of its rate that the last core's forwarding keeps while ``first`` is flooded by the infected."""
+    other = Crowd(crowd.frames)
+    other.under_test(gateway.maps.program)
+    other.plan(SYN, first=0, bits=10)
+    gateway.maps.set_settings(layout.Settings(gateway.texts, rate=RATE, burst=BURST))
+    crowd.flood(0, bits=10, call=True)
+    crowd.plan(DATAGRAM, first=MEMBERS, bits=16, call=True, otherwise=PASS)
+    floods: list[float] = []
+
+    def flood(stop: threading.Event) -> None:  # a new thread is in the namespace of the one that starts it
+        with pinned(first):
+            began, sent = time.monotonic(), 0
+            while not stop.is_set():
+                other.burst(PACKETS, ifindex, SYN)
+                sent += PACKETS
+            floods.append(sent / (time.monotonic() - began))
+
+    def forwarding() -> float:
+        began = time.thread_time()
+        crowd.burst(4 * PACKETS, ifindex, DATAGRAM)
+        return 4 * PACKETS / (time.thread_time() - began)
+
+    shares = []
+    for _ in range(5):
+        alone, stop = forwarding(), threading.Event()
+        thread = threading.Thread(target=flood, args=(stop,))
+        thread.start()
+        try:
+            shares.append(forwarding() / alone)
+        finally:
+            stop.set()
+            thread.join()
+    say(f"{median(floods):,.0f} SYN/s on another core: forwarding keeps {median(shares):.2f}")
+    return median(shares)
 
 
 def _costs(found: dict[tuple[Way, float], list[Point]], way: Way) -> float:
@@ -141,12 +209,20 @@ def _costs(found: dict[tuple[Way, float], list[Point]], way: Way) -> float:
     return median(told)
 
 
-def _report(found: dict[tuple[Way, float], list[Point]]) -> dict[str, Any]:
+def _kept(costs: dict[Way, float], line: Way, flood: float) -> float:
+    """Share of forwarding that is left beside ``flood`` SYNs a second."""
+    beyond = BEYOND if line == INFECTED else line
+    answered = min(flood, RATE << 10) if line in {INFECTED, SCANNED} else 0.0
+    return max(0.0, 1 - answered * costs[WITHIN] - (flood - answered) * costs[beyond])
+
+
+def _report(found: dict[tuple[Way, float], list[Point]], beside: float) -> dict[str, Any]:
     costs = {way: _costs(found, way) for way in WAYS}
-    kept = {way: [max(0.0, 1 - flood * costs[way]) for flood in FLOODS] for way in WAYS}
+    kept = {line: [_kept(costs, line, flood) for flood in FLOODS] for line in LINES}
     for way, words in WAYS.items():
-        shares = ", ".join(f"{f // 1000}k {k:.2f}" for f, k in zip(FLOODS, kept[way], strict=True))
-        say(f"{words}: {costs[way] * 1e9:.0f} ns a SYN; keeps {shares}")
+        say(f"{words}: {costs[way] * 1e9:.0f} ns a SYN")
+    for line, words in LINES.items():
+        say(f"{words}: keeps {', '.join(f'{f // 1000}k {k:.2f}' for f, k in zip(FLOODS, kept[line], strict=True))}")
     _chart(found, costs)
     rows = []
     for bits, who in ((10, "a thousand infected"), (20, "a million")):
@@ -160,15 +236,21 @@ def _report(found: dict[tuple[Way, float], list[Point]]) -> dict[str, Any]:
                 Row(f"forwarding kept beside {flood:,} SYN/s from {who}", mine, theirs, "", name,
                     mine / max(theirs, 0.01), bar, through >= BAR if bar else None)
             )  # fmt: skip
+    mine, theirs = kept[SCANNED][-1], kept["rules", 10][-1]
+    rows.append(
+        Row("the same, 1,000,000 SYN/s from a thousand that scan", mine, theirs, "", "rules and socket",
+            mine / max(theirs, 0.01))
+    )  # fmt: skip
+    rows.append(Row("the same, the flood on another core", beside, 1.0, "", "no flood", beside))
     return result(
         "flood",
         rows[1].ratio,
         rows,
         value=round(kept["xdp", 10][-1] / max(kept[DROPPED][-1], 0.01), 3),
-        kept={f"{mode} {1 << bits}": [round(k, 3) for k in kept[mode, bits]] for mode, bits in WAYS},
+        kept={f"{mode} {1 << bits}": [round(k, 3) for k in kept[mode, bits]] for mode, bits in LINES},
         floods=list(FLOODS),
         ns_a_syn={f"{mode} {1 << bits}": round(costs[mode, bits] * 1e9) for mode, bits in WAYS},
-        forwarded_per_cpu_s=round(median([p[1] for p in found[("xdp", 10), 0.0]])),
+        forwarded_per_cpu_s=round(median([p[1] for p in found[BEYOND, 0.0]])),
         rounds=len(found[DROPPED, 0.0]),
     )
 
@@ -180,12 +262,14 @@ def _chart(found: dict[tuple[Way, float], list[Point]], costs: dict[Way, float])
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-    for (mode, bits), words in WAYS.items():
-        colour = {"xdp": "#2a7f4f", "rules": "#b3402e", "drop": "#5b6b7b"}[mode]
-        shape = "-" if bits == 10 else "--"
+    for (mode, bits), words in LINES.items():
+        colour = {"xdp": "#2a7f4f", "scan": "#2a7f4f", "rules": "#b3402e", "drop": "#5b6b7b"}[mode]
+        shape = ":" if mode == "scan" else "-" if bits == 10 else "--"
         floods = np.linspace(0, 1_200_000, 200)
-        kept = np.maximum(0, 1 - floods * costs[mode, bits])
+        kept = [_kept(costs, (mode, bits), flood) for flood in floods]
         axis.plot(floods / 1000, kept, shape, color=colour, label=words)
+        if (mode, bits) not in WAYS or mode == "scan":
+            continue  # of two kinds of SYNs
         alone = median([p[1] for p in found[(mode, bits), 0.0]])
         dots = [
             (median([p[0] for p in found[(mode, bits), s]]), median([p[1] for p in found[(mode, bits), s]]))

@@ -29,6 +29,7 @@ struct plan {
 	__u32 stop;   /* surf: nobody new begins */
 	__u32 mix;    /* generate: of 2^32 packets so many are a flood's SYNs instead */
 	__u32 flood_mask, flood_call, flood_pass; /* the same of those; from subscriber number 0 on */
+	__u32 spread; /* a flood's SYNs go to addresses that differ in these bits */
 	__u32 size[3];
 	__u32 odd, space, base; /* bench/people.py */
 	__u8 frame[3][ROOM];
@@ -114,6 +115,8 @@ static __always_inline int begin(struct xdp_md *ctx, struct plan *p, __u32 kind,
 	if ((void *)(tcp + 1) > end)
 		return -1;
 	ip->saddr = bpf_htonl(person(p, first + (draw & mask)));
+	if (kind == 0 && p->spread)
+		ip->daddr ^= bpf_htonl(bpf_get_prandom_u32() & p->spread);
 	ip->check = 0;
 	ip->check = header_sum(ip);
 	tcp->source = bpf_htons(1024 | draw >> 16);

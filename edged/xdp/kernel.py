@@ -42,6 +42,7 @@ class KernelMaps:
         self._settings: layout.Settings | None = None
         self._gardens: dict[str, list[Network]] = {}
         self._seed = 0
+        self._changes = 0
 
     @classmethod
     def open(cls, bpffs: Path | None = BPFFS, *, path: Path = OBJECT) -> Self:
@@ -87,6 +88,7 @@ class KernelMaps:
 
     def _adopt(self) -> None:
         """Take over what packets look at, if an earlier process left it; remove the rest of what it left."""
+        self._changes = int(np.frombuffer(self._read("live", 0), layout.LIVE)[0]["changes"])
         slot = self._slot()
         row = np.frombuffer(self._read("settings", slot), layout.SETTINGS)[0]
         found = {f: libbpf.pinned(_inner(self._pins, f, slot)) for f in _OUTER} if self._pins else {}
@@ -117,6 +119,7 @@ class KernelMaps:
             libbpf.update(fd, keys.tobytes(), values.tobytes())
         else:
             libbpf.update_batch(fd, keys.tobytes(), values.tobytes(), len(keys))
+        self._changed(generation)
 
     def delete(self, generation: Generation, family: int, keys: Array) -> None:
         fd = generation.fds[family]
@@ -124,6 +127,7 @@ class KernelMaps:
             libbpf.delete(fd, keys.tobytes())
         else:
             libbpf.delete_batch(fd, keys.tobytes(), _KEYS[family])
+        self._changed(generation)
 
     def switch(self, generation: Generation, settings: layout.Settings) -> None:
         before = self.live
@@ -164,7 +168,7 @@ class KernelMaps:
                 if self._pins:
                     libbpf.pin(fds[family], _inner(self._pins, family, new))
             libbpf.update(self._fds["settings"], _number(new), text)
-            libbpf.update(self._fds["live"], _ZERO, _number(new))
+            self._tell(new)
         except BpfError:
             os.close(fd)
             raise
@@ -174,6 +178,15 @@ class KernelMaps:
         self.live, self._settings = generation, settings
         if new != old:
             self._clean(old)
+
+    def _changed(self, generation: Generation | None) -> None:
+        """What the program remembers of floods is forgotten: something it may depend on is another."""
+        if generation is not None and generation is self.live:
+            self._tell(self._slot())
+
+    def _tell(self, slot: int) -> None:
+        self._changes = (self._changes + 1) & 0xFFFFFFFF
+        libbpf.update(self._fds["live"], _ZERO, struct.pack("=II", slot, self._changes))
 
     def _clean(self, slot: int) -> None:
         """Empty a slot that no packet looks at (a packet still on its way then finds nothing and passes)."""
@@ -196,9 +209,11 @@ class KernelMaps:
                 f"XDP has room for {layout.LINKS} devices, which are taken: name those that need it in xdp.interfaces",
                 errno.E2BIG,
             ) from error
+        self._changed(self.live)
 
     def unlink(self, ifindex: int) -> None:
         libbpf.delete(self._fds["links"], _number(ifindex))
+        self._changed(self.live)
 
     def read(self, family: int, key: bytes) -> Held | None:
         if self.live is None:
@@ -269,10 +284,10 @@ class KernelMaps:
         return self._pins
 
     def _slot(self) -> int:
-        return int(struct.unpack("=I", self._read("live", 0))[0])
+        return int(np.frombuffer(self._read("live", 0), layout.LIVE)[0]["slot"])
 
     def _read(self, name: str, place: int) -> bytes:
-        size = {"live": 4, "settings": layout.SETTINGS.itemsize}[name]
+        size = {"live": layout.LIVE.itemsize, "settings": layout.SETTINGS.itemsize}[name]
         return libbpf.lookup(self._fds[name], _number(place), size) or bytes(size)
 
 

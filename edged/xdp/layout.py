@@ -18,7 +18,7 @@ from edged.domain.entry import Entry
 from edged.errors import EdgedError
 from edged.plan import V4_TAG
 
-VERSION = 1
+VERSION = 2
 SLOTS, LENGTHS, GARDENS, ANSWER, FLOWS, MACS, VLANS, LINKS = 2, 8, 16, 1024, 262_144, 4, 4096, 4096
 MAPS = ("live", "settings", "restricted4", "restricted6", "gardens_of", "links", "counters", "answered")
 
@@ -30,6 +30,7 @@ KEY6 = np.dtype([("length", "u1"), ("pad", "u1", (3,)), ("address", "u1", (16,))
 ENTRY = np.dtype(
     [("until", "u8"), ("tat", "u8"), ("heard", "u4"), ("level", "u1"), ("lift", "u1"), ("pad", "u1", (2,))]
 )
+LIVE = np.dtype([("slot", "u4"), ("changes", "u4")])
 NETWORK = np.dtype([("family", "u1"), ("length", "u1"), ("pad", "u1", (2,)), ("address", "u1", (16,))])
 TEXT = np.dtype([("length", "u4"), ("sum", "u4"), ("bytes", "u1", (ANSWER,))])
 MASK = np.dtype([("length", "u4"), ("bits", "u1", (16,))])
@@ -53,7 +54,7 @@ SETTINGS = np.dtype(
 )
 LINK = np.dtype([("flags", "u4"), ("pad", "u4"), ("macs", "u1", (MACS, 8)), ("vlans", "u8", (VLANS // 64,))])
 
-DROP_BLOCKED = 1
+DROP_BLOCKED, NARROW = 1, 2
 OPEN_GARDEN, WALLED_GARDEN = 1, 2
 GARDEN_BITS: Mapping[str, int] = {"open": OPEN_GARDEN, "garden": WALLED_GARDEN}
 
@@ -247,7 +248,8 @@ def settings(wanted: Settings, table: GardenTable, seed: int) -> bytes:
         )
     out = np.zeros(1, SETTINGS)
     row = out[0]
-    row["layout"], row["flags"], row["seed"] = VERSION, DROP_BLOCKED * wanted.drop_blocked, seed
+    row["layout"], row["seed"] = VERSION, seed
+    row["flags"] = DROP_BLOCKED * wanted.drop_blocked | NARROW * any(length > 64 for length in wanted.lengths6)
     row["cost"], row["burst"] = 1_000_000_000 // wanted.rate, 1_000_000_000 // wanted.rate * wanted.burst
     row["port"] = wanted.port
     for name, lengths in (

@@ -18,6 +18,7 @@ from edged.xdp.layout import Action, Answers, Frames, Held, LayoutError, Setting
 
 HEADER = Path(layout.__file__).parent / "bpf" / "edged.h"
 STRUCTS = {
+    "edged_live": layout.LIVE,
     "edged_prefix": layout.KEY6,
     "edged_entry": layout.ENTRY,
     "edged_network": layout.NETWORK,
@@ -36,6 +37,7 @@ NUMBERS = {
     "EDGED_MACS": layout.MACS,
     "EDGED_LINKS": layout.LINKS,
     "EDGED_DROP_BLOCKED": layout.DROP_BLOCKED,
+    "EDGED_NARROW": layout.NARROW,
     "EDGED_GARDEN_OPEN": layout.OPEN_GARDEN,
     "EDGED_GARDEN_WALLED": layout.WALLED_GARDEN,
     "EDGED_ACTIONS": len(Action),

@@ -17,6 +17,7 @@
  */
 #include "frame.h"
 #include "maps.h"
+#include "flood.h"
 #include "who.h"
 #include "answer.h"
 #include "line.h"
@@ -24,21 +25,23 @@
 #define NS_PER_TICK_BITS 30
 #define QUIET_TICKS 3 /* for so long after a SYN a piece without its request counts as one that overtook it */
 
-SEPARATE int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e)
+SEPARATE int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e,
+		    int level)
 {
 	__s64 cookie;
 
 	if (!p || !s || !e)
 		return XDP_PASS;
-	if (!leads_on(ctx, p))
-		return counted(EDGED_PASS_LOCAL, XDP_PASS);
-	if (!within_rate(e, s, s->burst, p->now))
+	if (!within_rate(e, s, s->burst, p->now)) {
+		note_debt(p, e, s->burst, level);
 		return counted(EDGED_DROP_RATE, XDP_DROP);
+	}
+	if (beyond(e->tat, s->burst, p->now)) /* the next one would be */
+		note_debt(p, e, s->burst, level);
 	if (copy_header(ctx, p))
 		return counted(EDGED_PASS_ODD, XDP_PASS);
-	cookie = cookie_of(p, p->s.header & 63);
-	/* the number's upper half is the largest segment the client takes: an answer must fit into one */
-	if (cookie < 0 || (cookie >> 32 & 0xffff) < longest(s))
+	/* an answer must fit into one segment */
+	if (largest_segment(p) < longest(s))
 		return counted(EDGED_PASS_ODD, XDP_PASS);
 	cookie = largest_cookie(p);
 	if (cookie < 0)
@@ -144,17 +147,21 @@ SEPARATE int on_blocked(struct xdp_md *ctx, struct packet *p, const struct edged
 {
 	if (!p || !s || !e || level_of(e, p->now) != EDGED_BLOCKED || stays_near(p))
 		return XDP_PASS;
-	if (in_garden(p, s, slot, EDGED_BLOCKED) || !leads_on(ctx, p))
-		return XDP_PASS;
+	if (!is_far(&p->trail, EDGED_BLOCKED, p->now)) {
+		if (in_garden(p, s, slot, EDGED_BLOCKED) || !leads_on(ctx, p))
+			return XDP_PASS;
+		note_far(p, EDGED_BLOCKED);
+	}
 	if (within_rate(e, s, s->burst / 2, p->now))
 		return XDP_PASS;
+	note_debt(p, e, s->burst / 2, EDGED_BLOCKED);
 	return counted(EDGED_DROP_BLOCKED_RATE, XDP_DROP);
 }
 
 SEPARATE int on_http(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e,
 		     __u32 slot)
 {
-	int level;
+	int level, syn;
 
 	if (!p || !s || !e)
 		return XDP_PASS;
@@ -163,20 +170,37 @@ SEPARATE int on_http(struct xdp_md *ctx, struct packet *p, const struct edged_se
 		return counted(EDGED_PASS_OPEN, XDP_PASS);
 	if (stays_near(p))
 		return counted(EDGED_PASS_LOCAL, XDP_PASS);
-	if (in_garden(p, s, slot, level))
-		return counted(EDGED_PASS_GARDEN, XDP_PASS);
-	if ((p->s.flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN)
-		return on_syn(ctx, p, s, e);
+	syn = is_syn(p->s.flags);
+	if (!syn || !is_far(&p->trail, level, p->now)) {
+		if (in_garden(p, s, slot, level))
+			return counted(EDGED_PASS_GARDEN, XDP_PASS);
+		if (syn && !leads_on(ctx, p))
+			return counted(EDGED_PASS_LOCAL, XDP_PASS);
+		if (syn)
+			note_far(p, level);
+	}
+	if (syn)
+		return on_syn(ctx, p, s, e, level);
 	if ((p->s.flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_ACK)
 		return on_segment(ctx, p, s, e);
 	return counted(EDGED_PASS_SOCKET, XDP_PASS);
+}
+
+/* Whether all of a segment is as it should be: what is remembered counts only then. The checksum does not matter: where it
+ * is wrong the stack would drop it. */
+static __always_inline int is_whole(void *data, void *end, __u32 at, __u32 bytes, const struct iphdr *ip4,
+				    const struct ipv6hdr *ip6)
+{
+	struct segment s;
+
+	return (ip4 ? is_simple4(ip4) : ip6 && ip6->version == 6) && !read_segment(data, end, at, bytes, &s);
 }
 
 SEC("xdp")
 int edged_xdp(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
-	__u32 zero = 0, arrived = ctx->ingress_ifindex, slot, at, bytes, *number;
+	__u32 zero = 0, arrived = ctx->ingress_ifindex, slot, at, bytes;
 	struct edged_settings *settled;
 	struct edged_entry *e;
 	struct edged_link *link;
@@ -185,14 +209,17 @@ int edged_xdp(struct xdp_md *ctx)
 	struct packet *p;
 	struct frame f;
 	void *restricted;
-	int http;
+	struct edged_live *now;
+	struct trail trail = {};
+	int http, flags, syn, level;
+	__u64 tick = 0;
 
 	if (read_frame(data, end, &f))
 		return XDP_PASS;
-	number = bpf_map_lookup_elem(&live, &zero);
-	if (!number || *number >= EDGED_SLOTS)
+	now = bpf_map_lookup_elem(&live, &zero);
+	if (!now || now->slot >= EDGED_SLOTS)
 		return XDP_PASS;
-	slot = *number;
+	slot = now->slot;
 	settled = bpf_map_lookup_elem(&settings, &slot);
 	if (!settled || settled->layout != EDGED_LAYOUT)
 		return XDP_PASS;
@@ -212,9 +239,22 @@ int edged_xdp(struct xdp_md *ctx)
 		http = ip6->nexthdr == IPPROTO_TCP;
 		at = f.l2 + sizeof(*ip6);
 	}
-	http = http && goes_to(data, end, at, settled->port);
+	flags = http ? flags_to(data, end, at, settled->port) : -1;
+	http = flags >= 0;
 	if (!http && !(settled->flags & EDGED_DROP_BLOCKED))
 		return XDP_PASS; /* nearly everything, without a single lookup */
+
+	syn = http && is_syn(flags);
+	if (syn || !http) {
+		follow(&trail, now, settled, arrived, &f, data, syn);
+		if (ip4)
+			follow4(&trail, ip4);
+		else if (ip6)
+			follow6(&trail, ip6, settled);
+		level = in_debt(&trail, &tick);
+		if (level && is_far(&trail, level, tick) && (!syn || is_whole(data, end, at, bytes & 0xffff, ip4, ip6)))
+			return counted(syn ? EDGED_DROP_RATE : EDGED_DROP_BLOCKED_RATE, XDP_DROP);
+	}
 
 	/* who is open pays for one lookup and for nothing else */
 	restricted = ip4 ? bpf_map_lookup_elem(&restricted4, &slot) : bpf_map_lookup_elem(&restricted6, &slot);
@@ -235,6 +275,7 @@ int edged_xdp(struct xdp_md *ctx)
 		return XDP_PASS;
 	p->now = bpf_ktime_get_ns();
 	p->f = f;
+	p->trail = trail;
 	if (ip4) {
 		http = http && is_plain4(ip4);
 		p->ip4 = *ip4;
@@ -245,6 +286,8 @@ int edged_xdp(struct xdp_md *ctx)
 	p->s.family = ip4 ? 4 : 6;
 	if (http && !read_segment(data, end, at, bytes & 0xffff, &p->s))
 		return on_http(ctx, p, settled, e, slot);
+	if (syn)
+		p->trail.kind = 0;
 	return settled->flags & EDGED_DROP_BLOCKED ? on_blocked(ctx, p, settled, e, slot) : XDP_PASS;
 }
 

@@ -10,11 +10,15 @@
 
 #include <linux/types.h>
 
-#define EDGED_LAYOUT 1
+#define EDGED_LAYOUT 2
 
-/* Which of the two sets of maps is in use: one number in the map `live`. The other set is filled, then this is written:
+/* Value of the map `live`: which of the two sets of maps is in use. The other set is filled, then this is written:
  * a packet meets the old set or the new one, never a mixture. Writing less than two sets' worth is not possible. */
 #define EDGED_SLOTS 2
+struct edged_live {
+	__u32 slot;
+	__u32 changes; /* one more after each change of anything here: what the program remembers is forgotten */
+};
 
 #define EDGED_LENGTHS 8	 /* IPv6 prefix lengths of subscribers */
 #define EDGED_GARDENS 16 /* prefix lengths of the gardens, of each family */
@@ -87,7 +91,7 @@ struct edged_mask {
 /* Value of settings, one for each slot. */
 struct edged_settings {
 	__u32 layout; /* EDGED_LAYOUT */
-	__u32 flags;  /* EDGED_DROP_BLOCKED */
+	__u32 flags;  /* EDGED_DROP_BLOCKED, EDGED_NARROW */
 	__u64 seed;   /* random; the same for as long as the maps live */
 	__u64 cost;   /* ns that one SYN, one answer, or one packet refused by the rules, costs an address */
 	__u64 burst;  /* ns that an address may be ahead; beyond it is dropped. Half of it for what is not HTTP */
@@ -102,6 +106,7 @@ struct edged_settings {
 	struct edged_text answers[EDGED_ANSWERS];
 };
 #define EDGED_DROP_BLOCKED 1 /* what a blocked subscriber sends beyond the rate is dropped before the stack */
+#define EDGED_NARROW 2 /* some prefix in lengths6 is longer than 64 */
 
 /* Value of links, by interface index: which frames that arrive there come from subscribers. No entry: none. */
 struct edged_link {

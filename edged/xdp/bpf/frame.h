@@ -99,6 +99,16 @@ struct reply {
 
 #define PIECE 32
 
+/* Who sent a packet where, in whole words, with all that decides what becomes of it beyond the rate; see flood.h. */
+struct trail {
+	__u64 from; /* interface, and the number of changes */
+	__u64 mac;  /* it was sent to, and the VLAN */
+	__u64 source[2];
+	__u64 target[2];
+	__u64 kind; /* of frame, and whether it is a SYN; 0: nothing is to be remembered of it */
+	__u64 seed;
+};
+
 union piece {
 	__u8 c[PIECE];
 	__u32 word[PIECE / 4];
@@ -109,6 +119,7 @@ struct packet {
 	__u64 now; /* CLOCK_MONOTONIC ns */
 	struct frame f;
 	struct segment s;
+	struct trail trail; /* of a SYN, and of what is not HTTP */
 	struct reply r;
 	__u8 l2[32];  /* what was before IP */
 	__u8 tcp[64]; /* a header that came, with its options */
@@ -203,19 +214,28 @@ static __always_inline __u32 folded(__u64 sum)
 		_sum;                                                                                                  \
 	})
 
+static __always_inline int is_simple4(const struct iphdr *ip)
+{
+	return ip->version == 4 && ip->ihl == 5 && !(ip->frag_off & bpf_htons(0x3fff));
+}
+
 static __always_inline int is_plain4(const struct iphdr *ip)
 {
 	/* a wrong header checksum is not for us to answer: the stack drops it */
-	return ip->version == 4 && ip->ihl == 5 && !(ip->frag_off & bpf_htons(0x3fff)) &&
-	       folded(SUM(ip, sizeof(*ip))) == 0xffff;
+	return is_simple4(ip) && folded(SUM(ip, sizeof(*ip))) == 0xffff;
 }
 
-/* Whether the two bytes of the destination port say so; the rest of the header is not looked at. */
-static __always_inline int goes_to(void *data, void *end, __u32 at, __be16 port)
+/* The flags, where the two bytes of the destination port say so; else -1. The rest of the header is not looked at. */
+static __always_inline int flags_to(void *data, void *end, __u32 at, __be16 port)
 {
 	struct tcphdr *tcp = data + at;
 
-	return (void *)(tcp + 1) <= end && tcp->dest == port;
+	return (void *)(tcp + 1) <= end && tcp->dest == port ? ((__u8 *)tcp)[13] & 0x3f : -1;
+}
+
+static __always_inline int is_syn(int flags)
+{
+	return (flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
 }
 
 /* The TCP segment behind an IP header of known place and length. 0, or -1 when it cannot be. */

@@ -26,15 +26,20 @@ static __always_inline int expected(const struct edged_link *link, const struct 
 	return f->kind & (EDGED_LINK_PLAIN | EDGED_LINK_PPPOE) || link->vlans[(f->vlan >> 6) & 63] >> (f->vlan & 63) & 1;
 }
 
+static __always_inline int beyond(__u64 tat, __u64 burst, __u64 now)
+{
+	return tat > now && tat - now > burst;
+}
+
 /* Whether an address may have one packet more, up to `burst` ns ahead (GCRA); lost updates between processors let a few
  * more through. */
 static __always_inline int within_rate(struct edged_entry *e, const struct edged_settings *s, __u64 burst, __u64 now)
 {
-	__u64 tat = e->tat > now ? e->tat : now;
+	__u64 tat = e->tat;
 
-	if (tat - now > burst)
+	if (beyond(tat, burst, now))
 		return 0;
-	e->tat = tat + s->cost;
+	e->tat = (tat > now ? tat : now) + s->cost;
 	return 1;
 }
 
@@ -150,6 +155,19 @@ static __always_inline __s64 largest_cookie(struct packet *p)
 	p->tcp[12] = (sizeof(struct tcphdr) + sizeof(all)) / 4 << 4;
 	__builtin_memcpy(p->tcp + sizeof(struct tcphdr), &all, sizeof(all));
 	return cookie_of(p, sizeof(struct tcphdr) + sizeof(all));
+}
+
+/* The largest segment that the sender of a SYN takes. Nearly everybody says it first of all options; the helper, which
+ * looks for it behind others, makes a whole cookie for it. */
+static __always_inline __u32 largest_segment(struct packet *p)
+{
+	__u32 told = p->tcp[22] << 8 | p->tcp[23];
+	__s64 cookie;
+
+	if (p->s.header >= sizeof(struct tcphdr) + sizeof(struct mss) && p->tcp[20] == 2 && p->tcp[21] == 4 && told)
+		return told;
+	cookie = cookie_of(p, p->s.header & 63); /* in its upper half */
+	return cookie < 0 ? 0 : cookie >> 32 & 0xffff;
 }
 
 /* Whether a segment acknowledges the cookie of its connection; `late`: how far its number is behind. */
