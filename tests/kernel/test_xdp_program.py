@@ -297,6 +297,21 @@ def test_a_flood_of_one_address_is_slowed_to_its_rate_and_hurts_nobody_else(xdp:
     until(lambda: isinstance(line.send(Segment(SYN, options=MSS)), Segment), seconds=2)
 
 
+def test_no_flood_of_syns_denies_a_proven_request(line: Line) -> None:
+    """A customer's own virus, or a neighbour with a made-up source, uses up what unproven packets may; nothing else."""
+    line.xdp.maps.set_settings(Settings(texts(), rate=1, burst=4))
+    base = line.opened()
+    scan = replace(line, port=6000)
+    fates = [scan.send(Segment(SYN, options=MSS)) for _ in range(40)]
+    assert fates[-1] == DROP
+    assert line.answered(Segment(ACK | PSH, ISN + 1, base, GET)).data == FOUND
+    assert line.answered(Segment(ACK | FIN, ISN + 1 + len(GET), base)).data == FOUND, "and so does its repetition"
+    assert scan.send(Segment(SYN, options=MSS)) == DROP
+    again = [line.send(Segment(ACK | PSH, ISN + 1, base, GET)) for _ in range(40)]
+    assert again[0] != DROP
+    assert again[-1] == DROP, "requests have a rate of their own"
+
+
 @pytest.mark.parametrize("level", [Level.OPEN, Level.NOTICE, Level.REDUCED])
 def test_mild_levels_pass(line: Line, level: Level) -> None:
     line.xdp.put([KEY4, KEY6], Entry(level))

@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define EDGED_LAYOUT 2
+#define EDGED_LAYOUT 3
 
 /* Value of the map `live`: which of the two sets of maps is in use. The other set is filled, then this is written:
  * a packet meets the old set or the new one, never a mixture. Writing less than two sets' worth is not possible. */
@@ -46,13 +46,14 @@ struct edged_prefix {
 	__u8 address[16];
 };
 
-/* Value of both. User space writes it whole and leaves tat and heard zero; those two are the program's own. */
+/* Value of both. User space writes it whole and leaves tat, proven and heard zero; those three are the program's own. */
 struct edged_entry {
-	__u64 until; /* end of the promise, CLOCK_MONOTONIC ns; 0: none */
-	__u64 tat;   /* theoretical arrival time of the rate limit (GCRA), CLOCK_MONOTONIC ns */
-	__u32 heard; /* when it last began a connection here, CLOCK_MONOTONIC in units of 2^30 ns */
-	__u8 level;  /* once every promise has ended */
-	__u8 lift;   /* while the promise runs */
+	__u64 until;  /* end of the promise, CLOCK_MONOTONIC ns; 0: none */
+	__u32 tat;    /* theoretical arrival time of the rate limit (GCRA) of SYNs and of what the rules refuse, rate.h */
+	__u32 proven; /* the same of requests whose cookie proves that their sender heard the answer to its SYN */
+	__u32 heard;  /* when it last began a connection here, CLOCK_MONOTONIC in units of 2^30 ns */
+	__u8 level;   /* once every promise has ended */
+	__u8 lift;    /* while the promise runs */
 	__u8 pad[2];
 };
 

@@ -26,23 +26,6 @@ static __always_inline int expected(const struct edged_link *link, const struct 
 	return f->kind & (EDGED_LINK_PLAIN | EDGED_LINK_PPPOE) || link->vlans[(f->vlan >> 6) & 63] >> (f->vlan & 63) & 1;
 }
 
-static __always_inline int beyond(__u64 tat, __u64 burst, __u64 now)
-{
-	return tat > now && tat - now > burst;
-}
-
-/* Whether an address may have one packet more, up to `burst` ns ahead (GCRA); lost updates between processors let a few
- * more through. */
-static __always_inline int within_rate(struct edged_entry *e, const struct edged_settings *s, __u64 burst, __u64 now)
-{
-	__u64 tat = e->tat;
-
-	if (beyond(tat, burst, now))
-		return 0;
-	e->tat = (tat > now ? tat : now) + s->cost;
-	return 1;
-}
-
 static __always_inline void mask(void *to, const struct in6_addr *from, const struct edged_mask *m)
 {
 	_Pragma("unroll") for (int i = 0; i < 4; i++)
