@@ -124,8 +124,8 @@ class Answers(NamedTuple):
 class Settings(NamedTuple):
     """What the program goes by. ``lengths6`` in the order of the nft rules.
 
-    ``rate`` is how many connections an address may begin a second, ``burst`` how many at once; and, apart from that, how
-    many requests it may send once it has proved itself.
+    ``rate`` is how many connections an address may begin a second, ``burst`` how many at once. The same numbers hold,
+    apart from that, for the requests of those who have proved their address.
     """
 
     answers: Answers

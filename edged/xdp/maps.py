@@ -3,7 +3,8 @@
 Theory of operation:
 
 1. Restricted addresses and gardens are in maps of their own behind two *slots*, beside the settings of that slot; the
-   number in ``live`` says which slot packets look at. A :class:`Generation` is filled where no packet looks, then put
+   number in ``live`` says which slot packets look at, beside a count of changes: what the program remembers of floods
+   holds for one count only. A :class:`Generation` is filled where no packet looks, then put
    into the free slot, then the number is written: that is the one moment. The other slot is emptied afterwards.
 2. Everything is pinned under ``<bpffs>/edged/<layout version>/``, the generation's maps with their slot. So a restart
    finds what packets look at and goes on writing to it. Pins of another layout version are removed, never read.

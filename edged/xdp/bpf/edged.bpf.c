@@ -142,6 +142,15 @@ SEPARATE int on_segment(struct xdp_md *ctx, struct packet *p, const struct edged
 	return counted(EDGED_PASS_SOCKET, XDP_PASS);
 }
 
+/* Whether what is beyond the rate goes to where it may be dropped. */
+SEPARATE int found_far(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, __u32 slot, int level)
+{
+	if (!p || !s || stays_near(p) || in_garden(p, s, slot, level) || !leads_on(ctx, p))
+		return 0;
+	note_far(p, level);
+	return 1;
+}
+
 /* A blocked subscriber's packet that is not HTTP's: within the rate it passes and is refused politely by the rules. Only
  * what they would refuse is charged, and up to half the burst: the other half is left for SYNs, so that no such flood,
  * and no call that gropes for its server, takes the notice page away. */
@@ -199,6 +208,15 @@ static __always_inline int is_whole(void *data, void *end, __u32 at, __u32 bytes
 	return (ip4 ? is_simple4(ip4) : ip6 && ip6->version == 6) && !read_segment(data, end, at, bytes, &s);
 }
 
+static __always_inline void keep_ends(struct packet *p, const struct iphdr *ip4, const struct ipv6hdr *ip6)
+{
+	if (ip4)
+		p->ip4 = *ip4;
+	else if (ip6)
+		p->ip6 = *ip6;
+	p->s.family = ip4 ? 4 : 6;
+}
+
 SEC("xdp")
 int edged_xdp(struct xdp_md *ctx)
 {
@@ -213,9 +231,7 @@ int edged_xdp(struct xdp_md *ctx)
 	struct frame f;
 	void *restricted;
 	struct edged_live *now;
-	struct trail trail = {};
 	int http, flags, syn, level;
-	__u64 tick = 0;
 
 	if (read_frame(data, end, &f))
 		return XDP_PASS;
@@ -248,15 +264,23 @@ int edged_xdp(struct xdp_md *ctx)
 		return XDP_PASS; /* nearly everything, without a single lookup */
 
 	syn = http && is_syn(flags);
+	p = bpf_map_lookup_elem(&in_hand, &zero);
+	if (!p)
+		return XDP_PASS;
 	if (syn || !http) {
-		follow(&trail, now, settled, arrived, &f, data, syn);
+		follow(&p->trail, now, settled, arrived, &f, data, syn);
 		if (ip4)
-			follow4(&trail, ip4);
+			follow4(&p->trail, ip4);
 		else if (ip6)
-			follow6(&trail, ip6, settled);
-		level = in_debt(&trail, &tick);
-		if (level && is_far(&trail, level, tick) && (!syn || is_whole(data, end, at, bytes & 0xffff, ip4, ip6)))
-			return counted(syn ? EDGED_DROP_RATE : EDGED_DROP_BLOCKED_RATE, XDP_DROP);
+			follow6(&p->trail, ip6, settled);
+		level = in_debt(&p->trail, &p->now);
+		if (level && (!syn || is_whole(data, end, at, bytes & 0xffff, ip4, ip6))) {
+			if (is_far(&p->trail, level, p->now))
+				return counted(syn ? EDGED_DROP_RATE : EDGED_DROP_BLOCKED_RATE, XDP_DROP);
+			keep_ends(p, ip4, ip6);
+			if (found_far(ctx, p, settled, slot, level))
+				return counted(syn ? EDGED_DROP_RATE : EDGED_DROP_BLOCKED_RATE, XDP_DROP);
+		}
 	}
 
 	/* who is open pays for one lookup and for nothing else */
@@ -273,24 +297,19 @@ int edged_xdp(struct xdp_md *ctx)
 		return http ? counted(EDGED_PASS_OPEN, XDP_PASS) : XDP_PASS;
 
 	link = bpf_map_lookup_elem(&links, &arrived);
-	p = bpf_map_lookup_elem(&in_hand, &zero);
-	if (!link || !p || !expected(link, &f, data))
+	if (!link || !expected(link, &f, data))
 		return XDP_PASS;
 	p->now = bpf_ktime_get_ns();
 	p->f = f;
-	p->trail = trail;
-	if (ip4) {
+	keep_ends(p, ip4, ip6);
+	if (ip4)
 		http = http && is_plain4(ip4);
-		p->ip4 = *ip4;
-	} else if (ip6) {
+	else if (ip6)
 		http = http && ip6->version == 6;
-		p->ip6 = *ip6;
-	}
-	p->s.family = ip4 ? 4 : 6;
 	if (http && !read_segment(data, end, at, bytes & 0xffff, &p->s))
 		return on_http(ctx, p, settled, e, slot);
-	if (syn)
-		p->trail.kind = 0;
+	if (flags >= 0)
+		p->trail.kind = 0; /* broken HTTP is no sign of anything */
 	return settled->flags & EDGED_DROP_BLOCKED ? on_blocked(ctx, p, settled, e, slot) : XDP_PASS;
 }
 

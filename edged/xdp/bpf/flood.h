@@ -5,7 +5,7 @@
  * neither a garden nor the gateway itself. What both say is dropped at once; what either does not know takes the long way.
  *
  * Whatever user space changes in the maps ends both at once: the number of changes (live.changes) is part of them.
- * The kernel's routes and addresses change without a word, so nothing is remembered longer than LASTS.
+ * The kernel's routes and addresses change without a word, so no distance is remembered longer than LASTS.
  */
 #ifndef EDGED_FLOOD_H
 #define EDGED_FLOOD_H
@@ -63,7 +63,9 @@ static __always_inline void follow(struct trail *t, const struct edged_live *now
 static __always_inline void follow4(struct trail *t, const struct iphdr *ip)
 {
 	t->source[0] = ip->saddr;
+	t->source[1] = 0;
 	t->target[0] = ip->daddr;
+	t->target[1] = 0;
 }
 
 /* Where no subscriber has less than a /64, all of its addresses share their fate. */
@@ -72,8 +74,7 @@ static __always_inline void follow6(struct trail *t, const struct ipv6hdr *ip, c
 	const __u32 *from = (const void *)&ip->saddr, *to = (const void *)&ip->daddr;
 
 	t->source[0] = (__u64)from[1] << 32 | from[0];
-	if (s->flags & EDGED_NARROW)
-		t->source[1] = (__u64)from[3] << 32 | from[2];
+	t->source[1] = s->flags & EDGED_NARROW ? (__u64)from[3] << 32 | from[2] : 0;
 	t->target[0] = (__u64)to[1] << 32 | to[0];
 	t->target[1] = (__u64)to[3] << 32 | to[2];
 }
@@ -149,13 +150,11 @@ static __always_inline void note_far(const struct packet *p, __u32 level)
 static __always_inline void note_debt(const struct packet *p, const struct edged_entry *e, __u64 burst, __u32 level)
 {
 	const struct trail *t = &p->trail;
-	struct debt new = {.until = allowed_at(e->tat, burst, p->now), .from = t->from, .mac = t->mac, .kind = t->kind, .level = level,
-			   .source = {t->source[0], t->source[1]}};
+	struct debt new = {.until = allowed_at(e->tat, burst, p->now), .from = t->from, .mac = t->mac, .kind = t->kind,
+			   .level = level, .source = {t->source[0], t->source[1]}};
 	__u32 at = places_of(t);
 	struct debt *d = bpf_map_lookup_elem(&debts, &at);
 
-	if (new.until > p->now + LASTS)
-		new.until = p->now + LASTS;
 	if (e->until > p->now && e->until < new.until)
 		new.until = e->until;
 	new.check = debt_check(&new);
