@@ -6,7 +6,9 @@ import contextlib
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,6 +180,20 @@ def test_a_device_that_went_into_another_namespace_is_told(world: World) -> None
     world.space.call(engine.look)
     assert engine.state == "generic"
     assert "another network namespace" not in engine.told()["why"]
+
+
+def test_what_is_not_answered_on_a_device_is_told_while_it_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = interfaces.places
+
+    def lacking(*given: Any) -> dict[int, interfaces.Place]:
+        return {i: replace(place, lacks=f"sub0.5 on {place.name}") for i, place in there(*given).items()}
+
+    engine = world.start()
+    assert "sub0.5" not in engine.told()["why"]
+    monkeypatch.setattr(interfaces, "places", lacking)
+    world.space.call(engine.look)
+    assert engine.state == "generic"
+    assert "sub0.5 on sub0" in engine.told()["why"]
 
 
 def test_one_device_too_many_is_told_and_the_others_go_on(world: World) -> None:
