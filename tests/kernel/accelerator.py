@@ -69,6 +69,7 @@ class Accelerator:
     def __init__(self, space: Namespace, *, settings: Settings | None = None) -> None:
         self._space = space
         self._ifindex = 0
+        self._pretended: object = None
         self.settings = settings or Settings(texts())
         self.maps = KernelMaps.open(None)
         self.attacher = Attacher(self.maps)
@@ -78,13 +79,19 @@ class Accelerator:
         return self._space.call(self.attacher.attach, device, mode, frames)
 
     def pretend(self, device: str, frames: Frames = Frames.ALL, vlans: Iterable[int] | None = None) -> bytes:
-        """Take frames given to :meth:`run` for frames that arrive there; returns the device's address."""
+        """Take frames given to :meth:`run` for frames that arrive there; returns the device's address.
+
+        Said again it changes nothing: whatever is written to the maps, the program forgets its floods.
+        """
 
         def look() -> tuple[int, bytes]:
             return socket.if_nametoindex(device), hardware(device)[1]
 
         self._ifindex, mac = self._space.call(look)
-        self.maps.link(self._ifindex, frames, [mac], vlans)
+        said = self._ifindex, frames, mac, None if vlans is None else frozenset(vlans)
+        if self._pretended != said:
+            self.maps.link(self._ifindex, frames, [mac], said[-1])
+            self._pretended = said
         return mac
 
     def run(self, frame: bytes) -> libbpf.Ran:
