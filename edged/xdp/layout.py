@@ -131,8 +131,8 @@ class Settings(NamedTuple):
     answers: Answers
     lengths6: tuple[int, ...] = (64, 56)
     port: int = 80
-    rate: int = 200
-    burst: int = 400
+    rate: int = 100
+    burst: int = 200
     drop_blocked: bool = False
 
 
