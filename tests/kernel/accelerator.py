@@ -79,19 +79,16 @@ class Accelerator:
         return self._space.call(self.attacher.attach, device, mode, frames)
 
     def pretend(self, device: str, frames: Frames = Frames.ALL, vlans: Iterable[int] | None = None) -> bytes:
-        """Take frames given to :meth:`run` for frames that arrive there; returns the device's address.
-
-        Said again it changes nothing: whatever is written to the maps, the program forgets its floods.
-        """
+        """Take frames given to :meth:`run` for frames that arrive there; returns the device's address."""
 
         def look() -> tuple[int, bytes]:
             return socket.if_nametoindex(device), hardware(device)[1]
 
         self._ifindex, mac = self._space.call(look)
-        said = self._ifindex, frames, mac, None if vlans is None else frozenset(vlans)
-        if self._pretended != said:
-            self.maps.link(self._ifindex, frames, [mac], said[-1])
-            self._pretended = said
+        wanted = (self._ifindex, frames, mac, None if vlans is None else tuple(vlans))
+        if wanted != self._pretended:  # telling it again would end what is remembered of floods
+            self.maps.link(self._ifindex, frames, [mac], wanted[3])
+            self._pretended = wanted
         return mac
 
     def run(self, frame: bytes) -> libbpf.Ran:
