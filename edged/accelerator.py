@@ -55,6 +55,8 @@ class Accelerator:
         self._keeper = keeper
         self._loop = asyncio.get_running_loop()
         self._heard = asyncio.Event()
+        self._mending: tuple[int, int] | None = None
+        """After the last doubt of ours: refills of the sets, and which filling of the maps alone should mend it."""
         self.engine = Engine(wanted, self._hear)
 
     async def open(self) -> None:
@@ -97,7 +99,8 @@ class Accelerator:
                     self._heard.clear()
                     await asyncio.sleep(SHORTEST_SECONDS)
                     continue
-            await self._keeper.do(self._compare)
+            if await self._keeper.do(self._compare):
+                self._keeper.want("drift")
 
     async def _fill(self) -> None:
         """Fill the maps alone, where that is wanted and no refill brings it anyway."""
@@ -115,18 +118,25 @@ class Accelerator:
         if not self._keeper.frozen:
             self.engine.look()
 
-    def _compare(self) -> None:
-        """Whether some addresses are in the maps as they are in the sets; if not, the maps are filled anew."""
+    def _compare(self) -> bool:
+        """Whether some addresses are in the maps as they are in the sets; if not, the maps are filled anew.
+
+        True where that was done and did not mend it: then the sets are to be filled anew, and the maps with them.
+        """
         enforcer, mirror = self._keeper.enforcer, self.engine.mirror
         if mirror is None or not mirror.true or enforcer.loose or not enforcer.synced or self._keeper.frozen:
-            return
+            return False
         try:
             keys = {*self._keeper.store.sample(SAMPLE), *mirror.walk(WALK)}
             wrong = any(not _same(enforcer.truth(key), mirror.truth(key)) for key in keys)
         except EdgedError:
-            return  # whoever else asks will say so (vigil, status)
-        if wrong:
-            mirror.doubt(EdgedError("the XDP maps do not hold what the sets hold; they are being filled anew"))
+            return False  # whoever else asks will say so (vigil, status)
+        if not wrong:
+            return False
+        again = self._mending == (self._keeper.resyncs, mirror.fills)
+        self._mending = None if again else (self._keeper.resyncs, mirror.fills + 1)
+        mirror.doubt(EdgedError("the XDP maps do not hold what the sets hold; they are being filled anew"))
+        return again
 
     def counters(self) -> Mapping[str, int]:
         """Packets by action; from any thread, waits at most a second. Raises EdgedError and what the thread raises."""

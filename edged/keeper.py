@@ -227,7 +227,7 @@ class Keeper:
     # -- refill ----------------------------------------------------------------------------------------------
 
     def want(self, cause: str) -> None:
-        """Ask for a full resync. ``cause``: start, error, drift, growth, command or snapshot."""
+        """Ask for a full resync. ``cause``: start, error, drift, growth, clock, command or snapshot."""
         if cause in ("error", "drift", "start"):
             self._unsynced()
         if not self._wanted.is_set():

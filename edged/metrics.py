@@ -37,7 +37,7 @@ CODES = frozenset(
     "unknown_subscriber bad_address address_protected trust_spent trust_too_long trust_not_applicable notice_too_short "
     "capacity brake".split()
 )
-CAUSES = frozenset({"start", "error", "drift", "growth", "command", "snapshot"})
+CAUSES = frozenset({"start", "error", "drift", "growth", "clock", "command", "snapshot"})
 ERRNOS = frozenset(errno.errorcode.values())
 PORTAL_KINDS = frozenset({"redirect", "page", "refused"})
 

@@ -31,7 +31,7 @@ class Observer(Protocol):
         """nf_tables answered with an error; ``kind`` is the errno's name, e.g. ``EBUSY``."""
 
     def resync(self, cause: str, seconds: float) -> None:
-        """A full resync ended well. ``cause``: start, error, drift, growth, command, snapshot."""
+        """A full resync ended well. ``cause``: start, error, drift, growth, clock, command, snapshot."""
 
     def drift(self) -> None:
         """Somebody else changed our table, rule or route."""

@@ -26,20 +26,46 @@ TIDIED = 2000
 """Rows of snapshots that are over, taken out at each pulse."""
 SAMPLE = 64
 """Addresses read back from the kernel at each pulse."""
+STEP_MS = 500
+"""So far may our clock move against the kernel's before the sets are told their promises anew. Less than the
+accelerator lets two ends of a promise lie apart."""
 
 
 class Vigil:
     """``run_*`` are tasks for the daemon's task group; what they find wrong they ask the keeper to mend.
 
-    ``trusted`` says whether the clock is: no year of the audit trail is dropped because a clock leapt ahead.
+    ``trusted`` says whether the clock is: no year of the audit trail is dropped because a clock leapt ahead. ``steady``
+    gives ns of CLOCK_MONOTONIC.
     """
 
     def __init__(
-        self, keeper: Keeper, *, keep_audit_days: int = 1825, trusted: Callable[[], bool] = lambda: True
+        self,
+        keeper: Keeper,
+        *,
+        keep_audit_days: int = 1825,
+        trusted: Callable[[], bool] = lambda: True,
+        steady: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._keeper = keeper
         self._keep_audit_ms = keep_audit_days * DAY_MS
         self._trusted = trusted
+        self._steady = steady
+        self._told = self._apart = self._ahead()
+        """Our clock was so many ms ahead of the kernel's when the sets were last told; at the last look."""
+
+    def _ahead(self) -> int:
+        return self._keeper.pipeline.clock() - self._steady() // 1_000_000
+
+    def _follow_clock(self) -> None:
+        """Have the sets told anew once our clock was set, or the machine slept: their timeouts ran on as they were.
+
+        A clock that stands still, because it was set back, is waited for: until then each look finds it elsewhere.
+        """
+        ahead, before = self._ahead(), self._apart
+        self._apart = ahead
+        if ahead > self._told + STEP_MS or (ahead < self._told - STEP_MS and ahead >= before - STEP_MS):
+            self._told = ahead
+            self._keeper.want("clock")
 
     async def run_watch(self) -> None:
         """Repair the table when somebody else changes it. Ends at once where the kernel forbids that anyway."""
@@ -78,6 +104,7 @@ class Vigil:
         last_purge = 0.0
         while True:
             await asyncio.sleep(PULSE_SECONDS)
+            self._follow_clock()
             try:
                 await self._keeper.do(self._keeper.store.heartbeat, self._keeper.pipeline.clock())
                 self._keeper.last_commit = time.time()

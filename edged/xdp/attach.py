@@ -56,6 +56,8 @@ class Attacher:
     ) -> Attachment:
         """Attach to an interface; ``wanted`` auto, native, generic or off. What a driver cannot do raises nothing.
 
+        Raises BpfError where the maps have no room for it, OSError where it goes meanwhile.
+
         ``frames`` and ``vlans`` as :func:`edged.xdp.layout.link` takes them. Called again it brings things up to date:
         a new hardware address, a program of an earlier start.
         """
@@ -101,7 +103,15 @@ class Attacher:
             ifindex = socket.if_nametoindex(name)
         except OSError:
             return False
+        return self.leave(ifindex)
+
+    def leave(self, ifindex: int) -> bool:
+        """The same by index: whatever the device is called by now. False also when there is none any more."""
         self._maps.unlink(ifindex)
+        try:
+            socket.if_indextoname(ifindex)
+        except OSError:
+            return False
         now = libbpf.attached(ifindex)
         if not self._ours.has(now.program):
             return False

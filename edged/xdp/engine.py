@@ -20,7 +20,9 @@ from edged.xdp.attach import Attacher, Attachment
 from edged.xdp.interfaces import Place
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.mirror import Mirror
+from edged.xdp.moves import Moves
 from edged.xdp.ours import elsewhere
+from edged.xdp.summary import listed, summary
 
 FRESH_SECONDS = 1.0
 """So long an answer about strange programs holds: a gateway may have a thousand devices."""
@@ -53,6 +55,14 @@ def _remains(devices: list[str]) -> str:
     return f"a program of edged that nobody keeps true is still on {', '.join(devices)}: {commands}"
 
 
+def _went(devices: list[str]) -> str:
+    commands = " and ".join(f"ip link set dev {name} xdp off (or xdpgeneric off)" for name in devices)
+    return (
+        f"{listed(devices)} went into another network namespace and the program with it, where it answers nothing;"
+        f" to take it away, there: {commands}"
+    )
+
+
 class Engine:
     """The constructor touches nothing. ``heard`` is told each new error, and None whenever something changed."""
 
@@ -70,8 +80,11 @@ class Engine:
         """Index -> as it is linked now."""
         self._found: dict[str, Attachment] = {}
         """Name of a device the program should be on -> how that went."""
-        self._adopted: dict[str, int] = {}
-        """Devices on which an earlier start's program was found, and their indexes."""
+        self._on: dict[int, str] = {}
+        """The devices that have a program of ours, by index: names change."""
+        self._moves: Moves | None = None
+        self._moved: set[str] = set()
+        """Devices that went into another namespace with the program."""
         self._stray: list[str] = []
         """Devices with a program of ours that goes by other maps than these."""
         self._looked, self._unknowable = -math.inf, False
@@ -104,7 +117,8 @@ class Engine:
         self._attacher = Attacher(self._maps, self.wanted.notes)
         for found in self._attacher.expel():
             self._heard(EdgedError(f"{found}: an earlier start's, whose maps are lost; it was taken away"))
-        self._adopted = {name: socket.if_nametoindex(name) for name in self._attacher.everywhere()}
+        self._moves = Moves()
+        self._on = {socket.if_nametoindex(name): name for name in self._attacher.everywhere()}
         self.mirror = Mirror(self._maps, self.wanted.settings, stop=self._stop, heard=self._heard)
 
     def _give_up(self, why: str, *, quiet: bool = False) -> None:
@@ -124,7 +138,10 @@ class Engine:
         mirror, self.mirror = self.mirror, None
         if mirror is not None:
             mirror.close()
-        self._found, self._places = {}, {}
+        self._found, self._places, self._on, self._moved = {}, {}, {}, set()
+        moves, self._moves = self._moves, None
+        if moves is not None:
+            moves.close()
         attacher, self._attacher = self._attacher, None
         maps, self._maps = self._maps, None
         if attacher is not None:
@@ -180,43 +197,66 @@ class Engine:
             return
         before = self.state, dict(self._found)
         try:
-            self._look(self._attacher, self._maps)
-        except (EdgedError, OSError) as e:  # a device that goes while it is looked at
-            if str(e) != self._said:
-                self._heard(EdgedError(f"XDP: {e}"))
-            self._said = str(e)
-        else:
-            self._said = ""
+            failed = self._look(self._attacher, self._maps)
+        except (EdgedError, OSError) as e:
+            failed = str(e)
+        if failed and failed != self._said:
+            self._heard(EdgedError(f"XDP: {failed}"))
+        self._said = failed
         if before != (self.state, self._found):
             self._heard(None)
 
-    def _look(self, attacher: Attacher, maps: KernelMaps) -> None:
+    def _look(self, attacher: Attacher, maps: KernelMaps) -> str:
+        """Returns what went wrong with devices that it should leave; of the others ``why`` says it."""
         there = interfaces.places(interfaces.links(), self.wanted.subscribers, self.wanted.named, self.wanted.mode)
         for index in self._places.keys() - there.keys():
             maps.unlink(index)
             del self._places[index]
+        moved = self._moves.read() if self._moves is not None else set()
+        failed = ""
+        for index in self._on.keys() - there.keys():
+            try:
+                attacher.leave(index)
+            except (EdgedError, OSError) as e:
+                failed = str(e)
+            else:
+                name = self._on.pop(index)
+                self._moved |= {name} if index in moved else set()
         wanted = {place.name: place for place in there.values()}
-        for name in (self._found.keys() | self._adopted.keys()) - wanted.keys():
-            attacher.detach(name)
-            self._found.pop(name, None)
-        self._adopted = {}
-        for name, place in wanted.items():
-            had = self._found.get(name)
-            now = attacher.mode(name)
-            if had is None or had.mode != now or now == "off" or place.mode not in {"auto", now}:
-                self._found[name] = made = self._put(attacher, place)
+        self._moved -= wanted.keys()
+        self._found = {name: made for name, made in self._found.items() if name in wanted}
+        for place in wanted.values():
+            try:
+                self._keep(attacher, maps, place)
+            except (EdgedError, OSError) as e:  # no room for one more, or a device that goes while it is looked at
                 self._places.pop(place.index, None)
-                if made.mode == "off":
-                    if had != made:
-                        self._heard(EdgedError(f"no XDP on {name}: {made.why}"))
-                    continue
-            if self._places.get(place.index) != place:
-                maps.link(place.index, place.frames, sorted(place.macs), place.vlans or None)
-                self._places[place.index] = place
+                with contextlib.suppress(EdgedError, OSError):
+                    attacher.silence(place.index)
+                self._note(place.name, Attachment("off", f"{place.name}: {e}"))
         if all(a.mode != "off" or wanted[name].mode == "off" for name, a in self._found.items()):
             attacher.settle()
         self._stray = self.stray()
         self._pin(attacher)
+        return failed
+
+    def _keep(self, attacher: Attacher, maps: KernelMaps, place: Place) -> None:
+        """Be as wanted on one device."""
+        had, now = self._found.get(place.name), attacher.mode(place.name)
+        if had is None or had.mode != now or now == "off" or place.mode not in {"auto", now}:
+            made = self._put(attacher, place)
+            self._places.pop(place.index, None)
+            self._note(place.name, made)
+            if made.mode == "off":
+                return
+            self._on[place.index] = place.name
+        if self._places.get(place.index) != place:
+            maps.link(place.index, place.frames, place.macs, place.vlans or None)
+            self._places[place.index] = place
+
+    def _note(self, name: str, made: Attachment) -> None:
+        had, self._found[name] = self._found.get(name), made
+        if made.mode == "off" and had != made:
+            self._heard(EdgedError(f"no XDP on {name}: {made.why}"))
 
     def _pin(self, attacher: Attacher) -> None:
         """Without its pins a restart would not find what is attached, nor anybody clean it up."""
@@ -246,7 +286,7 @@ class Engine:
         """Put the program out of use at once: no frame anywhere is a subscriber's; else it goes."""
         if self._attacher is None or self._maps is None:
             return
-        listening, self._places = {*self._places, *self._adopted.values()}, {}
+        listening, self._places = {*self._places, *self._on}, {}
         for index in listening:
             try:
                 self._attacher.silence(index)
@@ -266,9 +306,10 @@ class Engine:
     def told(self) -> dict[str, Any]:
         """For ``edged status``."""
         found = dict(self._found)
-        whys = [self.why, *(a.why for a in found.values())]
+        whys = [self.why, *summary({name: a.why for name, a in found.items()})]
+        whys += [place.lacks for place in list(self._places.values())]
         whys += [_remains(self._stray)] if self._stray else []
-        whys += [self._pins]
+        whys += [_went(sorted(self._moved)) if self._moved else "", self._pins]
         if self.mirror is not None and not found:
             whys.append("no interface of xdp.interfaces or network.subscriber_interfaces is there with Ethernet frames")
         if self.mirror is not None and not self.mirror.true:

@@ -31,7 +31,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edged.xdp import ethtool
-from edged.xdp.layout import Frames
+from edged.xdp.layout import MACS, Frames
+from edged.xdp.summary import listed
 
 _SIOCGIFHWADDR = 0x8927
 _ARPHRD_ETHER = 1
@@ -65,16 +66,18 @@ class Link(NamedTuple):
 class Place:
     """A device to run on, and the frames that are subscribers'. ``vlans`` are outer ids, ``macs`` those they go to.
 
-    ``mode`` is what may be tried there: auto, native, generic or off; ``why`` it is less than was wanted.
+    ``mode`` is what may be tried there: auto, native, generic or off; ``why`` it is less than was wanted. ``lacks``:
+    what is not answered there although the program runs. The device's own hardware address is the first.
     """
 
     index: int
     name: str
     frames: Frames
     vlans: frozenset[int] = frozenset()
-    macs: frozenset[bytes] = frozenset()
+    macs: tuple[bytes, ...] = ()
     mode: str = "auto"
     why: str = ""
+    lacks: str = ""
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
@@ -96,7 +99,7 @@ def places(
     sessions = bool(named) and any(_is_ppp(pattern) for pattern in subscribers)
     out: dict[int, Place] = {}
     for index in chosen:
-        frames, vlans, macs = Frames(0), set(), {there[index].mac}
+        frames, vlans, carrying = Frames(0), set(), [there[index]]
         if matches(there[index].name, subscribers):
             frames |= Frames.PLAIN
         tagged = list(_tagged(there, index))
@@ -105,14 +108,28 @@ def places(
             if found:
                 frames |= found
                 vlans.add(outer)
-                macs.add(link.mac)
+                carrying.append(link)
         if sessions:
             frames |= Frames.PPPOE
         others = [t.link.name for t in tagged if t.kind & frames and t.vlan in vlans]
         others = [name for name in others if not matches(name, subscribers)]
         may, why = _may(there[index], frames, others, mode, tagged=bool(tagged))
-        out[index] = Place(index, there[index].name, frames, frozenset(vlans), frozenset(macs), may, why)
+        macs, lacks = _macs(carrying)
+        out[index] = Place(index, there[index].name, frames, frozenset(vlans), macs, may, why, lacks)
     return out
+
+
+def _macs(links: Sequence[Link]) -> tuple[tuple[bytes, ...], str]:
+    """The hardware addresses of a device and of what stands on it, and of which there is no room for theirs."""
+    device, *others = links = [links[0], *sorted(links[1:], key=lambda link: (link.vlan, link.number))]
+    macs = tuple(dict.fromkeys(link.mac for link in links if link.mac))
+    left = [link.name for link in others if link.mac in macs[MACS:]]
+    if not left:
+        return macs, ""
+    return macs[:MACS], (
+        f"{listed(left)} on {device.name}: nftables serves them, because XDP knows {MACS} hardware addresses to a"
+        f" device and theirs are others; give them that of {device.name} (ip link set dev {left[0]} address ...)"
+    )
 
 
 class _Tagged(NamedTuple):

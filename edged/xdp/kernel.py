@@ -200,7 +200,15 @@ class KernelMaps:
     def link(
         self, ifindex: int, frames: layout.Frames, macs: Iterable[bytes], vlans: Iterable[int] | None = None
     ) -> None:
-        libbpf.update(self._fds["links"], _number(ifindex), layout.link(frames, macs, vlans))
+        try:
+            libbpf.update(self._fds["links"], _number(ifindex), layout.link(frames, macs, vlans))
+        except BpfError as error:
+            if error.errno != errno.E2BIG:
+                raise
+            raise BpfError(
+                f"XDP has room for {layout.LINKS} devices, which are taken: name those that need it in xdp.interfaces",
+                errno.E2BIG,
+            ) from error
         self._changed(self.live)
 
     def unlink(self, ifindex: int) -> None:

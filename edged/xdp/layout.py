@@ -18,8 +18,8 @@ from edged.domain.entry import Entry
 from edged.errors import EdgedError
 from edged.plan import V4_TAG
 
-VERSION = 2
-SLOTS, LENGTHS, GARDENS, ANSWER, FLOWS, MACS, VLANS = 2, 8, 16, 1024, 262_144, 4, 4096
+VERSION = 3
+SLOTS, LENGTHS, GARDENS, ANSWER, FLOWS, MACS, VLANS, LINKS = 2, 8, 16, 1024, 262_144, 4, 4096, 4096
 MAPS = ("live", "settings", "restricted4", "restricted6", "gardens_of", "links", "counters", "answered")
 
 Array = npt.NDArray[np.void] | npt.NDArray[np.uint8]
@@ -28,7 +28,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 KEY4 = np.dtype(("u1", (4,)))
 KEY6 = np.dtype([("length", "u1"), ("pad", "u1", (3,)), ("address", "u1", (16,))])
 ENTRY = np.dtype(
-    [("until", "u8"), ("tat", "u8"), ("heard", "u4"), ("level", "u1"), ("lift", "u1"), ("pad", "u1", (2,))]
+    [
+        ("until", "u8"),
+        *((name, "u4") for name in ("tat", "proven", "heard")),
+        ("level", "u1"),
+        ("lift", "u1"),
+        ("pad", "u1", (2,)),
+    ]
 )
 LIVE = np.dtype([("slot", "u4"), ("changes", "u4")])
 NETWORK = np.dtype([("family", "u1"), ("length", "u1"), ("pad", "u1", (2,)), ("address", "u1", (16,))])
@@ -118,7 +124,8 @@ class Answers(NamedTuple):
 class Settings(NamedTuple):
     """What the program goes by. ``lengths6`` in the order of the nft rules.
 
-    ``rate`` is how many connections an address may begin a second, ``burst`` how many at once.
+    ``rate`` is how many connections an address may begin a second, ``burst`` how many at once. The same numbers hold,
+    apart from that, for the requests of those who have proved their address.
     """
 
     answers: Answers

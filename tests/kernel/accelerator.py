@@ -69,6 +69,7 @@ class Accelerator:
     def __init__(self, space: Namespace, *, settings: Settings | None = None) -> None:
         self._space = space
         self._ifindex = 0
+        self._pretended: object = None
         self.settings = settings or Settings(texts())
         self.maps = KernelMaps.open(None)
         self.attacher = Attacher(self.maps)
@@ -84,7 +85,10 @@ class Accelerator:
             return socket.if_nametoindex(device), hardware(device)[1]
 
         self._ifindex, mac = self._space.call(look)
-        self.maps.link(self._ifindex, frames, [mac], vlans)
+        wanted = (self._ifindex, frames, mac, None if vlans is None else tuple(vlans))
+        if wanted != self._pretended:  # telling it again would end what is remembered of floods
+            self.maps.link(self._ifindex, frames, [mac], wanted[3])
+            self._pretended = wanted
         return mac
 
     def run(self, frame: bytes) -> libbpf.Ran:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import re
 import socket
 import struct
+import threading
 import time
 from collections.abc import Iterator
 
@@ -188,6 +190,58 @@ def test_a_connection_from_before_the_block_is_reset(gw: Gateway, www: str) -> N
                 old.recv(64)
     finally:
         gw.put(Entry(Level.WALLED))
+
+
+@contextlib.contextmanager
+def scanning(gw: Gateway, rate: int) -> Iterator[None]:
+    """SYNs to port 80 of everybody from the subscriber's own address, ``rate`` a second: what a virus does."""
+    ended, here = threading.Event(), socket.inet_aton(DEBTOR.v4)
+    raw = gw.network.subscriber.call(socket.socket, socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+    def scan() -> None:
+        began, sent = time.monotonic(), 0
+        while not ended.wait(0.002):
+            for _ in range(int((time.monotonic() - began) * rate) - sent):
+                sent += 1
+                there = f"198.51.100.{100 + sent % 100}"
+                ip = struct.pack("!BBHHHBBH", 0x45, 0, 44, 0, 0, 64, 6, 0) + here + socket.inet_aton(there)
+                tcp = struct.pack("!HHIIBBHHHI", 1024 + sent % 60000, 80, sent, 0, 0x60, 2, 64240, 0, 0, 0x020405B4)
+                raw.sendto(ip + tcp, (there, 0))
+
+    thread = threading.Thread(target=scan)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        raw.close()
+
+
+def test_a_scan_from_a_customers_own_address_leaves_him_the_page(gw: Gateway) -> None:
+    """Its SYNs and his compete for the rate; a connection that stands has its request answered at once."""
+
+    def dropped() -> int:
+        return counted(gw).get("drop_rate", 0)
+
+    def page() -> bool:
+        with contextlib.suppress(OSError):
+            return gw.device.http(f"http://{WWW4}/", source=DEBTOR.v4, timeout=2).status == 302
+        return False
+
+    before = dropped()
+    with contextlib.ExitStack() as stack:
+        standing = [stack.enter_context(connected(gw, WWW4)) for _ in range(6)]
+        stack.enter_context(scanning(gw, 2000))
+        until(lambda: dropped() > before + 200)
+        for sock in standing:
+            sock.sendall(GET)
+            assert redirected(all_of(sock))
+    before = dropped()
+    with scanning(gw, 300):
+        until(lambda: dropped() > before)
+        for _ in range(3):
+            until(page, seconds=30)
 
 
 def test_another_program_takes_over_without_a_gap(gw: Gateway, www: str) -> None:

@@ -6,7 +6,9 @@ import contextlib
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,6 +143,82 @@ def test_a_start_takes_the_place_of_the_one_before_and_another_device_is_left(wo
     assert world.attached("sub0").program == 0
     assert world.attached("sub1").program not in {0, before}
     assert engine.state == "generic"
+
+
+def test_a_renamed_device_loses_the_program_where_its_new_name_is_nobodys(world: World) -> None:
+    engine = world.start()
+    world.space.ip("link set sub0 down", "link set sub0 name sub7", "link set sub7 up")
+    world.space.call(engine.look)
+    assert engine.told()["interfaces"] == {"sub7": "generic"}
+    assert world.listens("sub7")
+    engine.mirror.doubt(EdgedError("a doubt"))  # type: ignore[union-attr]  # forgets what is linked
+    world.space.ip("link set sub7 down", "link set sub7 name old7", "link set old7 up")
+    world.core.refill()
+    world.space.call(engine.look)
+    assert world.attached("old7").program == 0
+    assert not world.listens("old7")
+    assert engine.told()["interfaces"] == {}
+    world.space.ip("link set old7 down", "link set old7 name sub0")
+    world.space.call(engine.look)
+    assert engine.state == "generic"
+    world.stop()
+    world.space.ip("link set sub0 name old0")
+    world.start()
+    assert world.attached("old0").program == 0, "an earlier start's, found under another name"
+
+
+def test_a_device_that_went_into_another_namespace_is_told(world: World) -> None:
+    world.space.ip("link add sub1 type veth peer name far1")
+    engine = world.start()
+    with worlds.namespace() as other:
+        world.space.ip(f"link set sub0 netns {other.name}", "link del sub1")
+        world.space.call(engine.look)
+        why = engine.told()["why"]
+        assert "sub0 went into another network namespace" in why
+        assert "sub1" not in why
+        other.ip("link set sub0 xdpgeneric off", f"link set sub0 netns {world.space.name}")
+    world.space.call(engine.look)
+    assert engine.state == "generic"
+    assert "another network namespace" not in engine.told()["why"]
+
+
+def test_what_is_not_answered_on_a_device_is_told_while_it_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = interfaces.places
+
+    def lacking(*given: Any) -> dict[int, interfaces.Place]:
+        return {i: replace(place, lacks=f"sub0.5 on {place.name}") for i, place in there(*given).items()}
+
+    engine = world.start()
+    assert "sub0.5" not in engine.told()["why"]
+    monkeypatch.setattr(interfaces, "places", lacking)
+    world.space.call(engine.look)
+    assert engine.state == "generic"
+    assert "sub0.5 on sub0" in engine.told()["why"]
+
+
+def test_one_device_too_many_is_told_and_the_others_go_on(world: World) -> None:
+    world.space.ip(*[f"link add sub{i} type veth peer name far{i}" for i in (1, 2)])
+    world.space.ip("link set sub0 down", "link set sub0 name nobodys")
+    engine = world.start(interfaces=("sub1",))
+    assert engine._maps is not None
+    for index in range(10**6, 10**6 + layout.LINKS - 2):
+        engine._maps.link(index, layout.Frames.PLAIN, [b"\2\0\0\0\0\1"])
+    engine.wanted = engine.wanted._replace(subscribers=("sub*",))
+    world.space.ip("link set nobodys name sub0")
+    world.lose_pins()
+    for _ in range(3):
+        world.space.call(engine.look)
+    told = engine.told()
+    assert sorted(told["interfaces"].values()) == ["generic", "generic", "off"]
+    off = next(name for name, mode in told["interfaces"].items() if mode == "off")
+    assert f"{off}: XDP has room for 4096 devices, which are taken" in told["why"]
+    assert world.attached(off).program == 0
+    assert len([h for h in world.heard if "has room for" in h]) == 1
+    assert world.pins.exists(), "the look has ended"
+    engine._maps.unlink(10**6)
+    world.space.call(engine.look)
+    assert set(engine.told()["interfaces"].values()) == {"generic"}
+    assert engine.told()["why"].count("is one end of a veth pair") == 1
 
 
 def test_a_bridge_is_left_to_nftables_unless_generic_is_asked_for_by_name(world: World) -> None:

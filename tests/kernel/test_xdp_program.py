@@ -219,6 +219,18 @@ def test_a_keepalive_probe_of_an_idle_connection_is_answered(line: Line, old: by
     assert line.answered(Segment(ACK | PSH, ISN + 1, base, GET)).data == FOUND
 
 
+@pytest.mark.parametrize("source", ["ffffffffffff", "01005e0000fb", "333300000001", "000000000000", "the gateway's"])
+def test_nothing_is_sent_to_who_cannot_be_a_sender(line: Line, source: str) -> None:
+    """An answer goes where its frame came from: one with a group's source would reach every customer of the segment."""
+    mac = line.xdp.pretend(SUBSCRIBER_INTERFACE)
+    sender = mac if source == "the gateway's" else bytes.fromhex(source)
+    base = line.opened()
+    for s in (Segment(SYN, options=MSS), Segment(ACK | PSH, ISN + 1, base, GET)):
+        frame = line.frame(s)
+        assert line.xdp.run(frame[:6] + sender + frame[12:]).verdict == PASS
+        assert line.xdp.run(frame).verdict == TX
+
+
 def test_what_overtakes_its_request_is_sent_again(line: Line) -> None:
     base = line.opened()
     late = Segment(ACK | PSH, ISN + 1, base, GET)
@@ -283,6 +295,21 @@ def test_a_flood_of_one_address_is_slowed_to_its_rate_and_hurts_nobody_else(xdp:
         "the gateway's own servers know better"
     )
     until(lambda: isinstance(line.send(Segment(SYN, options=MSS)), Segment), seconds=2)
+
+
+def test_no_flood_of_syns_denies_a_proven_request(line: Line) -> None:
+    """A customer's own virus, or a neighbour with a made-up source, uses up what unproven packets may; nothing else."""
+    line.xdp.maps.set_settings(Settings(texts(), rate=1, burst=4))
+    base = line.opened()
+    scan = replace(line, port=6000)
+    fates = [scan.send(Segment(SYN, options=MSS)) for _ in range(40)]
+    assert fates[-1] == DROP
+    assert line.answered(Segment(ACK | PSH, ISN + 1, base, GET)).data == FOUND
+    assert line.answered(Segment(ACK | FIN, ISN + 1 + len(GET), base)).data == FOUND, "and so does its repetition"
+    assert scan.send(Segment(SYN, options=MSS)) == DROP
+    again = [line.send(Segment(ACK | PSH, ISN + 1, base, GET)) for _ in range(40)]
+    assert again[0] != DROP
+    assert again[-1] == DROP, "requests have a rate of their own"
 
 
 HELLO = Segment(SYN, options=MSS)

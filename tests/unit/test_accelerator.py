@@ -16,6 +16,7 @@ from edged.accelerator import Accelerator
 from edged.domain.levels import Level
 from edged.intake import Incoming
 from edged.keeper import Keeper
+from edged.vigil import Vigil
 from edged.xdp.engine import Wanted
 from edged.xdp.layout import Answers, Held, Settings
 from edged.xdp.mirror import Mirror
@@ -119,6 +120,58 @@ async def test_an_entry_too_many_and_a_promise_too_few_are_missed(tmp_path: Path
         for _ in range(20):
             await f.keeper.do(f.accelerator._compare)
         assert f.mirror.fills == fills, "what is right is left alone"
+
+
+async def test_a_clock_that_was_set_neither_parts_maps_and_sets_nor_stops_the_program(tmp_path: Path) -> None:
+    """Nobody's timeouts know of it: what is told by the clock of before and what is told by the new one differ."""
+    async with fast(tmp_path) as f:
+        f.core.kernel._clock = lambda steady=f.core.now: steady  # type: ignore[misc]
+        f.mirror._steady = lambda steady=f.core.now: steady * 1_000_000  # type: ignore[misc]
+        vigil = Vigil(f.keeper, steady=f.mirror._steady)
+        await f.keeper.process([BLOCK])
+        await f.keeper.process([TRUST])
+        left = f.core.enforcer.truth(KEY)["waived"]
+        for step in (60_000, 300_000, 1000):
+            f.core.now += step
+            fills = f.mirror.fills
+            vigil._follow_clock()
+            await f.until(lambda fills=fills: f.mirror.fills > fills)  # type: ignore[misc]
+            left -= step
+            assert f.core.enforcer.truth(KEY)["waived"] == left
+            assert not await f.keeper.do(f.accelerator._compare)
+        resyncs = f.keeper.resyncs
+        f.core.now += 400
+        vigil._follow_clock()
+        f.core.now -= 5400
+        vigil._follow_clock()  # set back: it stands
+        f.core.now -= 5000
+        vigil._follow_clock()
+        assert f.keeper.resyncs == resyncs
+        assert not f.keeper._wanted.is_set()
+        vigil._follow_clock()  # it goes again
+        await f.keeper.synced_after(resyncs)
+        assert f.core.enforcer.truth(KEY)["waived"] == left + 10_000
+        assert [e for e in f.keeper.errors if e["where"] == "xdp"] == []
+
+
+async def test_what_a_filling_of_the_maps_alone_does_not_mend_a_refill_of_the_sets_does(tmp_path: Path) -> None:
+    async with fast(tmp_path) as f:
+        f.core.kernel._clock = lambda steady=f.core.now: steady  # type: ignore[misc]
+        f.mirror._steady = lambda steady=f.core.now: steady * 1_000_000  # type: ignore[misc]
+        await f.keeper.process([BLOCK])
+        await f.keeper.process([TRUST])
+        resyncs = f.keeper.resyncs
+        f.core.now += 60_000
+        f.mirror.wanted = True  # as lost pins and growth do; nobody has seen the clock yet
+        f.accelerator._heard.set()
+        await f.keeper.synced_after(resyncs)
+        await f.until(lambda: f.mirror.true)
+        fills = f.mirror.fills
+        for _ in range(20):
+            assert not await f.keeper.do(f.accelerator._compare)
+        assert f.mirror.fills == fills
+        assert f.keeper.resyncs == resyncs + 1
+        assert len([e for e in f.keeper.errors if e["where"] == "xdp"]) == 1
 
 
 async def test_why_agrees_with_nothing_that_cannot_be_asked(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from edged.xdp.interfaces import Link, links, matches, places, read_ports, read_vlans
 from edged.xdp.layout import Frames
+from edged.xdp.summary import summary
 from tests.lab.netns import Namespace
 from tests.worlds import namespace
 
@@ -100,6 +101,31 @@ def test_what_may_be_tried(
     assert bool(why) == bool(place.why)
 
 
+def test_of_more_hardware_addresses_than_there_is_room_for_the_devices_own_is_the_first() -> None:
+    device = ETH1._replace(mac=b"\xff" * 6)
+    vlans = [Link(9 + i, f"eth1.{i}", True, 2, i, bytes([2, 0, 0, 0, 0, i]), VLANS) for i in (3, 1, 2)]
+    (place,) = places([device, *vlans], ["eth1.*"], ["eth1"]).values()
+    assert place.macs == (device.mac, *(bytes([2, 0, 0, 0, 0, i]) for i in (1, 2, 3)))
+    assert not place.lacks
+    vlans += [vlans[0]._replace(number=20 + i, name=f"eth1.{i}", vlan=i, mac=bytes([2, 0, 0, 0, 0, i])) for i in (4, 5)]
+    vlans += [vlans[0]._replace(number=30, name="eth1.6", vlan=6)]  # has a place already, with the third
+    (place,) = places([device, *vlans], ["eth1.*"], ["eth1"]).values()
+    assert place.macs == (device.mac, *(bytes([2, 0, 0, 0, 0, i]) for i in (1, 2, 3)))
+    assert place.lacks.startswith("eth1.4, eth1.5 on eth1: nftables serves them")
+
+
+def test_what_is_so_with_many_devices_is_said_once() -> None:
+    whys = {f"eth{i}": f"eth{i} is one end: eth{i}" for i in range(300)}
+    assert summary(whys) == ["eth0 is one end: eth0 (so it is with eth1, eth2, eth3 and 296 more)"]
+    assert summary({"eth1": "eth1 a", "eth2": "", "eth10": "eth10 b", "eth3": "eth3 b"}) == [
+        "eth1 a", "eth10 b (so it is with eth3)",
+    ]  # fmt: skip
+    assert summary({"eth1": "eth1 and eth1.5, eth10"}) == ["eth1 and eth1.5, eth10"]
+    own = {f"eth{i}": f"reason {i} of eth{i}" for i in range(300)}
+    assert [*own.values()][:8] == summary(own)[:8]
+    assert summary(own)[8:] == ["something else with eth8, eth9, eth10 and 289 more"]
+
+
 def test_the_ports_of_a_bond() -> None:
     text = "Bonding Mode: load balancing\n\nSlave Interface: eth1\nMII Status: up\n\nSlave Interface: eth2\n"
     assert read_ports(text) == ["eth1", "eth2"]
@@ -140,6 +166,6 @@ def test_what_the_kernel_has(space: Namespace) -> None:
     assert found["br0"].driver == "bridge"
     there = space.call(lambda: places(links(), ["*"]))
     assert {p.name for p in there.values()} == {"dev0", "far0", "br0"}
-    assert there[found["dev0"].number].macs == {mac}
+    assert there[found["dev0"].number].macs == (mac,)
     space.run(*strips[0].split())
     assert next(link for link in space.call(links) if link.name == "dev0").strips == ()

@@ -35,6 +35,7 @@ NUMBERS = {
     "EDGED_ANSWER": layout.ANSWER,
     "EDGED_FLOWS": layout.FLOWS,
     "EDGED_MACS": layout.MACS,
+    "EDGED_LINKS": layout.LINKS,
     "EDGED_DROP_BLOCKED": layout.DROP_BLOCKED,
     "EDGED_NARROW": layout.NARROW,
     "EDGED_GARDEN_OPEN": layout.OPEN_GARDEN,

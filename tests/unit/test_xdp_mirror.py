@@ -322,4 +322,4 @@ def bound(person: int, address: int) -> dict[str, Any]:
 
 def test_levels_are_those_of_the_header() -> None:
     assert (Level.WALLED, Level.BLOCKED) == (3, 4)
-    assert layout.VERSION == 2
+    assert layout.VERSION == 3

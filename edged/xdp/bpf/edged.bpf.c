@@ -13,10 +13,12 @@
  *
  * Laws. Passing is always right. Nothing is answered that does not come from a restricted address, on a link and in a
  * frame that subscribers use, to the HTTP port of an address that is neither the gateway's nor in a garden. An address
- * that proved nothing gets at most one SYN-ACK for each SYN. A repeated packet gets the same answer. No RST, ever.
+ * that proved nothing gets at most one SYN-ACK for each SYN, and uses up nothing that proven requests need. A repeated
+ * packet gets the same answer. No RST, ever.
  */
 #include "frame.h"
 #include "maps.h"
+#include "rate.h"
 #include "flood.h"
 #include "who.h"
 #include "answer.h"
@@ -32,11 +34,11 @@ SEPARATE int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_set
 
 	if (!p || !s || !e)
 		return XDP_PASS;
-	if (!within_rate(e, s, s->burst, p->now)) {
+	if (!within_rate(&e->tat, s, s->burst, p->now)) {
 		note_debt(p, e, s->burst, level);
 		return counted(EDGED_DROP_RATE, XDP_DROP);
 	}
-	if (beyond(e->tat, s->burst, p->now)) /* the next one would be */
+	if (beyond(e->tat, s, s->burst, p->now)) /* the next one would be */
 		note_debt(p, e, s->burst, level);
 	if (copy_header(ctx, p))
 		return counted(EDGED_PASS_ODD, XDP_PASS);
@@ -67,7 +69,7 @@ static __always_inline int on_request(struct xdp_md *ctx, struct packet *p, cons
 		e->heard = p->now >> NS_PER_TICK_BITS;
 		return counted(EDGED_DROP_EARLY, XDP_DROP);
 	}
-	if (!within_rate(e, s, s->burst, p->now))
+	if (!within_rate(&e->proven, s, s->burst, p->now))
 		return counted(EDGED_DROP_RATE, XDP_DROP);
 	fate = send_text(ctx, p, text);
 	if (fate == XDP_PASS && which != EDGED_BAD) {
@@ -87,7 +89,8 @@ static __always_inline int on_unheard(struct xdp_md *ctx, struct packet *p, cons
 {
 	int fate;
 
-	if (which >= EDGED_ANSWERS || p->s.window < s->answers[which].length || !within_rate(e, s, s->burst, p->now))
+	if (which >= EDGED_ANSWERS || p->s.window < s->answers[which].length ||
+	    !within_rate(&e->proven, s, s->burst, p->now))
 		return counted(EDGED_DROP_RATE, XDP_DROP);
 	fate = send_text(ctx, p, &s->answers[which]);
 	if (fate == XDP_PASS && which != EDGED_BAD)
@@ -149,8 +152,8 @@ SEPARATE int found_far(struct xdp_md *ctx, struct packet *p, const struct edged_
 }
 
 /* A blocked subscriber's packet that is not HTTP's: within the rate it passes and is refused politely by the rules. Only
- * what they would refuse is charged, and up to half the burst: the other half is HTTP's alone, so that no flood, and no
- * call that gropes for its server, takes the notice page away. */
+ * what they would refuse is charged, and up to half the burst: the other half is left for SYNs, so that no such flood,
+ * and no call that gropes for its server, takes the notice page away. */
 SEPARATE int on_blocked(struct xdp_md *ctx, struct packet *p, const struct edged_settings *s, struct edged_entry *e,
 			__u32 slot)
 {
@@ -161,7 +164,7 @@ SEPARATE int on_blocked(struct xdp_md *ctx, struct packet *p, const struct edged
 			return XDP_PASS;
 		note_far(p, EDGED_BLOCKED);
 	}
-	if (within_rate(e, s, s->burst / 2, p->now))
+	if (within_rate(&e->tat, s, s->burst / 2, p->now))
 		return XDP_PASS;
 	note_debt(p, e, s->burst / 2, EDGED_BLOCKED);
 	return counted(EDGED_DROP_BLOCKED_RATE, XDP_DROP);

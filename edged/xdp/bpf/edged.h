@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define EDGED_LAYOUT 2
+#define EDGED_LAYOUT 3
 
 /* Value of the map `live`: which of the two sets of maps is in use. The other set is filled, then this is written:
  * a packet meets the old set or the new one, never a mixture. Writing less than two sets' worth is not possible. */
@@ -24,6 +24,7 @@ struct edged_live {
 #define EDGED_GARDENS 16 /* prefix lengths of the gardens, of each family */
 #define EDGED_ANSWER 1024 /* bytes of the longest answer; what does not fit one segment of a client is not answered */
 #define EDGED_MACS 4 /* of one interface */
+#define EDGED_LINKS 4096 /* interfaces */
 #define EDGED_FLOWS 262144 /* places for answered connections; a power of two */
 
 /* Levels, as edged/domain/levels.py has them. */
@@ -45,13 +46,14 @@ struct edged_prefix {
 	__u8 address[16];
 };
 
-/* Value of both. User space writes it whole and leaves tat and heard zero; those two are the program's own. */
+/* Value of both. User space writes it whole and leaves tat, proven and heard zero; those three are the program's own. */
 struct edged_entry {
-	__u64 until; /* end of the promise, CLOCK_MONOTONIC ns; 0: none */
-	__u64 tat;   /* theoretical arrival time of the rate limit (GCRA), CLOCK_MONOTONIC ns */
-	__u32 heard; /* when it last began a connection here, CLOCK_MONOTONIC in units of 2^30 ns */
-	__u8 level;  /* once every promise has ended */
-	__u8 lift;   /* while the promise runs */
+	__u64 until;  /* end of the promise, CLOCK_MONOTONIC ns; 0: none */
+	__u32 tat;    /* theoretical arrival time of the rate limit (GCRA) of SYNs and of what the rules refuse, rate.h */
+	__u32 proven; /* the same of requests whose cookie proves that their sender heard the answer to its SYN */
+	__u32 heard;  /* when it last began a connection here, CLOCK_MONOTONIC in units of 2^30 ns */
+	__u8 level;   /* once every promise has ended */
+	__u8 lift;    /* while the promise runs */
 	__u8 pad[2];
 };
 

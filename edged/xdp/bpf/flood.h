@@ -10,7 +10,7 @@
 #ifndef EDGED_FLOOD_H
 #define EDGED_FLOOD_H
 
-#include "maps.h"
+#include "rate.h"
 
 #define LASTS 10000000 /* ns */
 #define DEBTS 16384 /* places, in pairs; a power of two */
@@ -150,8 +150,8 @@ static __always_inline void note_far(const struct packet *p, __u32 level)
 static __always_inline void note_debt(const struct packet *p, const struct edged_entry *e, __u64 burst, __u32 level)
 {
 	const struct trail *t = &p->trail;
-	struct debt new = {.until = e->tat - burst, .from = t->from, .mac = t->mac, .kind = t->kind, .level = level,
-			   .source = {t->source[0], t->source[1]}};
+	struct debt new = {.until = allowed_at(e->tat, burst, p->now), .from = t->from, .mac = t->mac, .kind = t->kind,
+			   .level = level, .source = {t->source[0], t->source[1]}};
 	__u32 at = places_of(t);
 	struct debt *d = bpf_map_lookup_elem(&debts, &at);
 

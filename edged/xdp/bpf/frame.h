@@ -139,6 +139,11 @@ static __always_inline int is_tag(__be16 proto)
 	return proto == bpf_htons(ETH_P_8021Q) || proto == bpf_htons(ETH_P_8021AD);
 }
 
+static __always_inline int is_zero(const __u8 *mac)
+{
+	return !(*(const __u32 *)mac | *(const __u16 *)(mac + 4));
+}
+
 /* What is in the frame. 0: IP; else not for us. */
 static __always_inline int read_frame(void *data, void *end, struct frame *f)
 {
@@ -148,6 +153,8 @@ static __always_inline int read_frame(void *data, void *end, struct frame *f)
 	__be16 proto;
 
 	if ((void *)(eth + 1) > end || eth->h_dest[0] & 1) /* a group's: nobody's to answer */
+		return -1;
+	if (eth->h_source[0] & 1 || is_zero(eth->h_source)) /* an answer goes there: to one station, or nowhere */
 		return -1;
 	proto = eth->h_proto;
 	f->l2 = sizeof(*eth);

@@ -63,7 +63,8 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 256);
+	__uint(max_entries, EDGED_LINKS);
+	__uint(map_flags, BPF_F_NO_PREALLOC); /* most gateways have two */
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(struct edged_link));
 } links SEC(".maps");

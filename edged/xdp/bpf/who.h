@@ -10,33 +10,20 @@ static __always_inline int level_of(const struct edged_entry *e, __u64 now)
 	return e->until && now < e->until ? e->lift : e->level;
 }
 
+/* Whether subscribers send such frames there: to an address of the gateway's, and from none of them. */
 static __always_inline int expected(const struct edged_link *link, const struct frame *f, const __u8 *to)
 {
-	__u64 mac = 0, ours = 0;
+	__u64 mac = 0, from = 0, ours = 0, own = 0;
 
 	__builtin_memcpy(&mac, to, 6);
-	_Pragma("unroll") for (int i = 0; i < EDGED_MACS; i++)
+	__builtin_memcpy(&from, to + 6, 6);
+	_Pragma("unroll") for (int i = 0; i < EDGED_MACS; i++) {
 		ours |= *(const __u64 *)link->macs[i] == mac;
-	if (!ours || !mac || !(link->flags & f->kind))
+		own |= *(const __u64 *)link->macs[i] == from;
+	}
+	if (!ours || own || !mac || !(link->flags & f->kind))
 		return 0;
 	return f->kind & (EDGED_LINK_PLAIN | EDGED_LINK_PPPOE) || link->vlans[(f->vlan >> 6) & 63] >> (f->vlan & 63) & 1;
-}
-
-static __always_inline int beyond(__u64 tat, __u64 burst, __u64 now)
-{
-	return tat > now && tat - now > burst;
-}
-
-/* Whether an address may have one packet more, up to `burst` ns ahead (GCRA); lost updates between processors let a few
- * more through. */
-static __always_inline int within_rate(struct edged_entry *e, const struct edged_settings *s, __u64 burst, __u64 now)
-{
-	__u64 tat = e->tat;
-
-	if (beyond(tat, burst, now))
-		return 0;
-	e->tat = (tat > now ? tat : now) + s->cost;
-	return 1;
 }
 
 static __always_inline void mask(void *to, const struct in6_addr *from, const struct edged_mask *m)
