@@ -306,7 +306,7 @@ class Engine:
     def told(self) -> dict[str, Any]:
         """For ``edged status``."""
         found = dict(self._found)
-        whys = [self.why, *summary({name: a.why for name, a in found.items()})]
+        whys = [self.why, *summary({name: a.why for name, a in sorted(found.items())})]
         whys += [place.lacks for place in list(self._places.values())]
         whys += [_remains(self._stray)] if self._stray else []
         whys += [_went(sorted(self._moved)) if self._moved else "", self._pins]
