@@ -19,7 +19,8 @@ import time
 from types import CodeType, ModuleType
 from typing import NamedTuple
 
-HEAVY = "numpy pydantic pydantic_settings msgspec hypothesis pytest holidays.countries.brazil joserfc.jws aiomqtt"
+HEAVY = """numpy pydantic pydantic_settings msgspec hypothesis holidays.countries.brazil joserfc.jws aiomqtt prometheus_client
+sqlite3 pytest _hypothesis_pytestplugin pytest_asyncio.plugin pytest_timeout anyio.pytest_plugin anyio._backends._asyncio"""
 """What the tests need and we did not write."""
 KILLED, SURVIVED, TIMEOUT, STILLBORN = "killed", "survived", "timeout", "stillborn"
 _STILLBORN = 90
@@ -79,7 +80,7 @@ def _child(module: str, source: str | None, test: str) -> None:
 
     hypothesis.settings.register_profile("mutants", deadline=None, derandomize=True, database=None)
     hypothesis.settings.load_profile("mutants")
-    quiet = ["-q", "-x", "-p", "no:cacheprovider", "--tb=no", "-W", "ignore"]
+    quiet = ["-q", "-x", "-p", "no:cacheprovider", "--tb=no", "--assert=plain", "-W", "ignore"]
     code = 1
     try:
         code = int(pytest.main([*quiet, test]))
