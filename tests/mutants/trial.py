@@ -19,8 +19,10 @@ import time
 from types import CodeType, ModuleType
 from typing import NamedTuple
 
-HEAVY = """numpy pydantic pydantic_settings msgspec hypothesis holidays.countries.brazil joserfc.jws aiomqtt prometheus_client
-sqlite3 pytest _hypothesis_pytestplugin pytest_asyncio.plugin pytest_timeout anyio.pytest_plugin anyio._backends._asyncio"""
+HEAVY = """
+numpy pydantic pydantic_settings msgspec hypothesis holidays.countries.brazil joserfc.jws aiomqtt prometheus_client
+pytest _hypothesis_pytestplugin pytest_asyncio.plugin pytest_timeout anyio.pytest_plugin anyio._backends._asyncio
+"""
 """What the tests need and we did not write."""
 KILLED, SURVIVED, TIMEOUT, STILLBORN = "killed", "survived", "timeout", "stillborn"
 _STILLBORN = 90
