@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -62,8 +63,16 @@ def main() -> int:
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["edged-mutants"]
     os.chdir(ROOT)
     warm_up()
-    sources = {m: (ROOT / "edged" / "domain" / f"{m}.py").read_text() for m in wanted.module or rules["tests"]}
+    files = {p.stem: p for p in (ROOT / "edged" / "domain").glob("*.py") if p.stem != "__init__"}
+    if files.keys() != rules["tests"].keys():
+        odd = ", ".join(sorted(files.keys() ^ rules["tests"].keys()))
+        raise SystemExit(
+            f"{odd}: each module of edged/domain needs its tests in pyproject.toml, [tool.edged-mutants.tests]"
+        )
+    sources = {m: files[m].read_text() for m in wanted.module or rules["tests"]}
+    gc.disable()  # trees by the thousand, and no cycle among them that lives
     found = [m for name, text in sources.items() for m in mutants(name, text, rules["operators"])]
+    gc.enable()
     of = Counter(m.mutant.module for m in found)
     kept: list[dict[str, Any]] = []
     if wanted.again:

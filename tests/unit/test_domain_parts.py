@@ -215,6 +215,48 @@ def test_which_addresses_a_subscriber_can_have(text: str) -> None:
         assert caught.value.code == ADDRESSES[text]
 
 
+QUICK = (
+    "100.64.0.1", "1.0.0.1", "126.255.255.255", "128.0.0.1", "223.255.255.255", "192.0.1.255", "192.0.3.0",
+    "2001:db8::/56", "2001:db8:0:1::/64", "2001:db8:fe:ffff::/64", "2001:db8:fe:ff00::/56", "2001:db8:100::/56",
+    "3fff:ffff::/64", "fc00::/64", "fd00:1::/56",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", QUICK)
+def test_what_nearly_all_have_is_looked_at_once(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick way knows them, also right beside what is protected, and says what the careful one says."""
+    network = ip_network(text)
+    with monkeypatch.context() as only:
+        only.setattr(address, "parse", None)
+        quick = PLAN.keys(text)
+    assert quick == [bytes([4 if network.version == 4 else network.prefixlen]) + network.network_address.packed]
+    monkeypatch.setattr(Addressing, "_quick", lambda *_: None)
+    assert PLAN.keys(text) == quick
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_the_careful_way_alone_says_the_same(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said() -> list[bytes] | str:
+        try:
+            return PLAN.keys(text)
+        except Rejected as e:
+            return e.code
+
+    both = said()
+    monkeypatch.setattr(Addressing, "_quick", lambda *_: None)
+    assert said() == both == (ADDRESSES[text] or both)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 32, 33, 127])
+def test_any_length_but_the_tag_of_ipv4_may_be_a_prefix(length: int) -> None:
+    odd = Addressing((length, 128))
+    wide, host = bytes([length]) + bytes(16), bytes([128]) + bytes(15) + b"\1"
+    assert odd.covers(host) == [wide]
+    assert odd.insides(wide) == [(bytes([128]) + bytes(16), bytes([128]) + ((1 << (128 - length)) - 1).to_bytes(16))]
+    assert (address.words(wide), address.words(host)) == (f"::/{length}", "::1/128")
+    assert address.covering([host, wide]) == [f"::/{length}", "::1/128"]
+
+
 @pytest.mark.parametrize("name", ["1.2.3.256", "100.64.0.1/24/1", "1:2:3:4:5:6:7:8:9"])
 def test_a_name_that_means_to_be_an_address(name: str) -> None:
     with pytest.raises(Rejected):
