@@ -195,6 +195,9 @@ ADDRESSES: dict[str, str] = {
     "fe80::/64": "bad_address",
     "ff00::/64": "bad_address", "3fff:ffff::/64": "", "::/64": "bad_address", "2001:db8::/47": "bad_address",
     "2001:db8::/48": "", "10.0.0.0/24": "", "10.0.0.0/23": "bad_address",
+    "2001:db8::/6_4": "bad_address", "2001:db8::/\u0666\u0664": "bad_address", "2001:db8::/64 ": "bad_address",
+    "2001:db8::/+64": "bad_address", "2001:db8::/": "bad_address", "fd00::/60": "", "0.0.0.0/24": "bad_address",
+    "224.0.0.0/24": "bad_address", "239.255.255.255/32": "bad_address", "169.254.0.1": "", "fe80::/60": "bad_address",
 }  # fmt: skip
 
 

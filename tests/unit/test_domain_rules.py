@@ -620,6 +620,8 @@ def test_brake(row: str) -> None:
         assert said == f"more than 20% of {known} known subscribers newly restricted (brake.max_share)"
 
 
+REMINDED = {"notice": Reason(1, 1, 1)}
+WAITING = {"operator": Reason(3, 1, NOW + 5, pending=True)}
 NEW: dict[str, tuple[Subscriber | None, Subscriber, bool]] = {
     "nobody knew him": (None, owing(level=3), True),
     "nothing was against him": (Subscriber("C-1"), owing(level=2), True),
@@ -630,7 +632,22 @@ NEW: dict[str, tuple[Subscriber | None, Subscriber, bool]] = {
     "nor was it before": (owing(level=1, name="notice"), owing(level=2), True),
     "he was cut": (owing(level=3), owing(level=4), False),
     "he was slow": (owing(level=2), owing(level=3), False),
-}
+    "he browsed, and is slow": (owing(level=2, pending=True), owing(level=2), True),
+    "he was reminded, and is slow": (
+        replace(owing(level=2, pending=True), reasons=owing(level=2, pending=True).reasons | REMINDED),
+        replace(owing(level=2), reasons=owing(level=2).reasons | REMINDED), True,
+    ),
+    "he is slow, and something waits": (
+        owing(level=2), replace(owing(level=2), reasons=owing(level=2).reasons | WAITING), False,
+    ),
+    "he is reminded of what waits": (
+        owing(pending=True), replace(owing(pending=True), reasons=owing(pending=True).reasons | REMINDED), False,
+    ),
+}  # fmt: skip
+
+
+def test_what_the_brake_says_of_its_window() -> None:
+    assert "than 9 new restrictions in 999 s" in brake.Limits(enabled=True, most=9, window=999_000).passed(10, 0)
 
 
 @pytest.mark.parametrize("row", NEW)

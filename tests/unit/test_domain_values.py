@@ -1,0 +1,77 @@
+"""What all values of the domain have in common: they do not change, the wire's know no other fields, and so on."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+import msgspec
+import pytest
+
+import edged.domain
+from edged.domain import address, audit, batch, model, region, standing, verdict
+from edged.domain.command import Query
+from edged.domain.fields import InvoiceIn, OfSubscriber, Shape
+from edged.domain.on_subscriber import Override
+from edged.domain.paytoken import PayToken
+
+
+def structs() -> list[type[msgspec.Struct]]:
+    """Every one that a module of the domain defines."""
+    modules = [importlib.import_module(f"edged.domain.{m.name}") for m in pkgutil.iter_modules(edged.domain.__path__)]
+    found = {c for m in modules for c in vars(m).values() if inspect.isclass(c) and issubclass(c, msgspec.Struct)}
+    return sorted((c for c in found if c.__module__.startswith("edged.domain.")), key=lambda c: c.__qualname__)
+
+
+STRUCTS = structs()
+WIRE = [c for c in STRUCTS if issubclass(c, Shape | batch.Head | InvoiceIn | Override | PayToken)]
+MANY = [
+    *(c for c in STRUCTS if issubclass(c, Shape | InvoiceIn | Override)),
+    *(c for c in STRUCTS if c.__module__ in {m.__name__ for m in (model, region, verdict)}),
+    audit.Decision,
+]
+"""What is made of each command, or of each subscriber, by the hundred thousand."""
+NAMED = [c for c in STRUCTS if issubclass(c, Shape | batch.Head) and c not in {Shape, OfSubscriber, Query}]
+
+
+def test_there_are_as_many_as_ever() -> None:
+    assert len(STRUCTS) > 45
+    assert len(WIRE) > 25
+
+
+@pytest.mark.parametrize("kind", STRUCTS, ids=str)
+def test_values_do_not_change(kind: type[msgspec.Struct]) -> None:
+    """Whoever holds one may keep it: a group of commands that is rolled back leaves what it had."""
+    assert kind.__struct_config__.frozen or kind is batch._Probe
+
+
+@pytest.mark.parametrize("kind", WIRE, ids=str)
+def test_what_the_contract_does_not_know_is_refused(kind: type[msgspec.Struct]) -> None:
+    """Contract §1: a misspelt field must not be a restriction without its term."""
+    assert kind.__struct_config__.forbid_unknown_fields
+
+
+@pytest.mark.parametrize("kind", MANY, ids=str)
+def test_what_there_is_by_the_hundred_thousand_is_nothing_to_the_collector(kind: type[msgspec.Struct]) -> None:
+    """None of it can be part of a cycle, so there is nothing to look for in it."""
+    assert not kind.__struct_config__.gc or kind in {model.Policy, region.Regions}
+
+
+@pytest.mark.parametrize("kind", NAMED, ids=str)
+def test_commands_are_made_by_name(kind: type[msgspec.Struct]) -> None:
+    """A field that the contract gains must not take another one's place."""
+    unnamed = 3 if issubclass(kind, OfSubscriber) else 0  # sub, rev, ref
+    with pytest.raises(TypeError, match="positional"):
+        kind(*["x"] * (unnamed + 1))
+
+
+@pytest.mark.parametrize("kind", [address.Addressing, standing.Standing])
+def test_what_is_no_struct_is_as_small_and_as_still(kind: type[Any]) -> None:
+    made = kind() if kind is address.Addressing else kind(0, "", 0)
+    assert not hasattr(made, "__dict__")
+    name = dataclasses.fields(made)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(made, name, getattr(made, name))
