@@ -162,7 +162,7 @@ def test_one_mistyped_digit_is_always_noticed(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "parts"), [
-    (made.bank(9991), {"field 1": range(9), "field 2": range(10, 20), "field 3": range(21, 31), "fourth": range(33, 47)}),
+    (made.bank(9991), {"field 1": range(9), "field 2": range(10, 20), "field 3": range(21, 31), "code": range(33, 47)}),
     (made.utility(), {f"block {n}": range(12 * n - 8, 12 * n) for n in (1, 2, 3, 4)}),
 ])  # fmt: skip
 def test_where_a_digit_was_mistyped_is_said(text: str, parts: dict[str, range]) -> None:

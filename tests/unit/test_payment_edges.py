@@ -24,23 +24,21 @@ DAY_MS = 86_400_000
 KNOWN = {"00", "01", "26", "52", "53", "54", "58", "59", "60", "61", "62", "63", "64", *map(str, range(80, 100))}
 
 
-@pytest.mark.parametrize("number", range(100))
-def test_each_field_is_known_or_named_for_what_it_is(number: int) -> None:
+def test_each_field_is_known_or_named_for_what_it_is() -> None:
     """Law 3: no other network (02 to 51 but for 26), no fee, no tip (55 to 57)."""
-    name = f"{number:02}"
-    if name in {"00", "26", "52", "53", "58", "59", "60", "62", "63"}:
-        return  # in every code
-    given = {"01": "11", "54": "1.00"}.get(name, PIX + made.field("01", "a@b.example"))
-    text = made.code(before=made.field(name, given)) if number < 63 else made.code(behind=made.field(name, given))
-    if name in KNOWN:
-        assert brcode.read(text).payees[0] == made.KEY
-        assert (len(brcode.read(text).payees) == 2) == (80 <= number <= 99)
-        return
-    with pytest.raises(ValueError, match="PIX alone is shown|is not one of a BR Code") as caught:
-        brcode.read(text)
-    what = "a fee or a tip" if 55 <= number <= 57 else "another payment network" if number < 52 else "is not one of"
-    assert f"field {name} " in str(caught.value)
-    assert what in str(caught.value)
+    for number in range(100):
+        name = f"{number:02}"
+        if name in {"00", "26", "52", "53", "58", "59", "60", "62", "63"}:
+            continue  # in every code
+        given = {"01": "11", "54": "1.00"}.get(name, PIX + made.field("01", "a@b.example"))
+        where = {"before" if number < 63 else "behind": made.field(name, given)}
+        if name in KNOWN:
+            assert brcode.read(made.code(**where)).payees == (made.KEY, "a@b.example")[: 2 if number >= 80 else 1]
+            continue
+        with pytest.raises(ValueError, match=rf"field {name} ") as caught:
+            brcode.read(made.code(**where))
+        what = "a fee or a tip" if 55 <= number <= 57 else "another payment network" if number < 52 else "is not one of"
+        assert what in str(caught.value)
 
 
 def instead(name: str, field: str) -> str:
@@ -190,7 +188,7 @@ def test_the_third_digit_of_a_utilitys(kind: str) -> None:
 
 
 @pytest.mark.parametrize(("days", "factor"), [
-    (999, 999), (1000, 1000), (9998, 9998), (9999, 9999), (10_000, 1000), (10_001, 1001), (18_999, 9999), (19_000, 1000),
+    (999, 999), (1000, 1000), (9999, 9999), (10_000, 1000), (10_001, 1001), (18_999, 9999), (19_000, 1000),
 ])  # fmt: skip
 def test_the_due_factor_goes_round(days: int, factor: int) -> None:
     assert boleto.factor(dt.date(1997, 10, 7) + dt.timedelta(days)) == factor
@@ -233,7 +231,8 @@ def test_codes(code: str, good: bool) -> None:
 
 
 @pytest.mark.parametrize(("ms", "kept"), [
-    (0, None), (-1, None), (1, 1), (LONGEST_MS, LONGEST_MS), (LONGEST_MS - 1, LONGEST_MS - 1), (LONGEST_MS + 1, LONGEST_MS),
+    (0, None), (-1, None), (1, 1), (LONGEST_MS, LONGEST_MS), (LONGEST_MS - 1, LONGEST_MS - 1),
+    (LONGEST_MS + 1, LONGEST_MS),
 ])  # fmt: skip
 def test_how_long_payment_data_stays(ms: int, kept: int | None) -> None:
     assert LONGEST_MS == 90 * DAY_MS
@@ -246,14 +245,10 @@ def test_how_long_payment_data_stays(ms: int, kept: int | None) -> None:
         assert payment(fields, Payees(), NOW) == Payment({"amount": "1.00"}, "", NOW + kept)
 
 
-@pytest.mark.parametrize("expires", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "soon"])
+@pytest.mark.parametrize("expires", ["0001-01-01T00:00:00+14:00", "soon", "2026-12-01", "1790000001"])
 def test_a_moment_that_no_clock_has(expires: str) -> None:
-    try:
-        made_ = payment({"amount": "1.00", "expires": expires}, Payees(), NOW)
-    except Rejected as e:
-        assert e.detail.startswith("fields.expires: ")
-    else:
-        assert made_.expires == NOW + LONGEST_MS
+    with pytest.raises(Rejected, match=r"fields\.expires: "):
+        payment({"amount": "1.00", "expires": expires}, Payees(), NOW)
 
 
 @pytest.mark.parametrize("name", ["amount", "line", "pix"])
@@ -280,7 +275,7 @@ def test_line_and_what_stands_beside_it(left: dict[str, str], good: bool) -> Non
 
 
 @pytest.mark.parametrize(("entry", "pays"), [
-    ("341", True), ("34", False), ("342", False), ("341/1091", True), ("341/1092", False), ("341/" + made.bank()[5:9], False),
+    ("341", True), ("34", False), ("342", False), ("341/1091", True), ("341/1092", False), ("341/0912", False),
 ])  # fmt: skip
 def test_a_bank_or_the_begin_of_its_free_field(entry: str, pays: bool) -> None:
     payees = Payees(boleto=("001", entry))
