@@ -180,6 +180,17 @@ def test_the_slowest_rate_is_in_the_entry_of_whoever_is_reduced() -> None:
         assert effect.entry(promised, NOW, FREE) == Entry(3, min(64, left) or 64, 2, NOW + 1)
 
 
+def test_a_promise_that_lifts_nothing_is_nothing_to_the_kernel() -> None:
+    for name, level in (("debt_partial", 2), ("notice", 1), ("debt", 3)):
+        sub = replace(owing("A", level=level, name=name), notified=NOW + 9)
+        other = replace(sub, promise=Promise("promise", 1, NOW + 1, ("B",)))
+        assert effect.entry(other, NOW, FREE) == effect.entry(sub, NOW, FREE)
+        assert effect.entry(other, NOW, FREE).until == 0
+    low = owing("A", level=2, name="debt_partial")
+    lifted = replace(low, promise=Promise("promise", 1, NOW + 1))
+    assert effect.entry(lifted, NOW, FREE) == Entry(2, 1024, 0, NOW + 1)
+
+
 # -- a notice that was seen --------------------------------------------------------------------------------------------
 
 SEEN: dict[str, tuple[dict[str, Reason], Promise | None, int]] = {  # reasons, promise, whether it counts
