@@ -364,7 +364,7 @@ def test_the_first_moment_there_is_a_number_for_is_no_cut_day() -> None:
         assert shown(Calendar(SP, "BR").next_cut(moment)) == "1970-01-05 08:00"
 
 
-CHANGES = [
+CLOCKS = [
     ("America/Sao_Paulo", "2018-11-04"), ("America/Sao_Paulo", "2019-02-17"), ("Europe/Berlin", "2026-03-29"),
     ("Europe/Berlin", "2026-10-25"), ("Africa/Cairo", "2026-04-24"), ("Australia/Lord_Howe", "2026-04-05"),
     ("Australia/Lord_Howe", "2026-10-04"), ("Pacific/Apia", "2011-12-30"), ("America/Rio_Branco", "2008-06-24"),
@@ -372,7 +372,7 @@ CHANGES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("zone", "day"), CHANGES)
+@pytest.mark.parametrize(("zone", "day"), CLOCKS)
 def test_the_local_date_is_the_zones_own_around_a_change_of_clocks(zone: str, day: str) -> None:
     own = ZoneInfo(zone)
     ours = Calendar(own, "BR")

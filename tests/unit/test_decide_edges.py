@@ -79,7 +79,7 @@ def test_a_rate_goes_with_a_reason_that_reduces(reason: str) -> None:
 
 
 def test_a_block_is_kept_as_it_was_sent() -> None:
-    fields = {"invoices": ["A"], "rate": 64, "page": "p", "ref": "T", "deadline": at(NOW + 9)}
+    fields: dict[str, Any] = {"invoices": ["A"], "rate": 64, "page": "p", "ref": "T", "deadline": at(NOW + 9)}
     made = does(NOBODY, "block", reason="debt_partial", **fields).sub.reasons["debt_partial"]
     assert made == Reason(2, NOW, NOW, (Invoice("A"),), 64, "p", NOW + 9, 0, "T", "erp")
     waiting = does(NOBODY, "block", reason="debt", not_before=at(NOW + HOUR)).sub.reasons["debt"]
@@ -159,7 +159,7 @@ def test_a_pause_ends_when_it_says(ms: int, over: bool) -> None:
     assert made.detail == ("deadline: it has passed" if over else "")
     assert told(made) == (["pause.ended"] if over else [])
     fresh = does(also(NOBODY, "fraud"), "block", reason="pause", deadline=at(NOW + ms))
-    assert (fresh.status, fresh.sub.reasons.keys()) == (
+    assert (fresh.status, {*fresh.sub.reasons}) == (
         ("unchanged", {"fraud"}) if over else ("applied", {"fraud", "pause"})
     )
     assert does(sub, "block", reason="fraud", deadline=at(NOW + ms)).sub.reasons.keys() == {"pause", "fraud"}
@@ -201,7 +201,7 @@ def test_a_revision_rises_or_stays(rev: int, code: str) -> None:
 def test_unblock_of_all_debts_is_of_debts_alone() -> None:
     sub = also(also(owing("A"), "notice", "B"), "operator")
     made = does(sub, "unblock", reason="debt*")
-    assert (made.sub.reasons.keys(), told(made)) == ({"operator"}, [])
+    assert ({*made.sub.reasons}, told(made)) == ({"operator"}, [])
     none = does(also(NOBODY, "operator"), "unblock", reason="debt*")
     assert (none.status, none.detail) == ("unchanged", "no reason debt* is set")
 
@@ -219,7 +219,7 @@ def test_a_promise_ends_with_the_last_debt_it_could_lift(left: str) -> None:
 
 @pytest.mark.parametrize("op", ["unblock", "paid"])
 def test_only_payment_wipes_out_a_breach(op: str) -> None:
-    fields = {"reason": "debt"} if op == "unblock" else {}
+    fields: dict[str, Any] = {"reason": "debt"} if op == "unblock" else {}
     sub = replace(owing("A"), breached=True)
     assert does(sub, op, **fields).sub.breached == (op == "unblock")
     assert does(also(sub, "notice", "N"), "paid", invoices=["A"]).sub.breached
@@ -258,14 +258,15 @@ PAID: dict[str, tuple[Subscriber, dict[str, Fact], list[str] | None, set[str], d
 @pytest.mark.parametrize("row", PAID)
 def test_what_is_paid(row: str) -> None:
     sub, facts, invoices, left, remembered = PAID[row]
-    made = does(sub, "paid", facts=facts, **({} if invoices is None else {"invoices": invoices}))
+    fields: dict[str, Any] = {} if invoices is None else {"invoices": invoices}
+    made = does(sub, "paid", facts=facts, **fields)
     assert made.sub.reasons.keys() == left
     assert made.facts == remembered
     assert made.status == ("applied" if remembered or sub.reasons != made.sub.reasons else "unchanged")
     for name in left & set(DEBT):
         paid = set(invoices or ())
         assert {i.id for i in made.sub.reasons[name].invoices} == {i.id for i in sub.reasons[name].invoices} - paid
-    again = does(made.sub, "paid", facts=facts | made.facts, **({} if invoices is None else {"invoices": invoices}))
+    again = does(made.sub, "paid", facts=facts | made.facts, **fields)
     assert (again.status, again.sub, again.facts) == ("unchanged", made.sub, {})
 
 

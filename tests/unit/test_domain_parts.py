@@ -46,7 +46,6 @@ def many(n: int) -> list[str]:
 
 GARDEN = {"op": "garden", "name": "g"}
 LIMITS: dict[str, tuple[dict[str, Any], str, Any, Any]] = {
-    "sub": ({"op": "untrust"}, "sub", "x" * 128, "x" * 129),
     "sub, empty": ({"op": "untrust"}, "sub", "x", ""),
     "ref": ({"op": "untrust", **SUB}, "ref", "x" * 128, "x" * 129),
     "ref, empty": ({"op": "untrust", **SUB}, "ref", "x", ""),
@@ -61,6 +60,10 @@ LIMITS: dict[str, tuple[dict[str, Any], str, Any, Any]] = {
     "hours, least": ({"op": "trust", **SUB}, "hours", 0.001, 0),
     "days": ({"op": "trust", **SUB}, "days", 40_000, 40_001),
     "days, least": ({"op": "trust", **SUB}, "days", 0.001, 0),
+    "sub, its begin": ({"op": "untrust"}, "sub", "C 1", " C1"),
+    "sub, its end": ({"op": "untrust"}, "sub", "!C", "C "),
+    "sub, printable": ({"op": "untrust"}, "sub", "ã", "a\u200b"),
+    "an invoice": ({"op": "paid", **SUB}, "invoices", [{"id": "A", "due": None}], [{"id": "A", "du": "2026-01-01"}]),
     "addresses": ({"op": "bind", **SUB}, "addresses", ["100.64.0.1"] * 256, ["100.64.0.1"] * 257),
     "an address": ({"op": "bind", **SUB}, "addresses", ["1" * 64], ["1" * 65]),
     "query address": ({"op": "query"}, "address", "1" * 64, "1" * 65),

@@ -13,8 +13,7 @@ import pytest
 
 import edged.domain
 from edged.domain import address, audit, batch, model, region, standing, verdict
-from edged.domain.command import Query
-from edged.domain.fields import InvoiceIn, OfSubscriber, Shape
+from edged.domain.fields import InvoiceIn, Shape
 from edged.domain.on_subscriber import Override
 from edged.domain.paytoken import PayToken
 
@@ -34,7 +33,6 @@ MANY = [
     audit.Decision,
 ]
 """What is made of each command, or of each subscriber, by the hundred thousand."""
-NAMED = [c for c in STRUCTS if issubclass(c, Shape | batch.Head) and c not in {Shape, OfSubscriber, Query}]
 
 
 def test_there_are_as_many_as_ever() -> None:
@@ -60,12 +58,26 @@ def test_what_there_is_by_the_hundred_thousand_is_nothing_to_the_collector(kind:
     assert not kind.__struct_config__.gc or kind in {model.Policy, region.Regions}
 
 
-@pytest.mark.parametrize("kind", NAMED, ids=str)
-def test_commands_are_made_by_name(kind: type[msgspec.Struct]) -> None:
+@pytest.mark.parametrize("kind", [batch.Head, batch.Batch, batch.Chunk])
+def test_envelopes_are_made_by_name(kind: type[msgspec.Struct]) -> None:
     """A field that the contract gains must not take another one's place."""
-    unnamed = 3 if issubclass(kind, OfSubscriber) else 0  # sub, rev, ref
     with pytest.raises(TypeError, match="positional"):
-        kind(*["x"] * (unnamed + 1))
+        kind(1)
+
+
+KEPT = [c for c in STRUCTS if c.__module__ in {m.__name__ for m in (model, region, verdict, audit)}]
+NOT_NOTHING = {
+    model.Subscriber: {"rev": -1},
+    verdict.Decision: {"status": "applied"},
+    audit.Decision: {"status": "applied"},
+}
+
+
+@pytest.mark.parametrize("kind", [c for c in KEPT if c is not model.Policy], ids=str)
+def test_what_is_not_said_is_nothing(kind: type[msgspec.Struct]) -> None:
+    """What is as always, and so takes no room in the store, is 0, no, or empty."""
+    said = {f.name: f.default for f in msgspec.structs.fields(kind) if f.default is not msgspec.NODEFAULT and f.default}
+    assert said == NOT_NOTHING.get(kind, {})
 
 
 @pytest.mark.parametrize("kind", [address.Addressing, standing.Standing])

@@ -337,9 +337,8 @@ def test_what_is_left_of_a_debt_that_was_paid(
 def test_a_level_rises_by_the_terms_of_the_block_that_asks_for_it() -> None:
     """Law 2 of growth; law 7 of onset."""
     slow = owing("A", level=2, rate=64, notified_at=NOW - DAY)
-    for fields, begins in (
-        ({}, NOW + 14 * DAY), ({"notified_at": at(NOW)}, NOW + 15 * DAY), ({"notified_at": at(NOW - 15 * DAY)}, 0),
-    ):  # fmt: skip
+    for notified, begins in ((0, NOW + 14 * DAY), (NOW, NOW + 15 * DAY), (NOW - 15 * DAY, 0)):
+        fields: dict[str, Any] = {"notified_at": at(notified)} if notified else {}
         made = does(slow, "block", reason="debt", invoices=["A"], **fields)
         (waits,) = made.sub.reasons["debt"].waits or (None,)
         assert (waits.onset if waits else 0) == begins
@@ -362,6 +361,7 @@ def test_which_of_what_is_named_waits(had: tuple[str, ...], named: tuple[str, ..
     made = does(owing(*had), "block", reason="debt", invoices=[*named], not_before=at(NOW + HOUR))
     reason = made.sub.reasons["debt"]
     assert tuple(w.id for w in reason.waits) == waiting
+    assert {w.notified_at for w in reason.waits} <= {0}
     assert tuple(i.id for i in reason.invoices) == (had if waiting == (WHOLE,) else named)
     assert (made.status, made.until) == (("deferred", NOW + HOUR) if waiting else ("applied", 0))
     free = does(owing(*had), "block", reason="debt", invoices=[*named])
