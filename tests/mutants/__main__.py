@@ -10,6 +10,7 @@ import random
 import tomllib
 from collections import Counter
 from concurrent.futures import Executor, ProcessPoolExecutor
+from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,8 @@ def main() -> int:
             f"{odd}: each module of edged/domain needs its tests in pyproject.toml, [tool.edged-mutants.tests]"
         )
     sources = {m: files[m].read_text() for m in wanted.module or rules["tests"]}
-    gc.disable()  # trees by the thousand, and no cycle among them that lives
-    found = [m for name, text in sources.items() for m in mutants(name, text, rules["operators"])]
-    gc.enable()
+    with ProcessPoolExecutor(wanted.jobs, get_context("fork")) as workers:
+        found = [m for some in workers.map(_made, sources.items(), repeat(rules["operators"])) for m in some]
     of = Counter(m.mutant.module for m in found)
     kept: list[dict[str, Any]] = []
     if wanted.again:
@@ -93,6 +93,11 @@ def main() -> int:
     show(outcomes, of)
     lived = sum(o["outcome"] == SURVIVED for o in outcomes)
     return int(lived > (1 - rules["wanted"]) * sum(o["outcome"] != STILLBORN for o in outcomes))
+
+
+def _made(module: tuple[str, str], operators: str) -> list[Made]:
+    gc.disable()  # trees by the thousand, and no cycle among them that lives
+    return list(mutants(*module, operators))
 
 
 def _all_tried(found: list[Made], tests: dict[str, list[str]], workers: Executor) -> list[dict[str, Any]]:

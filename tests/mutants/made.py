@@ -31,13 +31,12 @@ def mutants(module: str, source: str, pattern: str) -> Iterator[Made]:
     """All mutants of a module by the operators whose names ``pattern`` matches, but for those that are its twins."""
     from cosmic_ray import plugins
 
-    original, tree = _meaning(source), _kept(source)
+    original, tree, annotated = _meaning(source), _kept(source), _annotated(source)
     for name in sorted(plugins.operator_names()):
         if re.fullmatch(pattern, name.removeprefix("core/")):
             for occurrence, text in enumerate(_by(name, source, tree)):
-                meaning = _meaning(text)
-                if meaning and meaning != original:
-                    line, before, after = _difference(source, text)
+                line, before, after = _difference(source, text)
+                if _other(text, original) if line in annotated else line and _compiles(text):
                     yield Made(Mutant(module, name.removeprefix("core/"), occurrence), line, before, after, text)
 
 
@@ -65,18 +64,38 @@ def _by(name: str, source: str, kept: bytes) -> Iterator[str]:
             yield made.get_code() if visitor.mutation_applied else source
 
 
-def _meaning(source: str) -> str:
-    """What a text does, whatever its functions' annotations say; empty where it is no Python."""
+def _compiles(text: str) -> bool:
     try:
-        tree = ast.parse(source)
+        ast.parse(text)
     except SyntaxError:
-        return ""
+        return False
+    return True
+
+
+def _other(text: str, original: str) -> bool:
+    return _compiles(text) and _meaning(text) != original
+
+
+def _meaning(source: str) -> str:
+    """What a text does, whatever its functions' annotations say."""
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             node.returns = None
-            for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
+            for argument in _arguments(node):
                 argument.annotation = None
     return ast.dump(tree)
+
+
+def _annotated(source: str) -> set[int]:
+    """The lines on which a function's annotations stand: a difference there may be none."""
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    found = [a for f in functions for a in (f.returns, *(x.annotation for x in _arguments(f))) if a is not None]
+    return {line for a in found for line in range(a.lineno, (a.end_lineno or a.lineno) + 1)}
+
+
+def _arguments(function: ast.FunctionDef) -> tuple[ast.arg, ...]:
+    return (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
 
 
 def _difference(before: str, after: str) -> tuple[int, str, str]:
