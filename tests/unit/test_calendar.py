@@ -426,6 +426,13 @@ def test_a_day_is_worked_out_once_and_only_so_many_are_kept(monkeypatch: pytest.
     assert len(asked) == 1
     ours.next_cut(start, "a")
     assert len(asked) == 2
+    for i in range(200):  # three days by turns
+        ours.next_cut(start + i % 3 * DAY)
+    assert len(asked) == 4
+    del asked[2:]
+    ours._default.known.clear()
+    ours.next_cut(start)
+    del asked[2:]
     for i in range(module._KEPT + 10):
         ours.next_cut(start + i * DAY)
     assert len(asked) == 2 + module._KEPT + 9

@@ -147,6 +147,12 @@ def test_what_a_refusal_says(document: Any, told: str) -> None:
     assert len(str(caught.value)) == len(told) or told.endswith("known are")
 
 
+@pytest.mark.parametrize("raw", [b'{"op":"nosuch",', b'{"op":"block","sub":5,"x":', b"[1,", b"5x", b'"\xff', b""])
+def test_what_breaks_off_is_malformed_whatever_is_wrong_before(raw: bytes) -> None:
+    with pytest.raises(Rejected, match=r"^malformed: (a command must be a JSON object|command: )"):
+        c.read_command(raw)
+
+
 def test_nested_too_deeply() -> None:
     with pytest.raises(Rejected) as caught:
         c.read_command(b'{"x":' + b"[" * 100_000)
@@ -448,6 +454,15 @@ def test_small_values() -> None:
 
 
 # -- the audit trail's chain -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", c.OPS)
+def test_a_name_is_taken_out_by_forget_alone(op: str) -> None:
+    """Also of somebody known no more, so that the trail can be cleaned; never by a forget that was refused."""
+    assert audit.forgets(op, "applied", "") == (op == "forget")
+    assert audit.forgets(op, "rejected", "unknown_subscriber") == (op == "forget")
+    assert not audit.forgets(op, "rejected", "stale")
+    assert not audit.forgets(op, "unchanged", "")
 
 
 def test_of_rows_outside_of_all_links_the_first_is_named() -> None:
