@@ -109,6 +109,11 @@ def test_the_machines_language_has_no_say(monkeypatch: pytest.MonkeyPatch) -> No
         assert len(observances.bank(2026)) == 13
 
 
+def test_no_calendar_has_no_holidays() -> None:
+    assert observances.days(observances.NONE, 2026) == frozenset()
+    assert observances.days("BR", 2026) < observances.days("BR-AC", 2026)
+
+
 def test_who_needs_no_holidays_does_not_load_the_library() -> None:
     code = """
 import sys

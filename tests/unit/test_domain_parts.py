@@ -74,6 +74,9 @@ LIMITS: dict[str, tuple[dict[str, Any], str, Any, Any]] = {
     "domains": (GARDEN, "domains", many(500), many(501)),
     "ports": ({**GARDEN, "domains": ["a.example"]}, "ports", [1] * 100, [1] * 101),
     "a port": ({**GARDEN, "domains": ["a.example"]}, "ports", [65535], [65536]),
+    "a port, least": ({**GARDEN, "domains": ["a.example"]}, "ports", [1, "tcp/1"], [0]),
+    "a range, least": ({**GARDEN, "domains": ["a.example"]}, "ports", ["1-5"], ["0-5"]),
+    "a range, last": ({**GARDEN, "domains": ["a.example"]}, "ports", ["5-65535"], ["5-65536"]),
     "a range": ({**GARDEN, "domains": ["a.example"]}, "ports", ["5-5"], ["6-5"]),
     "a garden's IPv4": (GARDEN, "networks", ["10.0.0.0/8"], ["10.0.0.0/7"]),
     "a garden's IPv6": (GARDEN, "networks", ["2001::/16"], ["2000::/15"]),
@@ -121,6 +124,12 @@ def test_invoices_each_once_the_last_word_counting() -> None:
     assert c.listed([c.InvoiceIn("A")]) == (Invoice("A"),)
     assert c.listed(["A", "B", when]) == (Invoice("A", "2026-01-02"), Invoice("B"))
     assert c.listed([when, "A"]) == (Invoice("A"),)
+
+
+def test_their_names_each_once() -> None:
+    dated = c.InvoiceIn("A", dt.date(2026, 1, 2))
+    assert [c.names(x) for x in ([], ["A"], [dated])] == [(), ("A",), ("A",)]
+    assert [c.names(x) for x in (["A", "B"], ["B", dated], [dated, "B", "A"])] == [("A", "B"), ("B", "A"), ("A", "B")]
 
 
 def test_ports_without_whose() -> None:

@@ -80,6 +80,26 @@ def test_what_is_not_said_is_nothing(kind: type[msgspec.Struct]) -> None:
     assert said == NOT_NOTHING.get(kind, {})
 
 
+def test_what_is_kept_is_read_by_the_version_before_and_the_next() -> None:
+    """The form in the store, written out by hand."""
+    reason = model.Reason(3, 1, 2, (model.Invoice("A", "2026-01-02"), model.Invoice("B")), waits=(WAITING,))
+    sub = model.Subscriber("C-1", reasons={"debt": reason}, promise=model.Promise("promise", 1, 2, ("A",)))
+    kept = (
+        b'{"sub":"C-1","reasons":{"debt":{"level":3,"since":1,"onset":2,"invoices":[["A","2026-01-02"],["B",""]],'
+        b'"waits":[{"id":"B","onset":5,"why":"calendar","earliest":4}]}},'
+        b'"promise":{"basis":"promise","since":1,"until":2,"invoices":["A"]}}'
+    )
+    assert msgspec.json.encode(sub) == kept
+    assert msgspec.json.decode(kept, type=model.Subscriber) == sub
+    regions = {"north": region.Moratorium(1, 2)}, {"o": region.Outage("north", 1)}, region.Holidays((), "v")
+    assert msgspec.json.encode(regions) == (
+        b'[{"north":{"since":1,"until":2}},{"o":{"area":"north","since":1}},{"dates":[],"version":"v"}]'
+    )
+
+
+WAITING = model.Waiting("B", 5, "calendar", 4)
+
+
 @pytest.mark.parametrize("kind", [address.Addressing, standing.Standing])
 def test_what_is_no_struct_is_as_small_and_as_still(kind: type[Any]) -> None:
     made = kind() if kind is address.Addressing else kind(0, "", 0)

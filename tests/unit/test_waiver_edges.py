@@ -240,6 +240,18 @@ def test_a_promise_that_runs_is_replaced_and_one_that_is_over_is_not(ms: int, ru
     assert does(sub, "untrust").status == ("applied" if running else "unchanged")
 
 
+@pytest.mark.parametrize("hours", [1, 2, 3])
+@pytest.mark.parametrize("named", [[], ["A"], ["B"], ["C"], ["A", "B"], ["B", "A"]])
+def test_the_same_promise_again_is_to_the_same_moment_and_on_the_same_invoices(hours: int, named: list[str]) -> None:
+    sub = promised(owing("A", "B", "C"), "B", until=NOW + 2 * HOUR)
+    made = does(sub, "trust", hours=hours, invoices=named)
+    same = hours == 2 and named == ["B"]
+    assert (made.status, told(made)) == (("unchanged", []) if same else ("applied", ["trust.ended replaced"]))
+    assert made.until == NOW + hours * HOUR
+    assert made.sub.promise is not None
+    assert made.sub.promise.invoices == tuple(named)
+
+
 def test_a_promise_that_waits_for_a_debt_asks_what_else_restricts() -> None:
     pending = owing("A", pending=True, earliest=NOW + DAY)
     assert does(pending, "trust", hours=1).status == "applied"
