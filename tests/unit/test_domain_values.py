@@ -97,6 +97,16 @@ def test_what_is_kept_is_read_by_the_version_before_and_the_next() -> None:
     )
 
 
+def test_of_nobody_nothing_is_known() -> None:
+    assert not any(dataclasses.astuple(standing.NOBODY))
+    assert dataclasses.astuple(standing.Standing(1, "notice", 2)) == (
+        1,
+        "notice",
+        2,
+        *dataclasses.astuple(standing.NOBODY)[3:],
+    )
+
+
 WAITING = model.Waiting("B", 5, "calendar", 4)
 
 

@@ -100,6 +100,8 @@ NEXT: dict[str, tuple[dict[str, Reason], int, int]] = {  # reasons, promise, whe
     "what waits, before it ends": ({"debt": Reason(3, 1, NOW + 4, pending=True)}, 5, NOW + 4),
     "what waits, behind it": ({"debt": Reason(3, 1, NOW + 6, pending=True)}, 5, NOW + 5),
     "a moment that has come": ({"debt": Reason(3, 1, NOW, pending=True)}, 0, 0),
+    "a moment that has passed": ({"debt": Reason(3, 1, NOW - 1, pending=True)}, 0, 0),
+    "a part whose moment has passed": ({"debt": Reason(3, 1, 1, waits=(Waiting("B", NOW - 1, "calendar", 1),))}, 0, 0),
     "what a debt has grown by": (
         {"debt": Reason(3, 1, 1, waits=(Waiting("B", NOW + 4, "calendar", 1), Waiting("C", NOW, "calendar", 1)))}, 0,
         NOW + 4,
