@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from edged.domain import effect
+from edged.domain import audit, effect
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
 from edged.domain.model import DEBT, REASONS, WHOLE, Deferral, Invoice, Policy, Promise, Reason, Subscriber, Waiting
@@ -272,6 +272,8 @@ def test_a_level_is_dated_when_it_changes_either_way(had: int, level: Level) -> 
 
 
 PLAINLY: dict[str, Subscriber] = {
+    "nothing": Subscriber("C-1"),
+    "one that waits": owing(pending=True),
     "two reasons, the weaker last": Subscriber("C-1", reasons={"debt": Reason(3, 1, 1), "notice": Reason(1, 1, 1)}),
     "two deadlines": Subscriber(
         "C-1", reasons={"debt": Reason(3, 1, 1, deadline=NOW + 3), "preventive": Reason(3, 1, 1, deadline=NOW + 2)}
@@ -290,5 +292,8 @@ PLAINLY: dict[str, Subscriber] = {
 @pytest.mark.parametrize("row", PLAINLY)
 def test_judge_says_what_the_three_say(row: str) -> None:
     sub = PLAINLY[row]
+    row = audit.told(1, NOW, "C-1", audit.content(audit.Decision(NOW, "block", after=sub)).decode())
+    assert row["after"]["level"] == effect.level(sub, NOW).word
+    assert row["after"]["reasons"].keys() == sub.reasons.keys()
     said = effect.judge(sub, NOW, FREE)
     assert said == (effect.settle(sub, NOW), effect.entry(sub, NOW, FREE), effect.next_moment(sub, NOW))
