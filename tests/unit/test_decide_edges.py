@@ -351,6 +351,18 @@ def test_of_a_debt_that_has_not_begun_the_deadline_waits_for_its_first_part() ->
     assert deferral.lifted_until(sub, "debt", sub.reasons["debt"], NOW) == NOW + 2
 
 
+@pytest.mark.parametrize("sub", [
+    promised(NOBODY, until=NOW), deferred(NOBODY, "dispute", NOW),
+    owing("A", deadline=NOW, pending=True),
+])  # fmt: skip
+def test_a_command_meets_the_subscriber_as_it_is_by_then(sub: Subscriber) -> None:
+    """Law 6: whatever it is that was due, timer or not."""
+    due, events = d.expire(sub, NOW, FREE)
+    made = does(sub, "paid", invoices=["Z"])
+    assert effect.settle(made.sub, NOW) == due != sub
+    assert made.events == events
+
+
 def test_a_notice_is_seen_for_a_day_and_nothing_else_is() -> None:
     for level in Level:
         sub = owing(name="operator", level=int(level))

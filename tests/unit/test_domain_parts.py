@@ -299,6 +299,13 @@ def test_one_spelling() -> None:
     assert [address.literal(x) for x in ("C-1", "10.0.0.256", "1.2", "2001:zz", "10.0.0.1/24")] == [None] * 5
 
 
+def test_a_literal_subscriber_has_one_name_however_it_is_written() -> None:
+    for name in ("10.0.0.1/32", "10.0.0.1"):
+        assert getattr(read({"op": "untrust", "sub": name}), "sub", "") == "10.0.0.1"
+    for name in ("2001:DB8::/56", "2001:0db8::/56", "2001:db8:0::/56"):
+        assert getattr(read({"op": "untrust", "sub": name}), "sub", "") == "2001:db8::/56"
+
+
 def test_as_few_networks_as_can_be() -> None:
     keys = [*PLAN.keys("10.0.0.0/25"), *PLAN.keys("10.0.1.7"), *PLAN.keys("2001:db8::/56"), *PLAN.keys("10.0.0.128/25")]
     assert address.covering(keys) == ["10.0.0.0/24", "10.0.1.7", "2001:db8::/56"]

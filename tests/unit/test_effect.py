@@ -292,8 +292,8 @@ PLAINLY: dict[str, Subscriber] = {
 @pytest.mark.parametrize("row", PLAINLY)
 def test_judge_says_what_the_three_say(row: str) -> None:
     sub = PLAINLY[row]
-    row = audit.told(1, NOW, "C-1", audit.content(audit.Decision(NOW, "block", after=sub)).decode())
-    assert row["after"]["level"] == effect.level(sub, NOW).word
-    assert row["after"]["reasons"].keys() == sub.reasons.keys()
+    kept: Any = audit.told(1, NOW, "C-1", audit.content(audit.Decision(NOW, "block", after=sub)).decode())
+    assert kept["after"]["level"] == effect.level(sub, NOW).word
+    assert kept["after"]["reasons"].keys() == sub.reasons.keys()
     said = effect.judge(sub, NOW, FREE)
     assert said == (effect.settle(sub, NOW), effect.entry(sub, NOW, FREE), effect.next_moment(sub, NOW))
