@@ -82,6 +82,7 @@ MORATORIA: dict[str, tuple[dict[str, Moratorium], str, int, int]] = {
     "nowhere is no area": ({"": NORTH}, "", NOW, 0),
     "the later of both": ({"north": NORTH, "*": ALL}, "north", NOW, NOW + 9),
     "the later of both, the other": ({"north": ALL, "*": NORTH}, "north", NOW, NOW + 9),
+    "long over": ({"north": NORTH, "*": ALL}, "north", NOW + DAY, 0),
     "one is over": ({"north": ALL, "*": NORTH}, "north", NOW + 6, NOW + 9),
 }
 

@@ -343,7 +343,8 @@ def test_texts_are_plain(name: str, value: str, good: bool) -> None:
     ("https://a.example:0/", False), ("https://a.example:1/", True), ("https://a.example:65536/", False),
     ("https://a@a.example/", False), ("https://@a.example/", False), ("https:///x", False), ("https://", False),
     ("https://[::1/", False), ("https://a.example/ã", False), ("https://a.example/a b", False),
-    ("https://a.example/|", False), ("//a.example/", False), ("javascript:alert(1)", False),
+    ("https://a.example/|", False), ("//a.example/", False), ("sftp://a.example", False), ("wss://a.example", False),
+    ("javascript:alert(1)", False),
 ])  # fmt: skip
 def test_a_link_is_https_and_shown_as_what_it_is(link: str, good: bool) -> None:
     """Law 2."""

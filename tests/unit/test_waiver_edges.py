@@ -184,7 +184,7 @@ def test_without_a_promise_allowed_none_is_given() -> None:
 @pytest.mark.parametrize("most", range(3))
 def test_how_often_in_thirty_days(given: int, most: int) -> None:
     times = tuple(NOW - n * DAY for n in range(given))
-    sub = replace(owing("A"), granted=(NOW - 30 * DAY, *times))
+    sub = replace(owing("A"), granted=(NOW - 40 * DAY, NOW - 30 * DAY, *times))
     assert promise.recent(sub, NOW) == given
     policy = Policy(trust_per_30_days=most)
     if most and given >= most:
