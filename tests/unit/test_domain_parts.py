@@ -60,6 +60,7 @@ LIMITS: dict[str, tuple[dict[str, Any], str, Any, Any]] = {
     "hours, least": ({"op": "trust", **SUB}, "hours", 0.001, 0),
     "days": ({"op": "trust", **SUB}, "days", 40_000, 40_001),
     "days, least": ({"op": "trust", **SUB}, "days", 0.001, 0),
+    "a field of a page": ({"op": "page", **SUB}, "fields", {"line": "1" * 2000}, {"line": "1" * 2001}),
     "sub, its begin": ({"op": "untrust"}, "sub", "C 1", " C1"),
     "sub, its end": ({"op": "untrust"}, "sub", "!C", "C "),
     "sub, printable": ({"op": "untrust"}, "sub", "ã", "a\u200b"),
