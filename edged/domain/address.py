@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from edged.domain.rejection import Rejected
@@ -69,12 +68,12 @@ class Addressing:
                 packed = socket.inet_pton(socket.AF_INET, head)
                 if packed[0] in (0, 127) or packed[0] >= MULTICAST_V4:
                     return None
-                length = 32
+                tag, length = V4_TAG, 32
             else:
                 packed = socket.inet_pton(socket.AF_INET6, head)
-                length = int(tail) if tail.isascii() and tail.isdigit() else -1
                 unicast = packed[0] >> 5 == 1 or packed[0] >> 1 == UNIQUE_LOCAL_V6
-                if length not in self.prefix_lengths or tail[0] == "0" or not unicast:
+                tag = length = int(tail)
+                if length not in self.prefix_lengths or tail != str(length) or not unicast:
                     return None
         except (OSError, ValueError):
             return None
@@ -86,7 +85,7 @@ class Addressing:
         for version, low, high in self._ranges:
             if version == bits and low <= last and value <= high:
                 return None
-        return bytes([V4_TAG if bits == 32 else length]) + packed
+        return bytes([tag]) + packed
 
     def covers(self, key: bytes) -> list[bytes]:
         """The shorter configured prefixes that ``key`` lies in; none for IPv4, whose addresses are stored singly."""
@@ -146,7 +145,7 @@ class Addressing:
 
     def _refuse_protected(self, network: Network, text: str) -> None:
         for p in self.protected:
-            if p.version == network.version and p.overlaps(network):
+            if p.overlaps(network):
                 raise Rejected("address_protected", f"{text} touches {p}, which network.protected lists")
 
 
@@ -162,14 +161,12 @@ def parse(text: str) -> Network:
 
 def _refuse_special(network: Network, text: str) -> None:
     a = network.network_address
-    if a.version == 4 and (a.packed[0] in (0, 127) or a.packed[0] >= MULTICAST_V4):
-        raise _special(text)
-    if a.is_multicast or a.is_loopback or a.is_unspecified or (a.version == 6 and a.is_link_local):
-        raise _special(text)
-
-
-def _special(text: str) -> Rejected:
-    return Rejected("bad_address", f"{text} is not an address that a subscriber can have")
+    if isinstance(a, ipaddress.IPv4Address):
+        special = a.packed[0] in (0, 127) or a.packed[0] >= MULTICAST_V4
+    else:
+        special = a.is_multicast or a.is_loopback or a.is_unspecified or a.is_link_local
+    if special:
+        raise Rejected("bad_address", f"{text} is not an address that a subscriber can have")
 
 
 def may_be_address(text: str) -> bool:
@@ -207,10 +204,3 @@ def words(key: bytes) -> str:
     if key[0] == V4_TAG:
         return socket.inet_ntop(socket.AF_INET, key[1:])
     return f"{socket.inet_ntop(socket.AF_INET6, key[1:])}/{key[0]}"
-
-
-def covering(keys: Sequence[bytes]) -> list[str]:
-    """Keys as few networks, for people and records."""
-    v4 = ipaddress.collapse_addresses(ipaddress.IPv4Network((k[1:], 32)) for k in keys if k[0] == V4_TAG)
-    out = [str(n.network_address) if n.prefixlen == 32 else str(n) for n in v4]
-    return out + [words(k) for k in sorted(keys) if k[0] != V4_TAG]

@@ -71,7 +71,7 @@ def _utility(digits: str) -> Line:
     check = _modulus_10 if digits[2] in _MODULUS_10 else _modulus_11
     if digits[2] not in "6789":
         raise ValueError("the third digit must be 6, 7, 8 or 9")
-    blocks = [digits[at : at + 12] for at in range(0, 48, 12)]
+    blocks = [digits[at : at + 12] for at in range(0, len(digits), 12)]
     for number, block in enumerate(blocks, 1):
         if check(block[:11]) != block[11]:
             raise ValueError(f"the check digit of block {number} does not fit: a digit was mistyped")

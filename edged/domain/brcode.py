@@ -38,6 +38,7 @@ _FORMS = {
     "59": r".{1,25}",
     "60": r".{1,15}",
 }
+_HEAD = re.compile(r"([0-9]{2})([0-9]{2})")
 _NEEDED = (_ACCOUNT, "52", "53", "58", "59", "60")
 _HOST = re.compile(r"(?=.{4,})(?:(?!-)[a-z0-9-]{1,63}(?<!-)\.)+[a-z][a-z0-9-]*[a-z0-9]")
 _KEYS = re.compile(
@@ -104,15 +105,15 @@ def _fields(text: str, inside: str) -> dict[str, str]:
     out: dict[str, str] = {}
     at = 0
     while at < len(text):
-        name, length = text[at : at + 2], text[at + 2 : at + 4]
-        if len(length) < 2 or not name.isdigit() or not length.isdigit():
+        head = _HEAD.match(text, at)
+        if head is None:
             raise ValueError(f"at character {at + 1} of {inside.rstrip('.') or 'the code'} stands no field")
-        end = at + 4 + int(length)
+        name, begin, end = head[1], head.end(), head.end() + int(head[2])
         if end > len(text):
             raise ValueError(f"field {inside}{name} is longer than what is left")
         if name in out:
             raise ValueError(f"field {inside}{name} comes twice")
-        out[name] = text[at + 4 : end]
+        out[name] = text[begin:end]
         at = end
     return out
 

@@ -37,7 +37,7 @@ _EPOCH = dt.date(1970, 1, 1).toordinal()
 _FIRST = 3 - _EPOCH  # days in which datetime can reckon, wherever on earth
 _LAST = dt.date.max.toordinal() - 3 - _EPOCH
 _KEPT = 1024
-"""Days remembered for each area: what lies about, and what a table of old or far moments asks for."""
+"""Days remembered for each area: what lies about, and what a table of old or far moments asks for. As many answers."""
 
 _HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)")
 
@@ -73,7 +73,7 @@ class _Place:
     def _windows(self, day: int) -> Iterator[tuple[int, int]]:
         """The permitted stretches of a UTC day (law 1)."""
         for begin, end, offset in _stretches(self.zone, day):
-            for local in range((begin + offset) // DAY, (end - 1 + offset) // DAY + 1):
+            for local in range((begin + offset) // DAY, (end + offset) // DAY + 1):
                 opens, closes = (local * DAY - offset + minute * _MINUTE for minute in self._hours)
                 if max(begin, opens) < min(end, closes) and self._permitted(local):
                     yield max(begin, opens), min(end, closes)
@@ -158,11 +158,6 @@ class Calendar:
         return self._places.get(area, self._default)
 
 
-def known_cut_calendars() -> list[str]:
-    """What ``cut_calendar`` may say: "none", "BR", and "BR-AC" to "BR-TO"."""
-    return list(observances.known())
-
-
 def check_cut(value: str) -> str:
     """``value``, if it names a cut calendar; raises ValueError with the remedy."""
     if value != observances.NONE and value not in observances.known():
@@ -174,20 +169,21 @@ def check_cut(value: str) -> str:
 def read_hours(text: str) -> tuple[int, int]:
     """Minutes of the day [from, to) of "08:00-18:00"; raises ValueError with the remedy."""
     found = _HOURS.fullmatch(text)
-    start, end = (int(h) * 60 + int(m) for h, m in (found.group(1, 2), found.group(3, 4))) if found else (0, 0)
-    if not start < end <= 24 * 60:
-        raise ValueError(
-            f'{text!r} are no business hours: write from and to on one day with two digits each, like "08:00-18:00"; '
-            'the latest end is "24:00"'
-        )
-    return start, end
+    if found:
+        start, end = (int(h) * 60 + int(m) for h, m in (found.group(1, 2), found.group(3, 4)))
+        if start < end <= 24 * 60:
+            return start, end
+    raise ValueError(
+        f'{text!r} are no business hours: write from and to on one day with two digits each, like "08:00-18:00"; '
+        'the latest end is "24:00"'
+    )
 
 
 def _date(day: int) -> dt.date:
     return dt.date.fromordinal(min(max(day + _EPOCH, 1), dt.date.max.toordinal()))
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(_KEPT)
 def _written(day: int) -> str:
     return _date(day).isoformat()
 
@@ -199,7 +195,7 @@ def _offset(zone: ZoneInfo, moment: int) -> int:
     return offset // dt.timedelta(milliseconds=1) if offset else 0
 
 
-@functools.lru_cache(maxsize=64)  # a batch asks about one moment
+@functools.lru_cache(_KEPT)
 def _local_day(zone: ZoneInfo, moment: int) -> int:
     for _, end, offset in _changes(zone, moment // DAY):
         if moment < end:
@@ -207,7 +203,7 @@ def _local_day(zone: ZoneInfo, moment: int) -> int:
     raise AssertionError("a day's last stretch ends with the day")
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(_KEPT)
 def _changes(zone: ZoneInfo, day: int) -> tuple[tuple[int, int, int], ...]:
     return tuple(_stretches(zone, day))
 
@@ -228,7 +224,7 @@ def _stretches(zone: ZoneInfo, day: int) -> Iterator[tuple[int, int, int]]:
         yield high * 1000, end, after
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(_KEPT)
 def _bank_day(day: int, count: int) -> int:
     """The ``count``-th bank day after a local day (law 4); the last day of time, should it run out."""
     while count > 0 and day < _LAST:
@@ -238,7 +234,7 @@ def _bank_day(day: int, count: int) -> int:
     return day
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(_KEPT)
 def _day_end(zone: ZoneInfo, day: int) -> int:
     """When (Unix ms) a local day is over for good (law 5): no clock is a whole day from UTC, so two UTC days tell."""
     edge = (day + 1) * DAY

@@ -87,17 +87,18 @@ def _held(sub: Subscriber, felt: int, now: int, policy: Policy) -> tuple[Subscri
 
     A promise is looked away from: it may end before what holds the onset back.
     """
+    free = sub, 0, ""
     rises = effect.owed(sub, now, promised=False)
     if rises <= felt:
-        return sub, 0, ""
+        return free
     until, why = _allowed(now, sub.area, now, policy)
-    if until <= now:
-        return sub, 0, ""
+    if not why:
+        return free
     had = sub.deferrals.get(ONSET)
     made = Deferral(now, max(until, had.until) if had else until, up_to=felt)
     after = replace(sub, deferrals={**sub.deferrals, ONSET: made})
     if effect.owed(after, now, promised=False) == rises:  # somebody has taken it on himself
-        return sub, 0, ""
+        return free
     return after, made.until, why
 
 
@@ -163,8 +164,8 @@ def judged(sub: Subscriber, now: int, policy: Policy) -> Subscriber:
     had = sub.deferrals.get(ONSET)
     if had is None:
         return sub
-    until, _ = _allowed(now, sub.area, now, policy)
-    if until <= now:
+    until, why = _allowed(now, sub.area, now, policy)
+    if not why:
         return _without(sub, [ONSET])
     return sub if until == had.until else replace(sub, deferrals={**sub.deferrals, ONSET: replace(had, until=until)})
 

@@ -26,8 +26,11 @@ _LANGUAGE = "pt_BR"  # the library's own of Brazil; without it the names would f
 _BANKS_REST = frozenset({"Carnaval", "Corpus Christi"})
 """Which of the optional days are no bank days: the library has no such category for Brazil."""
 
+_KEPT = 1024
+"""Years remembered: 29 calendars, a generation each."""
 
-@functools.lru_cache(maxsize=1)
+
+@functools.cache
 def known() -> tuple[str, ...]:
     """Every cut calendar: "none", "BR" and one for each state.
 
@@ -38,7 +41,7 @@ def known() -> tuple[str, ...]:
     return (NONE, COUNTRY, *sorted(f"{COUNTRY}-{name}" for name in Brazil.subdivisions if len(name) == 2))
 
 
-@functools.lru_cache(maxsize=1024)  # 29 calendars, a generation of years
+@functools.lru_cache(_KEPT)
 def days(cut: str, year: int) -> frozenset[dt.date]:
     """A cut calendar's holidays in a year (law 1). ``cut`` is one of :func:`known`."""
     if cut == NONE:
@@ -51,7 +54,7 @@ def days(cut: str, year: int) -> frozenset[dt.date]:
     )
 
 
-@functools.lru_cache(maxsize=128)
+@functools.lru_cache(_KEPT)
 def bank(year: int) -> frozenset[dt.date]:
     """The days of a year on which banks rest, weekends left aside (law 2)."""
     from holidays.countries.brazil import Brazil

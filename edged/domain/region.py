@@ -58,12 +58,8 @@ class Regions(msgspec.Struct, frozen=True):
         """The end of what holds an onset in ``area`` at ``at``, 0 for nothing."""
         if not self.moratoria:
             return 0
-        here = self.moratoria.get(area) if area else None
-        everywhere = self.moratoria.get(EVERYWHERE)
-        if here is None and everywhere is None:
-            return 0
-        end = max(here.until if here else 0, everywhere.until if everywhere else 0)
-        return end if end > at else 0
+        found = (self.moratoria.get(area) if area else None, self.moratoria.get(EVERYWHERE))
+        return max((m.until for m in found if m and m.until > at), default=0)
 
     def releasing(self, area: str, now: int) -> Moratorium | None:
         """The moratorium that lets what is in force in ``area`` rest, the longest; None where there is none."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.domain.address import Addressing, _refuse_special, covering, literal, parse, words
+from edged.domain.address import Addressing, _refuse_special, literal, parse, words
 from edged.domain.rejection import Rejected
 
 A = Addressing((64, 56), (ip_network("192.0.2.0/24"), ip_network("2001:db8:f::/48")))
@@ -103,12 +103,10 @@ def test_a_literal_address_has_one_name(text: str) -> None:
     assert literal(text) == LITERALS[text]
 
 
-def test_words_and_covering() -> None:
+def test_words_of_keys() -> None:
     keys = [*A.keys("10.0.0.0/25"), *A.keys("10.0.0.200"), *A.keys("2001:db8:0:100::/56")]
     assert words(keys[0]) == "10.0.0.0"
     assert words(keys[-1]) == "2001:db8:0:100::/56"
-    assert covering(keys) == ["10.0.0.0/25", "10.0.0.200", "2001:db8:0:100::/56"]
-    assert covering([]) == []
     assert all(A.keys(words(k)) == [k] for k in keys)
 
 

@@ -7,6 +7,7 @@ import functools
 import subprocess
 import sys
 from collections.abc import Collection
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from edged.domain import calendar as module
 from edged.domain import observances
-from edged.domain.calendar import DAY, GIVE_UP_DAYS, Area, Calendar, check_cut, known_cut_calendars, read_hours
+from edged.domain.calendar import DAY, GIVE_UP_DAYS, Area, Calendar, check_cut, read_hours
 
 SP, ACRE, NORONHA = (ZoneInfo(f"America/{n}") for n in ("Sao_Paulo", "Rio_Branco", "Noronha"))
 CAIRO, HAVANA, ST_JOHNS, APIA = (
@@ -106,6 +107,11 @@ def test_the_machines_language_has_no_say(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv("LANGUAGE", language)
         assert observances.bank.__wrapped__(2026) == observances.bank(2026)
         assert len(observances.bank(2026)) == 13
+
+
+def test_no_calendar_has_no_holidays() -> None:
+    assert observances.days(observances.NONE, 2026) == frozenset()
+    assert observances.days("BR", 2026) < observances.days("BR-AC", 2026)
 
 
 def test_who_needs_no_holidays_does_not_load_the_library() -> None:
@@ -358,6 +364,47 @@ def test_no_moment_is_too_early_or_too_late_to_answer(text: str) -> None:
             assert ours.business_day_end(far, 3) == ours.business_day_end(far, 3)
 
 
+def test_the_first_moment_there_is_a_number_for_is_no_cut_day() -> None:
+    for moment in (-DAY, -1, 0, 1):  # New Year's Eve, and the day behind it
+        assert shown(Calendar(SP, "BR").next_cut(moment)) == "1970-01-05 08:00"
+
+
+CLOCKS = [
+    ("America/Sao_Paulo", "2018-11-04"), ("America/Sao_Paulo", "2019-02-17"), ("Europe/Berlin", "2026-03-29"),
+    ("Europe/Berlin", "2026-10-25"), ("Africa/Cairo", "2026-04-24"), ("Australia/Lord_Howe", "2026-04-05"),
+    ("Australia/Lord_Howe", "2026-10-04"), ("Pacific/Apia", "2011-12-30"), ("America/Rio_Branco", "2008-06-24"),
+    ("America/Rio_Branco", "2013-11-10"), ("Atlantic/Azores", "2026-03-29"), ("America/St_Johns", "2006-10-29"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("zone", "day"), CLOCKS)
+def test_the_local_date_is_the_zones_own_around_a_change_of_clocks(zone: str, day: str) -> None:
+    own = ZoneInfo(zone)
+    ours = Calendar(own, "BR")
+    start = ms(f"{day}T00:00Z") - DAY
+    assert len({dt.datetime.fromtimestamp((start + i * DAY) / 1000, own).utcoffset() for i in range(4)}) == 2
+    dates = [(start + i * 600_000 - 1, dt.datetime.fromtimestamp(start // 1000 + i * 600 - 1, own)) for i in range(433)]
+    for moment, local in dates:
+        assert ours.today(moment) == local.date()
+        end = ours.business_day_end(moment, 0)
+        assert ours.today(end - 1) == local.date() < ours.today(end)
+        assert ours.days_ago(moment, 1) == (local.date() - dt.timedelta(1)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("answer", "arguments"),
+    [
+        (module._written, (20_000,)), (module._local_day, (SP, 7)), (module._changes, (SP, 20_000)),
+        (module._bank_day, (20_000, 1)), (module._day_end, (SP, 20_000)), (observances.known, ()),
+        (observances.days, ("BR", 2026)), (observances.bank, (2026,)),
+    ],
+)  # fmt: skip
+def test_what_was_asked_once_is_known(answer: Any, arguments: tuple[Any, ...]) -> None:
+    """A batch of blocks asks about one day a thousand times."""
+    assert answer(*arguments) is answer(*arguments)
+    assert answer.cache_info().hits
+
+
 def test_days_ago_is_today_counted_back_and_written() -> None:
     ours = Calendar(SP, "BR", areas={"a": Area(ACRE, "BR")})
     moment = ms("2026-03-03T01:30")  # in Acre it is still the second
@@ -384,6 +431,13 @@ def test_a_day_is_worked_out_once_and_only_so_many_are_kept(monkeypatch: pytest.
     assert len(asked) == 1
     ours.next_cut(start, "a")
     assert len(asked) == 2
+    for i in range(200):  # three days by turns
+        ours.next_cut(start + i % 3 * DAY)
+    assert len(asked) == 4
+    del asked[2:]
+    ours._default.known.clear()
+    ours.next_cut(start)
+    del asked[2:]
     for i in range(module._KEPT + 10):
         ours.next_cut(start + i * DAY)
     assert len(asked) == 2 + module._KEPT + 9
@@ -391,15 +445,17 @@ def test_a_day_is_worked_out_once_and_only_so_many_are_kept(monkeypatch: pytest.
 
 
 def test_the_cut_calendars_are_none_the_country_and_its_states() -> None:
-    names = known_cut_calendars()
-    assert names[:2] == ["none", "BR"]
-    assert names[2:] == [
+    names = observances.known()
+    assert names[:2] == ("none", "BR")
+    assert list(names[2:]) == [
         f"BR-{s}" for s in "AC AL AM AP BA CE DF ES GO MA MG MS MT PA PB PE PI PR RJ RN RO RR RS SC SE SP TO".split()
     ]
-    assert [check_cut(name) for name in names] == names
+    assert [check_cut(name) for name in names] == list(names)
 
 
-@pytest.mark.parametrize("value", ["", "br", "BR-", "BR-XX", "SP", "BR-sp", "BR-São Paulo Capital", "AR", "None"])
+@pytest.mark.parametrize(
+    "value", ["", "br", "BR-", "BR-XX", "SP", "BR-sp", "BR-São Paulo Capital", "AR", "None", "none ", "zz"]
+)
 def test_an_unknown_cut_calendar_is_refused_with_the_remedy(value: str) -> None:
     with pytest.raises(ValueError, match=r'write "none", "BR", or "BR-" and a state, one of AC AL .* TO$'):
         check_cut(value)

@@ -46,7 +46,6 @@ def many(n: int) -> list[str]:
 
 GARDEN = {"op": "garden", "name": "g"}
 LIMITS: dict[str, tuple[dict[str, Any], str, Any, Any]] = {
-    "sub": ({"op": "untrust"}, "sub", "x" * 128, "x" * 129),
     "sub, empty": ({"op": "untrust"}, "sub", "x", ""),
     "ref": ({"op": "untrust", **SUB}, "ref", "x" * 128, "x" * 129),
     "ref, empty": ({"op": "untrust", **SUB}, "ref", "x", ""),
@@ -61,6 +60,11 @@ LIMITS: dict[str, tuple[dict[str, Any], str, Any, Any]] = {
     "hours, least": ({"op": "trust", **SUB}, "hours", 0.001, 0),
     "days": ({"op": "trust", **SUB}, "days", 40_000, 40_001),
     "days, least": ({"op": "trust", **SUB}, "days", 0.001, 0),
+    "a field of a page": ({"op": "page", **SUB}, "fields", {"line": "1" * 2000}, {"line": "1" * 2001}),
+    "sub, its begin": ({"op": "untrust"}, "sub", "C 1", " C1"),
+    "sub, its end": ({"op": "untrust"}, "sub", "!C", "C "),
+    "sub, printable": ({"op": "untrust"}, "sub", "ã", "a\u200b"),
+    "an invoice": ({"op": "paid", **SUB}, "invoices", [{"id": "A", "due": None}], [{"id": "A", "du": "2026-01-01"}]),
     "addresses": ({"op": "bind", **SUB}, "addresses", ["100.64.0.1"] * 256, ["100.64.0.1"] * 257),
     "an address": ({"op": "bind", **SUB}, "addresses", ["1" * 64], ["1" * 65]),
     "query address": ({"op": "query"}, "address", "1" * 64, "1" * 65),
@@ -71,6 +75,9 @@ LIMITS: dict[str, tuple[dict[str, Any], str, Any, Any]] = {
     "domains": (GARDEN, "domains", many(500), many(501)),
     "ports": ({**GARDEN, "domains": ["a.example"]}, "ports", [1] * 100, [1] * 101),
     "a port": ({**GARDEN, "domains": ["a.example"]}, "ports", [65535], [65536]),
+    "a port, least": ({**GARDEN, "domains": ["a.example"]}, "ports", [1, "tcp/1"], [0]),
+    "a range, least": ({**GARDEN, "domains": ["a.example"]}, "ports", ["1-5"], ["0-5"]),
+    "a range, last": ({**GARDEN, "domains": ["a.example"]}, "ports", ["5-65535"], ["5-65536"]),
     "a range": ({**GARDEN, "domains": ["a.example"]}, "ports", ["5-5"], ["6-5"]),
     "a garden's IPv4": (GARDEN, "networks", ["10.0.0.0/8"], ["10.0.0.0/7"]),
     "a garden's IPv6": (GARDEN, "networks", ["2001::/16"], ["2000::/15"]),
@@ -120,6 +127,13 @@ def test_invoices_each_once_the_last_word_counting() -> None:
     assert c.listed([when, "A"]) == (Invoice("A"),)
 
 
+def test_their_names_each_once() -> None:
+    dated = c.InvoiceIn("A", dt.date(2026, 1, 2))
+    assert (c.names([]), c.names(["A"]), c.names([dated])) == ((), ("A",), ("A",))
+    assert (c.names(["A", "B"]), c.names(["B", dated])) == (("A", "B"), ("B", "A"))
+    assert c.names([dated, "B", "A"]) == ("A", "B")
+
+
 def test_ports_without_whose() -> None:
     assert code({**GARDEN, "ports": [443]}) == "malformed"
     assert read({**GARDEN, "ports": [443], "networks": ["192.0.2.0/24"]}).spans() == [c.Port((6, 17), 443, 443)]
@@ -142,6 +156,12 @@ def test_what_a_refusal_says(document: Any, told: str) -> None:
         read(document)
     assert str(caught.value).startswith(told)
     assert len(str(caught.value)) == len(told) or told.endswith("known are")
+
+
+@pytest.mark.parametrize("raw", [b'{"op":"nosuch",', b'{"op":"block","sub":5,"x":', b"[1,", b"5x", b'"\xff', b""])
+def test_what_breaks_off_is_malformed_whatever_is_wrong_before(raw: bytes) -> None:
+    with pytest.raises(Rejected, match=r"^malformed: (a command must be a JSON object|command: )"):
+        c.read_command(raw)
 
 
 def test_nested_too_deeply() -> None:
@@ -195,6 +215,9 @@ ADDRESSES: dict[str, str] = {
     "fe80::/64": "bad_address",
     "ff00::/64": "bad_address", "3fff:ffff::/64": "", "::/64": "bad_address", "2001:db8::/47": "bad_address",
     "2001:db8::/48": "", "10.0.0.0/24": "", "10.0.0.0/23": "bad_address",
+    "2001:db8::/6_4": "bad_address", "2001:db8::/\u0666\u0664": "bad_address", "2001:db8::/64 ": "bad_address",
+    "2001:db8::/+64": "bad_address", "2001:db8::/": "bad_address", "fd00::/60": "", "0.0.0.0/24": "bad_address",
+    "224.0.0.0/24": "bad_address", "239.255.255.255/32": "bad_address", "169.254.0.1": "", "fe80::/60": "bad_address",
 }  # fmt: skip
 
 
@@ -213,6 +236,47 @@ def test_which_addresses_a_subscriber_can_have(text: str) -> None:
         with pytest.raises(Rejected) as caught:
             PLAN.keys(text)
         assert caught.value.code == ADDRESSES[text]
+
+
+QUICK = (
+    "100.64.0.1", "1.0.0.1", "126.255.255.255", "128.0.0.1", "223.255.255.255", "192.0.1.255", "192.0.3.0",
+    "2001:db8::/56", "2001:db8:0:1::/64", "2001:db8:fe:ffff::/64", "2001:db8:fe:ff00::/56", "2001:db8:100::/56",
+    "3fff:ffff::/64", "fc00::/64", "fd00:1::/56",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", QUICK)
+def test_what_nearly_all_have_is_looked_at_once(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick way knows them, also right beside what is protected, and says what the careful one says."""
+    network = ip_network(text)
+    with monkeypatch.context() as only:
+        only.setattr(address, "parse", None)
+        quick = PLAN.keys(text)
+    assert quick == [bytes([4 if network.version == 4 else network.prefixlen]) + network.network_address.packed]
+    monkeypatch.setattr(Addressing, "_quick", lambda *_: None)
+    assert PLAN.keys(text) == quick
+
+
+@pytest.mark.parametrize("text", ADDRESSES)
+def test_the_careful_way_alone_says_the_same(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said() -> list[bytes] | str:
+        try:
+            return PLAN.keys(text)
+        except Rejected as e:
+            return e.code
+
+    both = said()
+    monkeypatch.setattr(Addressing, "_quick", lambda *_: None)
+    assert said() == both == (ADDRESSES[text] or both)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 32, 33, 127])
+def test_any_length_but_the_tag_of_ipv4_may_be_a_prefix(length: int) -> None:
+    odd = Addressing((length, 128))
+    wide, host = bytes([length]) + bytes(16), bytes([128]) + bytes(15) + b"\1"
+    assert odd.covers(host) == [wide]
+    assert odd.insides(wide) == [(bytes([128]) + bytes(16), bytes([128]) + ((1 << (128 - length)) - 1).to_bytes(16))]
+    assert (address.words(wide), address.words(host)) == (f"::/{length}", "::1/128")
 
 
 @pytest.mark.parametrize("name", ["1.2.3.256", "100.64.0.1/24/1", "1:2:3:4:5:6:7:8:9"])
@@ -235,10 +299,11 @@ def test_one_spelling() -> None:
     assert [address.literal(x) for x in ("C-1", "10.0.0.256", "1.2", "2001:zz", "10.0.0.1/24")] == [None] * 5
 
 
-def test_as_few_networks_as_can_be() -> None:
-    keys = [*PLAN.keys("10.0.0.0/25"), *PLAN.keys("10.0.1.7"), *PLAN.keys("2001:db8::/56"), *PLAN.keys("10.0.0.128/25")]
-    assert address.covering(keys) == ["10.0.0.0/24", "10.0.1.7", "2001:db8::/56"]
-    assert address.covering([]) == []
+def test_a_literal_subscriber_has_one_name_however_it_is_written() -> None:
+    for name in ("10.0.0.1/32", "10.0.0.1"):
+        assert getattr(read({"op": "untrust", "sub": name}), "sub", "") == "10.0.0.1"
+    for name in ("2001:DB8::/56", "2001:0db8::/56", "2001:db8:0::/56"):
+        assert getattr(read({"op": "untrust", "sub": name}), "sub", "") == "2001:db8::/56"
 
 
 # -- envelopes -------------------------------------------------------------------------------------------------------
@@ -400,6 +465,15 @@ def test_small_values() -> None:
 
 
 # -- the audit trail's chain -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", c.OPS)
+def test_a_name_is_taken_out_by_forget_alone(op: str) -> None:
+    """Also of somebody known no more, so that the trail can be cleaned; never by a forget that was refused."""
+    assert audit.forgets(op, "applied", "") == (op == "forget")
+    assert audit.forgets(op, "rejected", "unknown_subscriber") == (op == "forget")
+    assert not audit.forgets(op, "rejected", "stale")
+    assert not audit.forgets(op, "unchanged", "")
 
 
 def test_of_rows_outside_of_all_links_the_first_is_named() -> None:

@@ -83,6 +83,7 @@ MORATORIA: dict[str, tuple[dict[str, Moratorium], str, int, int]] = {
     "nowhere is no area": ({"": NORTH}, "", NOW, 0),
     "the later of both": ({"north": NORTH, "*": ALL}, "north", NOW, NOW + 9),
     "the later of both, the other": ({"north": ALL, "*": NORTH}, "north", NOW, NOW + 9),
+    "long over": ({"north": NORTH, "*": ALL}, "north", NOW + DAY, 0),
     "one is over": ({"north": ALL, "*": NORTH}, "north", NOW + 6, NOW + 9),
 }
 
@@ -622,6 +623,8 @@ def test_brake(row: str) -> None:
         assert said == f"more than 20% of {known} known subscribers newly restricted (brake.max_share)"
 
 
+REMINDED = {"notice": Reason(1, 1, 1)}
+WAITING = {"operator": Reason(3, 1, NOW + 5, pending=True)}
 NEW: dict[str, tuple[Subscriber | None, Subscriber, bool]] = {
     "nobody knew him": (None, owing(level=3), True),
     "nothing was against him": (Subscriber("C-1"), owing(level=2), True),
@@ -632,7 +635,22 @@ NEW: dict[str, tuple[Subscriber | None, Subscriber, bool]] = {
     "nor was it before": (owing(level=1, name="notice"), owing(level=2), True),
     "he was cut": (owing(level=3), owing(level=4), False),
     "he was slow": (owing(level=2), owing(level=3), False),
-}
+    "he browsed, and is slow": (owing(level=2, pending=True), owing(level=2), True),
+    "he was reminded, and is slow": (
+        replace(owing(level=2, pending=True), reasons=owing(level=2, pending=True).reasons | REMINDED),
+        replace(owing(level=2), reasons=owing(level=2).reasons | REMINDED), True,
+    ),
+    "he is slow, and something waits": (
+        owing(level=2), replace(owing(level=2), reasons=owing(level=2).reasons | WAITING), False,
+    ),
+    "he is reminded of what waits": (
+        owing(pending=True), replace(owing(pending=True), reasons=owing(pending=True).reasons | REMINDED), False,
+    ),
+}  # fmt: skip
+
+
+def test_what_the_brake_says_of_its_window() -> None:
+    assert "than 9 new restrictions in 999 s" in brake.Limits(enabled=True, most=9, window=999_000).passed(10, 0)
 
 
 @pytest.mark.parametrize("row", NEW)

@@ -197,6 +197,8 @@ def test_a_breach_stays_until_what_was_promised_is_paid() -> None:
     sub = Subscriber("C-1", breached=True)
     facts = {"F-1": Fact(spent=1)}
     assert does(sub, "paid", invoices=["X"], facts=facts).sub.breached
+    assert does(sub, "paid", invoices=["X"], facts={"#1": Fact(spent=1)}).sub.breached
+    assert not does(sub, "paid", invoices=["X"], facts={WHOLE: Fact(spent=1)}).sub.breached
     assert not does(sub, "paid", invoices=["F-1"], facts=facts).sub.breached
     whole = does(sub, "paid", facts=facts)
     assert (whole.sub.breached, whole.facts) == (False, {"F-1": Fact(settled=True, spent=1)})

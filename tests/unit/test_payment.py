@@ -161,6 +161,17 @@ def test_one_mistyped_digit_is_always_noticed(text: str) -> None:
             boleto.read(text[:at] + digit + text[at + 1 :])
 
 
+@pytest.mark.parametrize(("text", "parts"), [
+    (made.bank(9991), {"field 1": range(9), "field 2": range(10, 20), "field 3": range(21, 31), "code": range(33, 47)}),
+    (made.utility(), {f"block {n}": range(12 * n - 8, 12 * n) for n in (1, 2, 3, 4)}),
+])  # fmt: skip
+def test_where_a_digit_was_mistyped_is_said(text: str, parts: dict[str, range]) -> None:
+    for part, places in parts.items():
+        for at in places:
+            with pytest.raises(ValueError, match=part):
+                boleto.read(text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :])
+
+
 def test_every_check_digit_agrees_with_one_counted_otherwise() -> None:
     """Two hundred lines of each kind, of which some have the odd digits (10 and 11 for the modulus)."""
     for n in range(200):

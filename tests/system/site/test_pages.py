@@ -122,15 +122,21 @@ def test_a_reminder_is_gone_after_three_looks_whichever_worker_counts(stage: Sta
 def test_what_billing_says_of_a_page_is_on_it_at_once(stage: Stage) -> None:
     stage.become("texts")
     stage.owe()
-    ours = stage.lab.debtor.http(SITE_URL, language="en").body
+
+    def shown() -> str:
+        return stage.lab.debtor.http(SITE_URL, language="en").body
+
+    # not the general page of a moment in which the core has no time
+    stage.lab.wait_until(lambda: "suspended" in shown(), "no page of his own")
+    ours = shown()
     fields = {"title.en": "A <note>", "text": "Um\nDois", "link": "https://loja.example.net/", "link_text.en": "Shop"}
     stage.lab.publish({"op": "page", "reason": "debt", "fields": fields})
-    stage.lab.wait_until(lambda: "A &lt;note&gt;" in stage.lab.debtor.http(SITE_URL, language="en").body, "no text")
-    page = stage.lab.debtor.http(SITE_URL, language="en").body
+    stage.lab.wait_until(lambda: "A &lt;note&gt;" in shown(), "no text")
+    page = shown()
     assert "<p>Um</p>" in page
     assert '<a class="other" href="https://loja.example.net/">Shop</a>' in page
     stage.lab.publish({"op": "page", "reason": "debt", "fields": {}})
-    stage.lab.wait_until(lambda: stage.lab.debtor.http(SITE_URL, language="en").body == ours, "it does not go")
+    stage.lab.wait_until(lambda: shown() == ours, "it does not go")
 
 
 def test_without_the_core_the_page_is_a_general_one_and_comes_back_by_itself(stage: Stage, page: Page) -> None:
