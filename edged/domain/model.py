@@ -158,8 +158,8 @@ NOTHING = Fact()
 _ZONE = zoneinfo.ZoneInfo("America/Sao_Paulo")
 
 
-class Policy(msgspec.Struct, frozen=True):
-    """The provider's rules (configuration section ``policy``), and what is known of the day."""
+class Policy(msgspec.Struct, frozen=True, eq=False):
+    """The provider's rules (configuration section ``policy``), and what is known of the day. One is like no other."""
 
     zone: zoneinfo.ZoneInfo = _ZONE
     calendar: Calendar = Calendar(_ZONE)

@@ -15,6 +15,8 @@ Laws:
 
 from __future__ import annotations
 
+import functools
+
 from msgspec.structs import replace
 
 from edged.domain import command as c
@@ -55,11 +57,19 @@ def asked(cmd: c.Block, area: str, now: int, policy: Policy, notified: int = 0) 
 
     ``notified`` as for :func:`earliest`.
     """
-    first, why = earliest(cmd, now, policy, notified) if notified or cmd.not_before is not None else (now, "")
+    if cmd.reason in DEBT and not notified and cmd.not_before is None and cmd.override is None:
+        at, why = _at_once(area, now, policy)
+        return at, why, now
+    first, why = earliest(cmd, now, policy, notified)
     if cmd.reason not in DEBT:
         return first, why, first
     at, why = allowed(first, why, area, now, policy, override=cmd.override is not None)
     return at, why, first
+
+
+@functools.lru_cache(maxsize=4096)  # a batch blocks many in one area, at one moment
+def _at_once(area: str, now: int, policy: Policy) -> tuple[int, str]:
+    return allowed(now, "", area, now, policy, override=False)
 
 
 def allowed(
