@@ -133,8 +133,9 @@ async def test_a_clock_that_was_set_neither_parts_maps_and_sets_nor_stops_the_pr
         left = f.core.enforcer.truth(KEY)["waived"]
         for step in (60_000, 300_000, 1000):
             f.core.now += step
-            fills = f.mirror.fills
+            resyncs, fills = f.keeper.resyncs, f.mirror.fills
             vigil._follow_clock()
+            await f.keeper.synced_after(resyncs)
             await f.until(lambda fills=fills: f.mirror.fills > fills)  # type: ignore[misc]
             left -= step
             assert f.core.enforcer.truth(KEY)["waived"] == left
