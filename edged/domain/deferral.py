@@ -138,7 +138,8 @@ def lifted_until(sub: Subscriber, name: str, reason: Reason, now: int) -> int:
     if effect.felt(sub, name, reason, now, promised=True) >= level:
         return 0
     ids = {i.id for i in reason.invoices} or {WHOLE}
-    waivers = [(d.until, d.invoices, d.up_to) for d in sub.deferrals.values()]
+    given = (d for kind, d in sub.deferrals.items() if not (reason.override and kind in OWN))
+    waivers = [(d.until, d.invoices, d.up_to) for d in given]
     if sub.promise is not None:
         waivers.append((sub.promise.until, sub.promise.invoices, Level.OPEN))
     return max((t for t, named, cap in waivers if cap < level and (not named or ids.intersection(named))), default=0)

@@ -32,7 +32,7 @@ def block(model: Model, c: Command, sub: Sub) -> Answer:
     if not old or any(old[k] != new[k] for k in new if k != "not_before"):
         if old and name in DEBTS and not (sub["promise"] and WHOLE in sub["promise"]["owed"]):
             promise_is_released(model, c["sub"], sub)
-        comes_under_promise(model, sub, new, name, left)
+        comes_under_promise(sub, new, name)
     return answer
 
 
@@ -84,13 +84,12 @@ def pause_is_over(model: Model, c: Command, sub: Sub) -> Answer:
     return Answer(UNCHANGED)
 
 
-def comes_under_promise(model: Model, sub: Sub, new: Sub, name: str, named: list[str]) -> None:
-    """A promise for all that runs lifts it: so all that is named has had its promise, begun or waiting or deferred."""
+def comes_under_promise(sub: Sub, new: Sub, name: str) -> None:
+    """A promise for all that runs lifts it: what stands behind it has had its promise, begun or waiting or deferred."""
     promise = sub["promise"]
     if name not in DEBTS or new["level"] <= NOTICE or not promise or promise["invoices"]:
         return
-    meant = named or [WHOLE]
-    sub["spent"].update({i: sub["spent"].get(i) or 1 for i in meant})
+    sub["spent"].update({i: sub["spent"].get(i) or 1 for i in new["invoices"] or [WHOLE]})
 
 
 def waits(model: Model, sub: Sub, reason: str, found: list[tuple[int, str]]) -> Answer:
