@@ -62,6 +62,14 @@ class NetworkSection(Section):
         8880, ge=1, le=32765, description="Priority of the routing rule; the main table's is 32766."
     )
 
+    @property
+    def household_bits(self) -> int:
+        """Leading bits of an IPv6 address that tell one subscriber from the next: 64, or more where prefixes are longer.
+
+        The fast path counts by the whole address as soon as one prefix is longer than 64.
+        """
+        return max(64, *self.ipv6_prefix_lengths)
+
 
 class MqttSection(Section):
     """The broker that billing publishes to."""
