@@ -104,7 +104,13 @@ class Site:
     """The application, and a visitor of it. ``tls`` makes it one with a certificate (never read here)."""
 
     def __init__(
-        self, standing: Standing | None = None, *, tls: bool = False, streams: int = 8, lengths: Sequence[int] = (64,), **portal: Any
+        self,
+        standing: Standing | None = None,
+        *,
+        tls: bool = False,
+        streams: int = 8,
+        lengths: Sequence[int] = (64,),
+        **portal: Any,
     ) -> None:
         self.server = "100.64.0.1"
         self.core, self.tally = Core(standing), Tally()

@@ -64,7 +64,7 @@ class NetworkSection(Section):
 
     @property
     def household_bits(self) -> int:
-        """Leading bits of an IPv6 address that tell one subscriber from the next: 64, or more where prefixes are longer.
+        """Leading bits of an IPv6 address that tell one subscriber from the next: 64, or the longest prefix if longer.
 
         The fast path counts by the whole address as soon as one prefix is longer than 64.
         """

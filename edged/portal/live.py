@@ -53,7 +53,7 @@ class _Stream(StreamingResponse):
 
 
 class Live:
-    """``most`` streams in all, ``of_one`` of them to one household: an IPv4 address, or ``household`` bits of an IPv6 one.
+    """``most`` streams in all, ``of_one`` of them to one household: an IPv4 address or so many bits of an IPv6 one.
 
     That is who a place at the page is counted for too: what lies below them is as much as its owner likes.
     """
