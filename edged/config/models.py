@@ -205,6 +205,18 @@ class PortalSection(Section):
             raise ValueError(f"certificate and key belong together, {missing} is missing; set both or neither")
         return value
 
+    @field_validator("site_listen")
+    @classmethod
+    def _site_is_the_root(cls, value: str, info: ValidationInfo) -> str:
+        url = info.data.get("url")
+        if value and url and (more := checks.below_root(url)):
+            raise wrong(
+                "portal.url",
+                f"the page that portal.site_listen serves is at the root of its host, and a reminder's looks are counted "
+                f"there alone; take {more} away, or leave portal.site_listen out where another server has the page",
+            )
+        return value
+
     @field_validator("max_connections_per_address")
     @classmethod
     def _share_fits(cls, value: int, info: ValidationInfo) -> int:
