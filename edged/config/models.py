@@ -150,7 +150,7 @@ class Provider(Section):
     whatsapp: str = Field("", max_length=40, description="WhatsApp number of the support.")
     tax_id: str = Field("", max_length=40, description="CNPJ of the provider.")
     address: str = Field("", max_length=200, description="Postal address of the provider.")
-    customer_area: OptionalWebUrl = Field("", description="URL where a subscriber logs in and pays.")
+    customer_area: OptionalWebUrl = Field("", max_length=300, description="URL where a subscriber logs in and pays.")
 
 
 class Look(Section):
@@ -212,8 +212,8 @@ class PortalSection(Section):
         if value and url and (more := checks.below_root(url)):
             raise wrong(
                 "portal.url",
-                f"the page that portal.site_listen serves is at the root of its host, and a reminder's looks are counted "
-                f"there alone; take {more} away, or leave portal.site_listen out where another server has the page",
+                f"the page that portal.site_listen serves is at the root of its host, and a reminder's looks are "
+                f"counted there alone; take {more} away, or leave portal.site_listen out where others serve the page",
             )
         return value
 
