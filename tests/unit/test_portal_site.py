@@ -40,6 +40,7 @@ STANDINGS = [
 ]  # fmt: skip
 MOST = {"name": 100, "phone": 40, "whatsapp": 40, "tax_id": 40, "address": 200, "customer_area": 300}
 """Characters that the configuration takes of the provider."""
+LONGEST = {name: "&" * most for name, most in MOST.items()} | {"customer_area": "https://a/" + "&" * 290}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -345,9 +346,7 @@ def largest() -> dict[str, str]:
 async def test_the_largest_pages_that_are_accepted_stay_below_30_kb(tmp_path: Path) -> None:
     file = tmp_path / "logo.png"
     file.write_bytes(PNG + bytes(LOGO_BYTES - len(PNG)))
-    provider = Provider(
-        **{name: "&" * most for name, most in MOST.items()} | {"customer_area": "https://a/" + "&" * 290}
-    )
+    provider = Provider(**LONGEST)
     site = Site(OWES, tls=True, provider=provider, look=look("#c02060", file))
     site.core.payment = largest()
     logo = await site.get("/logo")
@@ -384,9 +383,7 @@ def fullest() -> Iterator[dict[str, str]]:
 
 
 async def test_the_largest_texts_on_the_fullest_page_stay_below_30_kb() -> None:
-    provider = Provider(
-        **{name: "&" * most for name, most in MOST.items()} | {"customer_area": "https://a/" + "&" * 290}
-    )
+    provider = Provider(**LONGEST)
     later = now_ms() + 90_000_000_000
     full = Standing(
         3,
@@ -419,18 +416,35 @@ async def test_the_largest_texts_on_the_fullest_page_stay_below_30_kb() -> None:
     assert 25_000 < largest + LOGO_BYTES < 30_000
 
 
-async def test_without_javascript_what_is_about_to_change_loads_itself_again() -> None:
+async def test_no_page_loads_itself_again_before_it_is_told_to() -> None:
+    """WCAG 2.2.1: a code is selected, and a page read, in peace."""
+    cookie = f"__Host-edged={TICKET.hex()}"
     site = Site(replace(OWES, asked=True), tls=True)
-    again = '<noscript><meta http-equiv="refresh" content="15; url={}"></noscript>'
-    assert again.format("/") in (await site.get()).text
-    assert again.format("/") in (await site.get("/promise/limited")).text
-    assert again.format("/pay") in (await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")).text
+    for path in ("/", "/promise/limited", "/pay"):
+        page = (await site.get(path, cookie=cookie)).text
+        assert "http-equiv" not in page
+        assert "every 15 seconds" not in page
+        where = "/pay?poll=1" if path == "/pay" else "/poll"
+        assert (
+            f'<noscript><p class="small"><a href="{where}">Let this page look for news by itself</a></p></noscript>'
+            in page
+        )
     asked = (await site.get("/poll")).text
-    assert "url=/poll" in asked
-    assert again.format("/") not in asked
+    assert '<meta http-equiv="refresh" content="15; url=/poll">' in asked
     site.core.standing = OWES
-    for path in ("/", "/promise", "/pay"):  # who reads, or types a code, is left alone
+    for path in ("/", "/promise", "/pay", "/pay?poll=1"):  # without a bill there is a code to be typed
         assert "http-equiv" not in (await site.get(path)).text
+
+
+async def test_an_open_bill_looks_for_news_when_told_to_and_until_told_not_to() -> None:
+    cookie = f"__Host-edged={TICKET.hex()}"
+    site = Site(OWES, tls=True)
+    page = (await site.get("/pay?poll=1", cookie=cookie)).text
+    assert '<meta http-equiv="refresh" content="15; url=/pay?poll=1">' in page
+    assert 'every 15 seconds. <a href="/pay">Stop that</a>' in page
+    assert PIX in page
+    site.core.standing, site.core.payment = NOBODY, {}
+    assert (await site.get("/pay?poll=1", cookie=cookie)).where == "/"
 
 
 @pytest.mark.parametrize("path", ["/pay/link?token=a.b.c", "/pay/link/a.b.c"])
