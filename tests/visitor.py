@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -103,14 +103,23 @@ class Answer:
 class Site:
     """The application, and a visitor of it. ``tls`` makes it one with a certificate (never read here)."""
 
-    def __init__(self, standing: Standing | None = None, *, tls: bool = False, streams: int = 8, **portal: Any) -> None:
+    def __init__(
+        self,
+        standing: Standing | None = None,
+        *,
+        tls: bool = False,
+        streams: int = 8,
+        lengths: Sequence[int] = (64,),
+        **portal: Any,
+    ) -> None:
         self.server = "100.64.0.1"
         self.core, self.tally = Core(standing), Tally()
         files = {"cert_file": Path("/nowhere/pem"), "key_file": Path("/nowhere/key")} if tls else {}
         url = "https://aviso.example.net/" if tls else "http://aviso.example.net/"
         payees = PayeesSection(pix=[PIX_KEY], boleto=["001"])
         section = PortalSection(**{"url": url, "provider": PROVIDER, "payees": payees, **files, **portal})
-        self.cfg = Config(gateway="t", network=NetworkSection(subscriber_interfaces=["eth1"]), portal=section)
+        network = NetworkSection(subscriber_interfaces=["eth1"], ipv6_prefix_lengths=list(lengths))
+        self.cfg = Config(gateway="t", network=network, portal=section)
         self.app: Starlette = site.build(self.cfg, self.core, self.tally, streams)
 
     def scope(self, path: str, method: str, address: str, headers: Mapping[str, str]) -> dict[str, Any]:

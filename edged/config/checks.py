@@ -201,6 +201,13 @@ def web_url(value: str) -> str:
     return value
 
 
+def below_root(value: str) -> str:
+    """What of a checked URL is more than the root of its host: path, query and fragment; empty for none."""
+    parts = urlsplit(value)
+    more = value.partition("://")[2][len(parts.netloc) :]
+    return "" if more == "/" else more
+
+
 def optional_web_url(value: str) -> str:
     """Nothing, or an http or https URL."""
     return web_url(value) if value else value

@@ -62,6 +62,14 @@ class NetworkSection(Section):
         8880, ge=1, le=32765, description="Priority of the routing rule; the main table's is 32766."
     )
 
+    @property
+    def household_bits(self) -> int:
+        """Leading bits of an IPv6 address that tell one subscriber from the next: 64, or the longest prefix if longer.
+
+        The fast path counts by the whole address as soon as one prefix is longer than 64.
+        """
+        return max(64, *self.ipv6_prefix_lengths)
+
 
 class MqttSection(Section):
     """The broker that billing publishes to."""
@@ -142,7 +150,7 @@ class Provider(Section):
     whatsapp: str = Field("", max_length=40, description="WhatsApp number of the support.")
     tax_id: str = Field("", max_length=40, description="CNPJ of the provider.")
     address: str = Field("", max_length=200, description="Postal address of the provider.")
-    customer_area: OptionalWebUrl = Field("", description="URL where a subscriber logs in and pays.")
+    customer_area: OptionalWebUrl = Field("", max_length=300, description="URL where a subscriber logs in and pays.")
 
 
 class Look(Section):
@@ -195,6 +203,18 @@ class PortalSection(Section):
         if "cert_file" in info.data and (value is None) != (info.data["cert_file"] is None):
             missing = "portal.key_file" if value is None else "portal.cert_file"
             raise ValueError(f"certificate and key belong together, {missing} is missing; set both or neither")
+        return value
+
+    @field_validator("site_listen")
+    @classmethod
+    def _site_is_the_root(cls, value: str, info: ValidationInfo) -> str:
+        url = info.data.get("url")
+        if value and url and (more := checks.below_root(url)):
+            raise wrong(
+                "portal.url",
+                f"the page that portal.site_listen serves is at the root of its host, and a reminder's looks are "
+                f"counted there alone; take {more} away, or leave portal.site_listen out where others serve the page",
+            )
         return value
 
     @field_validator("max_connections_per_address")

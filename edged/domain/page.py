@@ -3,12 +3,14 @@
 Laws:
 
 1. Texts are plain: printable characters, lines in ``text`` alone. What is drawn with them is the portal's business.
-2. A link is https and shown as what it is.
-3. A language suffix is one of those that the page speaks; a field without one is for all of them.
+2. What one page shows of them is bounded as it is written there.
+3. A link is https and shown as what it is.
+4. A language suffix is one of those that the page speaks; a field without one is for all of them.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Mapping
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -25,6 +27,11 @@ LENGTHS = {"title": 120, "text": 1200, "link": 300, "link_text": 80}
 """Text -> characters at most."""
 MOST_BYTES = 8000
 """Bytes of one reason's texts as JSON: they go to the portal in one record."""
+
+MOST_WRITTEN = 6000
+"""Bytes of what one language's page shows of them, as HTML: pages are read on slow lines. All that is allowed by its
+characters and has few lines and few of ``& < > " '`` is below, whatever the script."""
+_LINE = len("<p></p>\n")
 
 Fields = Annotated[
     dict[Annotated[str, Meta(max_length=32)], Annotated[str, Meta(max_length=2000)]], Meta(max_length=40)
@@ -72,6 +79,25 @@ def check_texts(fields: Mapping[str, str]) -> None:
             _check_link(name, value)
     if len(msgspec.json.encode(fields)) > MOST_BYTES:
         raise ValueError(f"fields: more than {MOST_BYTES} bytes in all")
+    for language in LANGUAGES:
+        shown = {kind: fields[name] for kind in LENGTHS if (name := _name(kind, language, fields)) in fields}
+        if (size := _written(shown)) > MOST_WRITTEN:
+            raise ValueError(
+                f"fields.{_name('text', language, fields)}: on the page in {language} title, text and link take {size} "
+                f"bytes, at most {MOST_WRITTEN}; write fewer lines, and fewer of & < > \" '"
+            )
+
+
+def _name(kind: str, language: str, fields: Mapping[str, str]) -> str:
+    """The field that a page in ``language`` shows as ``kind``."""
+    return own if (own := f"{kind}.{language}") in fields else kind
+
+
+def _written(shown: Mapping[str, str]) -> int:
+    """Bytes of these texts on a page, at most: escaped, each line a paragraph, a link that has no text twice."""
+    texts = [*shown.values(), *([shown["link"]] if "link" in shown and "link_text" not in shown else [])]
+    escaped = sum(len(html.escape(text).encode()) for text in texts)
+    return escaped + _LINE * len(shown.get("text", "").split("\n"))
 
 
 def _check_link(name: str, value: str) -> None:

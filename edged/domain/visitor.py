@@ -6,26 +6,32 @@ Laws:
 2. ``can_trust`` is the edge's own decision on a promise asked for now. Billing may still refuse it.
 3. Payment data is spoken of where the page is one about money, or where nothing restricts (domain.md §1: no payment
    under fraud, court, a terminated contract).
-4. ``next_ms`` and ``next_level`` announce debts alone; what else waits is none of a payment reminder's business. With a
-   promise they are when what it keeps open ends, whatever ends it.
+4. ``next_ms`` and ``next_level`` announce debts alone; what else waits is none of a payment reminder's business, and
+   where that comes first nothing is announced. With a promise they are when what it keeps open ends, whatever ends it.
 5. They are the first moment at which more is felt than now and than a reminder, by all that is known: what begins or
    ends under something that holds the level where it is announces nothing.
 6. While a promise runs, ``until_ms`` is that moment, not the promise's own end: something else may hold, or follow.
+7. It is found by letting happen what will happen, as :func:`edged.domain.decide.expire` does it: moratorium, outage,
+   calendar and clock are asked as they will be. What takes more than :data:`STEPS` moments is not announced, such as
+   what an outage without an end holds back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
 from edged.domain import command as c
 from edged.domain import effect
-from edged.domain.decide import View, decide
+from edged.domain.decide import View, decide, expire
 from edged.domain.levels import Level
-from edged.domain.model import DEBT, RAISE, WHOLE, Fact, Policy, Reason, Subscriber
+from edged.domain.model import DEBT, Fact, Policy, Subscriber
 from edged.domain.rejection import Rejected
 from edged.domain.standing import Standing
+
+STEPS = 16
+"""Moments looked ahead for one page. Nearly always the first or second decides."""
 
 
 def standing(
@@ -34,7 +40,7 @@ def standing(
     """What the portal may know of a subscriber. ``asked`` and ``pays`` come from who knows: memory and store."""
     running = sub.promise is not None and sub.promise.until > now
     level = effect.level(sub, now)
-    rises, stricter = rise(sub, level, now, sub.reasons if running else DEBT)
+    rises, stricter = rise(sub, level, now, policy, promised=running)
     reason = effect.strongest(sub, now)
     found = policy.regions.outage(sub.area) if policy.regions.outages else None
     return Standing(
@@ -54,33 +60,25 @@ def standing(
     )
 
 
-def rise(sub: Subscriber, level: int, now: int, names: Collection[str]) -> tuple[int, int]:
-    """(when it gets stricter for these reasons than ``level``, which is felt now, and than a reminder; how strict).
+def rise(sub: Subscriber, level: int, now: int, policy: Policy, *, promised: bool) -> tuple[int, int]:
+    """(when more is felt than ``level``, which is felt now, and than a reminder; how much).
 
-    Zeros where nothing known leads there (laws 4 and 5).
+    ``promised``: a promise runs, and what comes is told whatever it is. Zeros where nothing known leads there, or what
+    does is none of a reminder's business (laws 4, 5 and 7).
     """
-    reasons = {n: r for n, r in sub.reasons.items() if n in names}
-    moments = {r.onset for r in reasons.values() if r.pending} | {w.onset for r in reasons.values() for w in r.waits}
-    moments |= {d.until for d in sub.deferrals.values()}
-    if sub.promise is not None:
-        moments.add(sub.promise.until)
-    lowest = max(level, Level.NOTICE)
-    for at in sorted(moments):
-        if at > now:
-            then = replace(sub, reasons={n: _begun(r, at) for n, r in reasons.items()})
-            if (found := effect.level(then, at)) > lowest:
-                return at, int(found)
+    if not any(r.pending or r.waits for r in sub.reasons.values()) and sub.promise is None and not sub.deferrals:
+        return 0, 0  # nearly everybody
+    then, _ = expire(replace(sub, notified=0), now, policy)
+    lowest = max(level, then.level, Level.NOTICE)
+    at = now
+    for _ in range(STEPS):
+        at, before = effect.next_moment(then, at), at
+        if at <= before:
+            break
+        then, _ = expire(then, at, policy)
+        if then.level > lowest:
+            return (at, then.level) if promised or effect.owed(then, at) == then.level else (0, 0)
     return 0, 0
-
-
-def _begun(reason: Reason, at: int) -> Reason:
-    """The reason with what waits no longer than ``at`` begun."""
-    waits = tuple(w for w in reason.waits if w.onset > at)
-    if any(w.id == WHOLE and w.onset <= at for w in reason.waits):  # as edged.domain.growth.due has it
-        return replace(reason, invoices=(), waits=tuple(w for w in waits if w.id == RAISE))
-    if len(waits) == len(reason.waits) and not (reason.pending and reason.onset <= at):
-        return reason
-    return replace(reason, pending=reason.pending and reason.onset > at, waits=waits)
 
 
 def why_not(sub: Subscriber, facts: Mapping[str, Fact], now: int, policy: Policy) -> str | None:

@@ -53,14 +53,14 @@ class _Stream(StreamingResponse):
 
 
 class Live:
-    """``most`` streams in all, ``of_one`` of them to one household: an IPv4 address, or an IPv6 /64.
+    """``most`` streams in all, ``of_one`` of them to one household: an IPv4 address or so many bits of an IPv6 one.
 
-    That is who a place at the page is counted for too: addresses of a /64 are as many as its owner likes.
+    That is who a place at the page is counted for too: what lies below them is as much as its owner likes.
     """
 
-    def __init__(self, parts: Parts, most: int, of_one: int) -> None:
+    def __init__(self, parts: Parts, most: int, of_one: int, household: int) -> None:
         self._parts = parts
-        self._most, self._of_one = most, of_one
+        self._most, self._of_one, self._household = most, of_one, household
         self._open: Counter[str | bytes] = Counter()
         self._turns = asyncio.Semaphore(ASKING)
 
@@ -82,7 +82,7 @@ class Live:
         who = address(request)
         if request.method == "HEAD":
             return Response(status_code=200, headers=_HEADERS, media_type="text/event-stream")
-        household = holder((who,))
+        household = holder((who,), self._household)
         if self._open.total() >= self._most or self._open[household] >= self._of_one:
             self._parts.tally.add("live", 503)
             return PlainTextResponse("too many\n", 503, _HEADERS)

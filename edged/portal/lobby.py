@@ -113,7 +113,7 @@ class SiteServer(uvicorn.Server):
                     asyncio.get_running_loop().remove_reader(listener)
                     break
                 continue  # that one connection died in the queue
-            who = holder(peer)
+            who = holder(peer, self._places.household)
             if not self._places.welcome(who):
                 os.close(fd)
                 continue

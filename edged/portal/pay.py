@@ -27,6 +27,7 @@ from edged.domain.standing import Standing
 from edged.portal import pages, parts, view
 from edged.portal.client import Proof
 from edged.portal.languages import Language
+from edged.portal.live import EVERY
 from edged.portal.parts import Parts, see_other
 
 COOKIE = "__Host-edged"
@@ -135,7 +136,7 @@ class Pay:
                     (),
                     state=state,
                     stays=True,
-                    waits=True,
+                    refresh=int(EVERY) if "poll" in request.query_params else 0,
                 )
                 return self._draw("pay", shown, language, bill=found)
         if standing is None or not standing.pays:

@@ -80,6 +80,11 @@ class Places:
         self._refusals = Refusals(clock)
 
     @property
+    def household(self) -> int:
+        """Bits of an IPv6 address that tell one household from another."""
+        return self._limits.household
+
+    @property
     def taken(self) -> int:
         """Connections that hold a place now."""
         return len(self._reading) + len(self._answering)

@@ -57,13 +57,15 @@ FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 class Limits:
     """Limits of one worker: bytes of a head, seconds for a whole one, connections that wait in all and of one address.
 
-    An address is an IPv4 address or the first 64 bits of an IPv6 one: those who hold the 64 can make up the rest.
+    An address is an IPv4 address or the first ``household`` bits of an IPv6 one: those who hold these can make up the
+    rest. :attr:`edged.config.models.NetworkSection.household_bits` says how many they are.
     """
 
     head: int
     seconds: float
     connections: int
     per_address: int
+    household: int = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -157,7 +159,7 @@ class Redirector:
         began = self._clock()
         found = self._answers[Verdict.FOUND]
         room = self._limits.head + 1
-        barred = self._refusals.barred
+        barred, household = self._refusals.barred, self._limits.household
         served = 0
         for _ in range(BATCH):
             try:
@@ -169,7 +171,7 @@ class Redirector:
                     self._pause()
                     break
                 continue  # that one connection died in the queue (accept(2) hands its errors on)
-            if barred and holder(peer) in barred:
+            if barred and holder(peer, household) in barred:
                 os.close(fd)
                 tally.add("refused", CLOSED)
                 continue
@@ -208,7 +210,7 @@ class Redirector:
             sock.close()
             tally.add("refused", CLOSED)
             return
-        one = _Waiting(sock, holder(peer), self._clock() + seconds, tally, data)
+        one = _Waiting(sock, holder(peer, self._limits.household), self._clock() + seconds, tally, data)
         if self._judge(one):
             return
         if self._of[one.who] >= self._limits.per_address:
@@ -291,8 +293,8 @@ class Redirector:
                 del self._of[one.who]
 
 
-def holder(peer: object) -> str | bytes:
-    """Whose share of the places a connection takes: see :class:`Limits`.
+def holder(peer: object, household: int) -> str | bytes:
+    """Whose share of the places a connection takes: see :class:`Limits`, of which ``household`` is, in bits.
 
     What a socket of both families (``[::]``) tells of IPv4, inside an IPv6 address (RFC 4291 §2.5.5.2), is IPv4.
     """
@@ -300,4 +302,7 @@ def holder(peer: object) -> str | bytes:
     if ":" not in host:
         return host
     packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    return socket.inet_ntop(socket.AF_INET, packed[12:]) if packed.startswith(_MAPPED) else packed[:8]
+    if packed.startswith(_MAPPED):
+        return socket.inet_ntop(socket.AF_INET, packed[12:])
+    whole, rest = divmod(household, 8)
+    return packed[:whole] + bytes([packed[whole] >> 8 - rest]) if rest else packed[:whole]

@@ -48,7 +48,7 @@ _NAMED = {f"{name}.html" for name in _SPECIAL}
 _ALL: dict[str, Any] = {
     "facts": (Fact("-", "-", "-", "-", counts=True), Fact("-", "-", "-")),
     "links": (Link("-", "/"), Link("-", "/", "other")),
-    "note": "-", "state": "-", "dismiss": True, "waits": True,
+    "note": "-", "state": "-", "dismiss": True,
 }  # fmt: skip
 """All that a page may have; it is tried with and without."""
 
@@ -149,6 +149,7 @@ class Renderer:
                 view = View(name, language.code, "info", name, ())
                 self.render(name, view, **more)
                 self.render(name, replace(view, note="-", state="-", stays=True), **more)
+                self.render(name, replace(view, state="-", stays=True, refresh=15), **more)
 
     def _read(self, folder: Path | None) -> dict[str, str]:
         found: dict[str, str] = {}

@@ -62,7 +62,7 @@ def build(cfg: Config, core: Core, tally: Tally, streams: int) -> Starlette:
         main.page,
         [
             Route("/healthz", _health, methods=["GET"]),
-            *Live(parts, streams, STREAMS_OF_ONE).routes,
+            *Live(parts, streams, STREAMS_OF_ONE, cfg.network.household_bits).routes,
             *Promise(parts).routes,
             *Pay(parts, portal).routes,
             *Api(parts, portal.url).routes,

@@ -66,9 +66,8 @@ class View:
     stays: bool = False
     """What changes makes it load itself again, not the main page."""
     dismiss: bool = False
-    waits: bool = False
-    """Something is about to change it: without JavaScript it loads itself again."""
     refresh: int = 0
+    """Seconds after which it loads itself again, without JavaScript; only where the visitor has asked for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,6 @@ def view(standing: Standing | None, language: Language, now: int, way: Way, text
         facts=tuple(_facts(standing, name, language, now)),
         links=links,
         note=language.say(pages.ASKED) if asked else "",
-        waits=asked,
         dismiss=standing.level == Level.NOTICE,
     )
 

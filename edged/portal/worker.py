@@ -44,6 +44,7 @@ class Worker:
             seconds=portal.header_timeout,
             connections=max(1, room // 2),
             per_address=-(-portal.max_connections_per_address // workers),
+            household=cfg.network.household_bits,
         )
         self._tally = Tally()
         self._pings = Tally()  # the parent's questions are nobody's requests

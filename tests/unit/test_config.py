@@ -142,6 +142,24 @@ def test_a_mistake_names_key_value_and_remedy(
     assert "secret" not in text
 
 
+@pytest.mark.parametrize("more", ["/aviso", "/aviso/", "/?from=gw1", "?from=gw1", "/#top"])
+def test_our_own_page_is_at_the_root_of_its_host(file: Path, more: str) -> None:
+    """Else a reminder would never go away by itself, and none of its other pages would be below the path."""
+    listens = '[portal]\nsite_listen = "192.0.2.1:80"'
+    for root in ("http://aviso.example.net", "http://aviso.example.net:8081/"):
+        file.write_text(GOOD.replace("https://aviso.example.net/", root).replace("[portal]", listens))
+        assert load(file).portal.url == root
+    elsewhere = GOOD.replace("https://aviso.example.net/", f"https://aviso.example.net{more}")
+    file.write_text(elsewhere)
+    assert load(file).portal.url.endswith(more), "served by somebody else, wherever that has it"
+    file.write_text(elsewhere.replace("[portal]", listens))
+    with pytest.raises(ConfigError) as error:
+        load(file)
+    said = str(error.value)
+    assert f"portal.url = 'https://aviso.example.net{more}' (file): " in said.replace('"', "'")
+    assert f"take {more} away, or leave portal.site_listen out" in said
+
+
 def test_all_mistakes_come_together(tmp_path: Path) -> None:
     file = tmp_path / "bad.toml"
     file.write_text('[network]\nmark_bit = 3\nsubscriber_interfaces = []\n[mqtt]\nkeepalive = "x"\n')

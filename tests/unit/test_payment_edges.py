@@ -324,6 +324,23 @@ def test_how_much_all_texts_are() -> None:
         check_texts(fields | {"text.pt-BR": "x" * (left + 1)})
 
 
+@pytest.mark.parametrize(("fields", "size"), [
+    ({"text": "&\n" * 599 + "&&"}, "fields.text: on the page in pt-BR .* 8404 bytes"),
+    ({"text": "&" * 1200}, "6008 bytes, at most 6000; write fewer lines"),
+    ({"text": "x", "text.es": "&" * 1200}, "fields.text.es: on the page in es"),
+    ({"text": "&" * 1000, "link": "https://" + "&" * 200}, "7024 bytes"),
+    ({"text": "&" * 1000, "link": "https://" + "&" * 200, "link_text": "x"}, "6017 bytes"),
+])  # fmt: skip
+def test_texts_are_bounded_as_they_are_written(fields: dict[str, str], size: str) -> None:
+    with pytest.raises(ValueError, match=size):
+        check_texts(fields)
+
+
+def test_each_language_has_its_bytes_for_itself() -> None:
+    check_texts({"text.es": "&" * 700, "text.en": "&" * 700, "text": "&" * 700})
+    check_texts({"title": "\U0001f4b3" * 120, "text": "\U0001f4b3" * 1200, "link": "https://" + "a" * 292})
+
+
 @pytest.mark.parametrize(("name", "value", "good"), [
     ("text", "a\nb", True), ("text", "a\tb", False), ("text", "a\r\nb", False), ("title", "a\nb", False),
     ("title", "R$\u00a099", True), ("link_text", "a\nb", False), ("title", "a\u200bb", False), ("text", "\n", True),

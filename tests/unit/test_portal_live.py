@@ -124,6 +124,16 @@ async def test_the_addresses_of_one_household_share_its_streams(site: Site) -> N
         await stream.close()
 
 
+async def test_neighbours_with_prefixes_of_their_own_in_one_64_share_nothing() -> None:
+    site = Site(OWES, streams=20, lengths=(128, 64))
+    loud = [Stream(site, "2001:db8:0:1::1") for _ in range(9)]
+    assert [await stream.status for stream in loud] == [200] * 8 + [503]
+    neighbour = Stream(site, "2001:db8:0:1::2")
+    assert await neighbour.status == 200
+    for stream in [*loud, neighbour]:
+        await stream.close()
+
+
 async def test_neighbours_on_a_socket_of_both_families_share_nothing(site: Site) -> None:
     neighbour = [Stream(site, "::ffff:198.51.100.7") for _ in range(9)]
     assert [await stream.status for stream in neighbour] == [200] * 8 + [503]

@@ -180,7 +180,7 @@ def test_a_promise_is_offered_only_where_it_is_possible() -> None:
     assert "/promise" in hrefs(owes)
     assert "/promise" not in hrefs(replace(owes, can_trust=False))
     assert "/promise" not in hrefs(replace(owes, asked=True))
-    assert see(replace(owes, asked=True)).waits
+    assert not see(replace(owes, asked=True)).refresh
     assert "sent" in see(replace(owes, asked=True)).note
     for reason in ("fraud", "operator", "preventive"):
         assert "/promise" not in hrefs(replace(owes, reason=reason))

@@ -7,12 +7,15 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
+from edged.config import Config, NetworkSection, PortalSection
 from edged.portal import refusals
 from edged.portal.redirector import DRAIN_BYTES, SWEEP_SECONDS, Limits, Redirector, holder, prepare
 from edged.portal.tally import Tally
+from edged.portal.worker import Worker
 
 GET = b"GET /some/path HTTP/1.1\r\nHost: example.net\r\n\r\n"
 LIMITS = Limits(head=2048, seconds=0.6, connections=8, per_address=4)
@@ -247,12 +250,63 @@ async def test_when_descriptors_run_out_it_pauses_and_goes_on(bench: Bench, monk
 
 def test_who_shares_places_with_whom() -> None:
     def of(host: str) -> str | bytes:
-        return holder((host, 4711, 0, 0))
+        return holder((host, 4711, 0, 0), 64)
 
     assert of("::ffff:100.64.0.10") == of("100.64.0.10") != of("::ffff:198.51.100.7"), "a socket of both families"
     assert of("2001:db8:0:1::1") == of("2001:db8:0:1:ffff::2") != of("2001:db8:0:2::1")
     assert of("::1") != of("::ffff:0.0.0.1")
     assert of("fe80::1%eth0") == of("fe80::2")
+
+
+@pytest.mark.parametrize(("bits", "same", "other"), [
+    (64, "2001:db8:0:1:ffff::2", "2001:db8:0:2::1"), (65, "2001:db8:0:1:7fff::2", "2001:db8:0:1:8000::1"),
+    (80, "2001:db8:0:1:0:1::", "2001:db8:0:1:1::"), (128, "2001:db8:0:1::1", "2001:db8:0:1::2"),
+])  # fmt: skip
+def test_a_household_is_as_long_as_the_longest_prefix(bits: int, same: str, other: str) -> None:
+    assert holder(("2001:db8:0:1::1", 1), bits) == holder((same, 2), bits) != holder((other, 1), bits)
+    assert holder(("::ffff:100.64.0.10", 1), bits) == holder(("100.64.0.10", 1), bits)
+    config = Config(
+        gateway="t",
+        network=NetworkSection(subscriber_interfaces=["eth1"], ipv6_prefix_lengths=[56, bits]),
+        portal=PortalSection(url="http://aviso.example.net/"),
+    )
+    worker = Worker(config, 1)
+    assert worker._redirector._limits.household == worker._places.household == bits
+
+
+def test_a_household_is_no_wider_than_64() -> None:
+    assert NetworkSection(subscriber_interfaces=["eth1"], ipv6_prefix_lengths=[48, 56]).household_bits == 64
+
+
+@pytest.mark.parametrize(("bench", "shut"), [
+    (LIMITS, True), (replace(LIMITS, household=128), False),
+], indirect=["bench"])  # fmt: skip
+async def test_what_one_subscriber_sends_shuts_out_no_other_of_the_same_64(
+    bench: Bench, shut: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told:
+        """A listener whose clients come from where the test says."""
+
+        where = "2001:db8:0:1::1"
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(bench.listener, name)
+
+        def _accept(self) -> object:
+            fd, _ = bench.listener._accept()  # type: ignore[attr-defined]
+            return fd, (Told.where, 4711, 0, 0)
+
+    bench.redirector.close()
+    bench.redirector.open(Told())  # type: ignore[arg-type]
+    monkeypatch.setattr(bench.redirector._refusals, "_end", float("inf"))
+    for _ in range(refusals.MOST):
+        assert status(await bench.ask(b"noise\r\n")) == 400
+    Told.where = "2001:db8:0:1::2"
+    if shut:
+        with pytest.raises(ConnectionResetError):
+            await bench.ask(GET)
+    else:
+        assert status(await bench.ask(GET)) == 302
 
 
 async def test_on_a_socket_of_both_families_ipv4_addresses_have_a_share_each() -> None:

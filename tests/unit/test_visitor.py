@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from edged.domain import visitor
-from edged.domain.model import DEBT, RAISE, REASONS, Fact, Invoice, Policy, Promise, Reason, Subscriber, Waiting
-from edged.domain.region import Outage, Regions
+from edged.domain import deferral, visitor
+from edged.domain.decide import expire
+from edged.domain.levels import Level
+from edged.domain.model import (
+    DEBT,
+    RAISE,
+    REASONS,
+    Deferral,
+    Fact,
+    Invoice,
+    Policy,
+    Promise,
+    Reason,
+    Subscriber,
+    Waiting,
+)
+from edged.domain.onset import DAY_MS as DAY
+from edged.domain.region import Moratorium, Outage, Regions
 from edged.domain.standing import NOBODY, Standing
 
 NOW = 1_790_000_000_000
@@ -129,3 +145,97 @@ def test_an_outage_of_the_area() -> None:
     assert (here.outage, here.eta_ms) == (True, NOW + 9)
     assert (there.outage, there.eta_ms) == (False, 0)
     assert told(owing(), Policy(regions=Regions(outages={"o": Outage("*", 1)}))).outage
+
+
+# -- what is announced comes true (laws 4 to 7) ------------------------------------------------------------------------
+
+LONG = Policy(regions=Regions(moratoria={"north": Moratorium(1, NOW + 20 * DAY)}))
+
+
+def put_off(sub: Subscriber, days: int, kind: str = "agreement") -> Subscriber:
+    return replace(sub, deferrals={**sub.deferrals, kind: Deferral(1, NOW + days * DAY, up_to=Level.NOTICE)})
+
+
+def waiting(name: str, days: int) -> dict[str, Reason]:
+    at = NOW + days * DAY
+    return {name: Reason(int(REASONS[name]), 1, at, pending=True, why="not_before", earliest=at)}
+
+
+def test_a_moratorium_that_outlasts_a_deferral_is_counted_in() -> None:
+    sub = put_off(owing(), 2)
+    assert (told(sub).next_ms, told(sub).next_level) == (NOW + 2 * DAY, Level.WALLED)
+    assert (told(sub, LONG).next_ms, told(sub, LONG).next_level) == (NOW + 20 * DAY, Level.WALLED)
+    both = promised(sub, DAY)
+    assert (told(both).until_ms, told(both, LONG).until_ms) == (NOW + 2 * DAY, NOW + 20 * DAY)
+    assert told(both, LONG).next_level == Level.WALLED
+
+
+def test_what_is_no_debt_and_comes_first_is_not_announced_and_nothing_in_its_place() -> None:
+    reminded = owing("notice").reasons
+    sub = Subscriber("C-1", reasons=reminded | waiting("debt", 15) | waiting("pause", 2))
+    assert (told(sub).level, told(sub).next_ms, told(sub).next_level) == (1, 0, 0)
+    later = Subscriber("C-1", reasons=reminded | waiting("debt", 15) | waiting("court", 16))
+    assert (told(later).next_ms, told(later).next_level) == (NOW + 15 * DAY, 3)
+    at_once = Subscriber("C-1", reasons=reminded | waiting("debt", 15) | waiting("pause", 15))
+    assert told(at_once).next_ms == NOW + 15 * DAY
+    assert told(promised(later, DAY)).until_ms == NOW + 15 * DAY
+
+
+def test_what_nobody_knows_the_end_of_is_not_announced() -> None:
+    sub = Subscriber("C-1", area="north", reasons=waiting("debt", 2))
+    outage = Policy(regions=Regions(outages={"o": Outage("north", 1, NOW + DAY)}))
+    assert (told(sub).next_ms, told(sub, outage).next_ms) == (NOW + 2 * DAY, 0)
+
+
+def test_nothing_is_walked_where_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visitor, "expire", None)
+    assert told(replace(owing(deadline=NOW + 9), notified=NOW + 3)).next_ms == 0
+
+
+def drawn(rng: random.Random) -> tuple[Subscriber, Policy]:
+    """Somebody with much that waits, in an area with or without a moratorium; all moments are whole days."""
+
+    def day() -> int:
+        return rng.randint(1, 12)
+
+    reasons: dict[str, Reason] = {}
+    for name in rng.sample(["notice", "debt_partial", "debt", "pause", "operator", "court"], rng.randint(1, 3)):
+        level = int(REASONS[name])
+        if rng.random() < 0.5:
+            reasons |= waiting(name, day())
+        else:
+            waits = (Waiting("B", NOW + (at := day()) * DAY, "not_before", NOW + at * DAY),)
+            grows = name in DEBT and rng.random() < 0.3
+            named = (Invoice("A"), Invoice("B")) if grows else (Invoice("A"),)
+            reasons[name] = Reason(level, 1, 1, named, waits=waits if grows else ())
+        if name == "pause" and rng.random() < 0.5:
+            reasons[name] = replace(reasons[name], deadline=NOW + (day() + 12) * DAY)
+    kinds = rng.sample(["agreement", "dispute", "hardship"], rng.randint(0, 2))
+    deferrals = {
+        kind: Deferral(1, NOW + day() * DAY, rng.choice([(), ("A",)]), up_to=rng.randint(0, 2)) for kind in kinds
+    }
+    sub = Subscriber("C-1", area="north", reasons=reasons, deferrals=deferrals)
+    if rng.random() < 0.3:
+        sub = promised(sub, day() * DAY, *rng.choice([(), ("A",)]))
+    held = {"north": Moratorium(1, NOW + rng.randint(1, 20) * DAY, release=rng.random() < 0.3)}
+    policy = Policy(regions=Regions(moratoria=held)) if rng.random() < 0.7 else FREE
+    return deferral.rest(sub, NOW, policy), policy
+
+
+def test_what_is_announced_is_what_comes_day_by_day() -> None:
+    rng, announced = random.Random(5), 0
+    for _ in range(400):
+        sub, policy = drawn(rng)
+        found = told(sub, policy)
+        then, debts = sub, replace(sub, reasons={n: r for n, r in sub.reasons.items() if n in DEBT})
+        comes = 0, 0
+        for n in range(1, 50):
+            at = NOW + n * DAY
+            (then, _), (debts, _) = expire(then, at, policy), expire(debts, at, policy)
+            if then.level > max(found.level, Level.NOTICE):
+                if sub.promise is not None or debts.level == then.level:
+                    comes = at, then.level
+                break
+        assert (found.next_ms, found.next_level) == comes, (sub, policy.regions)
+        announced += comes[0] > 0
+    assert announced > 100

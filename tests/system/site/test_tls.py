@@ -138,7 +138,7 @@ def test_what_is_owed_is_seen_after_a_code_and_paid_at_once(stage: Stage, chromi
         assert ack.statuses == ["applied"]
 
 
-def test_without_javascript_a_paid_bill_goes_by_itself_too(stage: Stage, chromium: Chromium) -> None:
+def test_without_javascript_a_bill_told_to_look_for_news_goes_when_it_is_paid(stage: Stage, chromium: Chromium) -> None:
     stage.become("pay-plain")
     stage.owe()
     stage.say("page", fields={**PAYMENT, "code": "K7PQ2M"})
@@ -147,6 +147,10 @@ def test_without_javascript_a_paid_bill_goes_by_itself_too(stage: Stage, chromiu
         page.get_by_label("Code").fill("K7PQ2M")
         page.get_by_role("button", name="Show what to pay").click()
         page.get_by_role("heading", name="Your invoice").wait_for()
+        assert page.locator("meta[http-equiv]").count() == 0  # its code is selected in peace
+        page.get_by_role("link", name="Let this page look for news by itself").click()
+        page.wait_for_url(f"{URL}pay?poll=1")
+        page.get_by_role("link", name="Stop that").wait_for()
         assert scanned(page.locator(".qr img").screenshot()) == PIX
         stage.say("paid")
         page.get_by_role("heading", name="You are online").wait_for(timeout=60_000)
