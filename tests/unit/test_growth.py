@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from edged.domain import decide as d
 from edged.domain import effect
-from edged.domain.model import WHOLE, Fact, Policy, Subscriber
+from edged.domain.model import MORATORIUM, WHOLE, Deferral, Fact, Policy, Subscriber
 from edged.domain.region import Moratorium, Outage, Regions
 from edged.domain.rejection import Rejected
 from tests.unit.test_domain_rules import CUT, DAY, FREE, HOUR, NOW, at, does, owing
@@ -341,3 +342,29 @@ def test_what_joins_under_a_promise_and_a_deferral_is_spent() -> None:
     sub = does(does(owing("F-1"), "trust", hours=72).sub, "defer", **AGREED).sub
     made = does(sub, "block", reason="debt", invoices=["F-1", "F-2"], facts={"F-1": Fact(spent=1)})
     assert made.facts == {"F-2": Fact(spent=1)}
+
+
+def test_a_lower_level_waits_for_nothing() -> None:
+    """Less than what is felt is no onset, whatever holds onsets back."""
+    held = Policy(regions=Regions(moratoria={"*": Moratorium(NOW - DAY, NOW + 9 * DAY)}))
+    made = does(owing("F-1"), "block", policy=held, reason="debt", level="reduced", invoices=["F-1"])
+    assert (made.status, waits(made.sub), effect.level(made.sub, NOW)) == ("applied", {}, 2)
+
+
+def test_what_waits_on_has_not_begun() -> None:
+    """Its moment come, a moratorium holds it on: nothing is told to have begun."""
+    sub = does(owing("F-1"), "block", reason="debt", invoices=["F-1", "F-2"], notified_at=at(NOW)).sub
+    held = Policy(regions=Regions(moratoria={"*": Moratorium(NOW, NOW + 30 * DAY)}))
+    after, events = later(sub, NOW + NOTICE, held)
+    assert (events, waits(after)) == ([], {"F-2": NOW + 30 * DAY})
+
+
+@pytest.mark.parametrize(("override", "moved"), [(False, 9), (True, 2)])
+def test_what_an_override_passes_moves_no_deadline(override: bool, moved: int) -> None:
+    """Law 7 of decide: what lifts a debt does, which under an override is what somebody has asked for."""
+    fields: dict[str, Any] = {"override": {"author": "a", "motive": "m"}} if override else {}
+    sub = does(Subscriber("C-1"), "block", reason="notice", deadline=at(NOW + DAY), **fields).sub
+    sub = does(sub, "defer", kind="hardship", until=at(NOW + 2 * DAY)).sub
+    sub = replace(sub, deferrals={**sub.deferrals, MORATORIUM: Deferral(NOW, NOW + 9 * DAY)})
+    after, events = later(sub, NOW + DAY)
+    assert (events, after.reasons["notice"].deadline) == ([], NOW + moved * DAY)
