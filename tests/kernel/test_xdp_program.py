@@ -272,6 +272,25 @@ def test_a_cookie_is_good_for_its_own_connection_only(line: Line) -> None:
     assert "redirect" not in line.xdp.counted()
 
 
+@pytest.mark.parametrize("noted", [False, True], ids=["cookie alone", "answered"])
+def test_a_cookie_is_good_for_the_station_that_heard_it_only(line: Line, noted: bool) -> None:
+    """Whoever hears it could else have answers sent to a neighbour that never asked, five times as many bytes as he sends."""
+    base = line.opened()
+    request = Segment(ACK | PSH, ISN + 1, base, GET)
+    if noted:
+        line.answered(request)
+    end = Segment(ACK | FIN, ISN + 1 + len(GET), base + len(FOUND) + 1)
+    for s in (request, Segment(ACK | FIN, ISN + 1, base), Segment(ACK, ISN, base), replace(request, seq=ISN + 9), end):
+        frame = line.frame(s)
+        others = [
+            frame[:6] + bytes.fromhex(mac) + frame[12:] for mac in ("0200000000aa", "020000000000", "040000000001")
+        ]
+        others.append(frame[:12] + b"\x81\0\0\x07" + frame[12:])
+        assert {line.xdp.run(other).verdict for other in others * 10} <= {DROP, PASS}
+    assert line.answered(request).data == FOUND
+    assert line.answered(end).flags == ACK
+
+
 def test_who_takes_only_tiny_segments_is_for_the_sockets(xdp: Accelerator) -> None:
     """The kernel's cookie remembers no segment below 536 bytes, IPv6's none below 1220."""
     long = texts("http://100.64.0.1:8081/" + "x" * 180)

@@ -118,6 +118,7 @@ union piece {
 /* All that is known of a packet, and what is answered. */
 struct packet {
 	__u64 now; /* CLOCK_MONOTONIC ns */
+	__u64 sender; /* a keyed hash of the hardware address that it came from, and the VLAN */
 	struct frame f;
 	struct segment s;
 	struct trail trail; /* of a SYN, and of what is not HTTP */
