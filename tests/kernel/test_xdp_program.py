@@ -274,7 +274,7 @@ def test_a_cookie_is_good_for_its_own_connection_only(line: Line) -> None:
 
 @pytest.mark.parametrize("noted", [False, True], ids=["cookie alone", "answered"])
 def test_a_cookie_is_good_for_the_station_that_heard_it_only(line: Line, noted: bool) -> None:
-    """Whoever hears it could else have answers sent to a neighbour that never asked, five times as many bytes as he sends."""
+    """Or whoever hears it has answers sent to a neighbour that never asked, five times as many bytes as he sends."""
     base = line.opened()
     request = Segment(ACK | PSH, ISN + 1, base, GET)
     if noted:
