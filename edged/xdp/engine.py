@@ -20,9 +20,9 @@ from edged.xdp.attach import Attacher, Attachment
 from edged.xdp.interfaces import Place
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.mirror import Mirror
-from edged.xdp.moves import Moves
+from edged.xdp.moves import Moves, Runaways
 from edged.xdp.ours import elsewhere
-from edged.xdp.summary import listed, summary
+from edged.xdp.summary import remains, summary
 
 FRESH_SECONDS = 1.0
 """So long an answer about strange programs holds: a gateway may have a thousand devices."""
@@ -49,20 +49,6 @@ def hindrance(settings: layout.Settings) -> str:
     return ""
 
 
-def _remains(devices: list[str]) -> str:
-    """For status and for whoever has to take it away by hand."""
-    commands = " and ".join(f"ip link set dev {name} xdp off (or xdpgeneric off)" for name in devices)
-    return f"a program of edged that nobody keeps true is still on {', '.join(devices)}: {commands}"
-
-
-def _went(devices: list[str]) -> str:
-    commands = " and ".join(f"ip link set dev {name} xdp off (or xdpgeneric off)" for name in devices)
-    return (
-        f"{listed(devices)} went into another network namespace and the program with it, where it answers nothing;"
-        f" to take it away, there: {commands}"
-    )
-
-
 class Engine:
     """The constructor touches nothing. ``heard`` is told each new error, and None whenever something changed."""
 
@@ -83,8 +69,7 @@ class Engine:
         self._on: dict[int, str] = {}
         """The devices that have a program of ours, by index: names change."""
         self._moves: Moves | None = None
-        self._moved: set[str] = set()
-        """Devices that went into another namespace with the program."""
+        self._away = Runaways()
         self._stray: list[str] = []
         """Devices with a program of ours that goes by other maps than these."""
         self._looked, self._unknowable = -math.inf, False
@@ -138,7 +123,7 @@ class Engine:
         mirror, self.mirror = self.mirror, None
         if mirror is not None:
             mirror.close()
-        self._found, self._places, self._on, self._moved = {}, {}, {}, set()
+        self._found, self._places, self._on, self._away = {}, {}, {}, Runaways()
         moves, self._moves = self._moves, None
         if moves is not None:
             moves.close()
@@ -157,6 +142,9 @@ class Engine:
         """Detach and unpin, for ``edged stop --open``; returns what there was. Raises EdgedError where some stays."""
         gone: list[str] = []
         failed: list[str] = []
+        here = {index for index, _ in socket.if_nameindex()}
+        self._away.note({i: name for i, name in self._on.items() if i not in here}, self._moves)
+        away = self._away
         for attacher in filter(None, [self._attacher]):
             try:
                 gone += attacher.expel(all_of_them=True)  # the pins may be gone
@@ -168,8 +156,8 @@ class Engine:
             failed.append(str(e))
         self.why = "taken away by edged stop --open"
         self._close()
-        if left := self.stray():
-            raise EdgedError(f"{_remains(left)}{': ' if failed else ''}{'; '.join(dict.fromkeys(failed))}")
+        left = self.stray()
+        failed = [*([remains(left)] if left else []), *dict.fromkeys(failed), *filter(None, [away.told()])]
         if failed:
             raise EdgedError("; ".join(failed))
         return gone
@@ -212,18 +200,17 @@ class Engine:
         for index in self._places.keys() - there.keys():
             maps.unlink(index)
             del self._places[index]
-        moved = self._moves.read() if self._moves is not None else set()
-        failed = ""
+        failed, left = "", {}
         for index in self._on.keys() - there.keys():
             try:
                 attacher.leave(index)
             except (EdgedError, OSError) as e:
                 failed = str(e)
             else:
-                name = self._on.pop(index)
-                self._moved |= {name} if index in moved else set()
+                left[index] = self._on.pop(index)
+        self._away.note(left, self._moves)
         wanted = {place.name: place for place in there.values()}
-        self._moved -= wanted.keys()
+        self._away.back(wanted.keys())
         self._found = {name: made for name, made in self._found.items() if name in wanted}
         for place in wanted.values():
             try:
@@ -308,8 +295,8 @@ class Engine:
         found = dict(self._found)
         whys = [self.why, *summary({name: a.why for name, a in sorted(found.items())})]
         whys += [place.lacks for place in list(self._places.values())]
-        whys += [_remains(self._stray)] if self._stray else []
-        whys += [_went(sorted(self._moved)) if self._moved else "", self._pins]
+        whys += [remains(self._stray)] if self._stray else []
+        whys += [self._away.told(), self._pins]
         if self.mirror is not None and not found:
             whys.append("no interface of xdp.interfaces or network.subscriber_interfaces is there with Ethernet frames")
         if self.mirror is not None and not self.mirror.true:

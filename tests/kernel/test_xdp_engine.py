@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from edged.xdp import interfaces, layout, leftovers, libbpf
 from edged.xdp.engine import Engine, Wanted
 from edged.xdp.layout import Settings
 from edged.xdp.libbpf import BpfError
+from edged.xdp.moves import KEPT
 from edged.xdp.ours import NOTES
 from tests import worlds
 from tests.kernel.accelerator import Attentive, Linked, texts
@@ -180,6 +182,43 @@ def test_a_device_that_went_into_another_namespace_is_told(world: World) -> None
     world.space.call(engine.look)
     assert engine.state == "generic"
     assert "another network namespace" not in engine.told()["why"]
+
+
+def test_what_went_away_with_the_program_is_told_when_everything_is_taken_away(world: World) -> None:
+    """Also what went since the last look: ``stop --open`` must not say that nothing is left."""
+    world.space.ip("link add sub1 type veth peer name far1", "link add sub2 type veth peer name far2")
+    engine = world.start()
+    with worlds.namespace() as other:
+        world.space.ip(f"link set sub0 netns {other.name}")
+        world.space.call(engine.look)
+        world.space.ip(f"link set sub1 netns {other.name}")
+        with pytest.raises(EdgedError, match=r"^sub0, sub1 went into another network namespace") as told:
+            world.space.call(engine.remove)
+        assert "ip link set dev sub1 xdp off" in str(told.value)
+        assert world.attached("sub2").program == 0, "what can be reached is taken away"
+        assert other.call(lambda: libbpf.attached(socket.if_nametoindex("sub1"))).program
+
+
+@pytest.mark.parametrize("heard", [True, False], ids=["all heard", "messages lost"])
+def test_many_devices_that_went_are_told_in_few_words(world: World, heard: bool) -> None:
+    n = 20 if not heard else KEPT + 6
+    world.space.ip(*[f"link add sub{i} type veth peer name far{i}" for i in range(1, n)])
+    engine = world.start()
+    if not heard:
+        assert engine._moves is not None
+        assert engine._moves._socket is not None
+        engine._moves._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    with worlds.namespace() as other:
+        for first in range(0, n, 10):
+            world.space.ip(*[f"link set sub{i} netns {other.name}" for i in range(first, min(first + 10, n))])
+            world.space.call(engine.look)
+        why = engine.told()["why"]
+        assert "at least sub" in why or (not heard and "devices with the program went while" in why)
+        assert len(why) < 500
+        assert f"and {KEPT - 3} more went into" in why or not heard
+        with pytest.raises(EdgedError) as told:
+            world.space.call(engine.remove)
+        assert str(told.value) in why
 
 
 def test_what_is_not_answered_on_a_device_is_told_while_it_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

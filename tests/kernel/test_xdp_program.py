@@ -7,7 +7,7 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import pytest
 
@@ -272,6 +272,25 @@ def test_a_cookie_is_good_for_its_own_connection_only(line: Line) -> None:
     assert "redirect" not in line.xdp.counted()
 
 
+@pytest.mark.parametrize("noted", [False, True], ids=["cookie alone", "answered"])
+def test_a_cookie_is_good_for_the_station_that_heard_it_only(line: Line, noted: bool) -> None:
+    """Or whoever hears it has answers sent to a neighbour that never asked, five times as many bytes as he sends."""
+    base = line.opened()
+    request = Segment(ACK | PSH, ISN + 1, base, GET)
+    if noted:
+        line.answered(request)
+    end = Segment(ACK | FIN, ISN + 1 + len(GET), base + len(FOUND) + 1)
+    for s in (request, Segment(ACK | FIN, ISN + 1, base), Segment(ACK, ISN, base), replace(request, seq=ISN + 9), end):
+        frame = line.frame(s)
+        others = [
+            frame[:6] + bytes.fromhex(mac) + frame[12:] for mac in ("0200000000aa", "020000000000", "040000000001")
+        ]
+        others.append(frame[:12] + b"\x81\0\0\x07" + frame[12:])
+        assert {line.xdp.run(other).verdict for other in others * 10} <= {DROP, PASS}
+    assert line.answered(request).data == FOUND
+    assert line.answered(end).flags == ACK
+
+
 def test_who_takes_only_tiny_segments_is_for_the_sockets(xdp: Accelerator) -> None:
     """The kernel's cookie remembers no segment below 536 bytes, IPv6's none below 1220."""
     long = texts("http://100.64.0.1:8081/" + "x" * 180)
@@ -376,6 +395,58 @@ def test_a_flood_takes_nothing_but_its_own_packets(flooder: Line) -> None:
     assert flooder.xdp.run(b"\x02\0\0\0\0\x77" + frame[6:]).verdict == PASS
     flooder.xdp.pretend(SUBSCRIBER_INTERFACE, Frames.VLAN)
     assert flooder.xdp.run(frame).verdict == PASS
+
+
+def twin(address: str) -> str:
+    """The IPv6 address that begins with the four bytes of an IPv4 one and has no others."""
+    return str(IPv6Address(int(IPv4Address(address)) << 96))
+
+
+@pytest.mark.parametrize("near", [4, 6])
+@pytest.mark.parametrize("garden", [True, False], ids=["garden", "gateway"])
+def test_what_is_far_in_one_family_is_not_far_in_the_other(
+    xdp: Accelerator, network: Network, near: int, garden: bool
+) -> None:
+    """Nor from the twin of the address that it was far from."""
+    four = FREE[4] if near == 6 else BANK4 if garden else GATEWAY4
+    lines = {4: Line(xdp, target=four), 6: Line(xdp, 6, source=twin(DEBTOR.v4), target=twin(four))}
+    xdp.put([b"\x38" + ip_address(twin(DEBTOR.v4)).packed], Entry(Level.WALLED))
+    if garden:
+        xdp.gardens({"garden": [Opening(ip_network(lines[near].target))]})
+    elif near == 6:
+        network.gateway.ip(f"addr add {twin(four)}/128 dev lo nodad")
+    try:
+        for _ in range(3):
+            assert isinstance(lines[10 - near].send(HELLO), Segment)
+            assert lines[near].send(HELLO) == PASS
+    finally:
+        if not garden and near == 6:
+            network.gateway.ip(f"addr del {twin(four)}/128 dev lo")
+
+
+@pytest.mark.parametrize("beyond", [False, True], ids=["within", "beyond"])
+def test_what_is_far_from_one_address_may_be_near_another(
+    line: Line, network: Network, beyond: bool, request: pytest.FixtureRequest
+) -> None:
+    """Policy routing goes by the source; an address in debt must pass where its own rule leads."""
+    neighbour = {4: NEIGHBOUR.v4, 6: str(ip_address(DEBTOR.v6) + 1)}[line.family]
+    other = replace(line, source=neighbour)
+
+    def rules(verb: str) -> None:
+        network.gateway.run("ip", f"-{line.family}", "rule", verb, "from", neighbour, "lookup", "77")
+
+    rules("add")
+    request.addfinalizer(lambda: rules("del"))
+    if beyond:
+        line.xdp.maps.set_settings(Settings(texts(), rate=1, burst=4))
+        until(lambda: other.send(HELLO) == DROP, seconds=2)
+    route = f"local {FREE[line.family]} dev lo table 77"
+    network.gateway.ip(f"route add {route}")
+    request.addfinalizer(lambda: network.gateway.ip(f"route del {route}"))
+    until(lambda: other.send(HELLO) == PASS, seconds=2)
+    for _ in range(5):
+        assert line.send(HELLO) != PASS
+        assert other.send(HELLO) == PASS
 
 
 def test_a_broken_packet_of_a_flood_is_for_the_rules(flooder: Line) -> None:

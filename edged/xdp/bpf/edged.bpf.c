@@ -2,7 +2,7 @@
 /* HTTP of restricted subscribers, answered before the stack: without sockets, without connection tracking, and, until
  * a client has proved its address, without a trace.
  *
- *    SYN                                     ► SYN-ACK whose number is the kernel's SYN cookie
+ *    SYN                                     ► SYN-ACK whose number is the kernel's SYN cookie, for this sender
  *    ACK with that cookie, no data           ► nothing
  *    first data with that cookie             ► 302 and FIN in one segment; noted in `answered`
  *    FIN, more data of a noted connection    ► ACK
@@ -107,14 +107,14 @@ SEPARATE int on_segment(struct xdp_md *ctx, struct packet *p, const struct edged
 
 	if (!p || !s || !e)
 		return XDP_PASS;
-	hash = p->s.family == 4 ? hash4(s->seed, &p->ip4, &p->s) : hash6(s->seed, &p->ip6, &p->s);
+	hash = p->s.family == 4 ? hash4(p->sender, &p->ip4, &p->s) : hash6(p->sender, &p->ip6, &p->s);
 	ours = noted(hash, &base, &which) && p->s.ack - base <= EDGED_ANSWER + 1;
 	fin = p->s.flags & TCP_FIN;
 
 	/* the first data, also when it comes again: its number and ours are those of the cookie */
 	if (!ours || (p->s.data && p->s.ack == base)) {
 		if (cookie_is_ours(ctx, p, 0)) {
-			/* the kernel's own cookies are the same: this may be a server of the gateway under attack */
+			/* since its SYN the address may have become the gateway's own, or have no way any more */
 			if (!leads_on(ctx, p))
 				return counted(EDGED_PASS_LOCAL, XDP_PASS);
 			if (p->s.data)
@@ -301,6 +301,7 @@ int edged_xdp(struct xdp_md *ctx)
 		return XDP_PASS;
 	p->now = bpf_ktime_get_ns();
 	p->f = f;
+	p->sender = sender_of(settled->seed, &f, data);
 	keep_ends(p, ip4, ip6);
 	if (ip4)
 		http = http && is_plain4(ip4);

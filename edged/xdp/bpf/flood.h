@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Floods, cheaply. A packet beyond the rate costs a look at the subscriber, the device, the gardens and the kernel's routes
  * before it may be dropped. Whoever floods asks the same thousands of times a second, so two answers are remembered, each
- * with all that it depends on: that an address is in debt, until its next packet is due, and that a destination is far,
- * neither a garden nor the gateway itself. What both say is dropped at once; what either does not know takes the long way.
+ * with all that it depends on: that an address is in debt, until its next packet is due, and that a destination is far from
+ * an address, neither a garden nor the gateway itself; from that address alone, for rules and routes may go by the source.
+ * What both say is dropped at once; what either does not know takes the long way.
  *
  * Whatever user space changes in the maps ends both at once: the number of changes (live.changes) is part of them.
  * The kernel's routes and addresses change without a word, so no distance is remembered longer than LASTS.
@@ -14,7 +15,7 @@
 
 #define LASTS 10000000 /* ns */
 #define DEBTS 16384 /* places, in pairs; a power of two */
-#define DISTANCES 4096 /* places; likewise. The newest wins */
+#define DISTANCES 16384 /* places; likewise. The newest wins */
 
 /* Both are shared by all processors and written some times a second for each address that floods; who reads while another
  * writes sees by `check` that the parts do not belong together. */
@@ -28,14 +29,17 @@ struct debt {
 	__u64 check;
 };
 
+/* A cache line. The family is part of `kind`: an IPv4 address has the bytes of the beginning of many an IPv6 one. */
 struct distance {
 	__u64 until;
 	__u64 from;
+	__u64 source[2]; /* whole, also where debts go by /64 */
 	__u64 target[2];
-	__u64 level; /* the mildest for which it holds */
+	__u64 kind; /* and above LEVEL_BITS the mildest level for which it holds */
 	__u64 check;
-	__u64 pad[2]; /* to a cache line */
 };
+
+#define LEVEL_BITS 56
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -64,6 +68,7 @@ static __always_inline void follow4(struct trail *t, const struct iphdr *ip)
 {
 	t->source[0] = ip->saddr;
 	t->source[1] = 0;
+	t->station = 0;
 	t->target[0] = ip->daddr;
 	t->target[1] = 0;
 }
@@ -74,7 +79,8 @@ static __always_inline void follow6(struct trail *t, const struct ipv6hdr *ip, c
 	const __u32 *from = (const void *)&ip->saddr, *to = (const void *)&ip->daddr;
 
 	t->source[0] = (__u64)from[1] << 32 | from[0];
-	t->source[1] = s->flags & EDGED_NARROW ? (__u64)from[3] << 32 | from[2] : 0;
+	t->station = (__u64)from[3] << 32 | from[2];
+	t->source[1] = s->flags & EDGED_NARROW ? t->station : 0;
 	t->target[0] = (__u64)to[1] << 32 | to[0];
 	t->target[1] = (__u64)to[3] << 32 | to[2];
 }
@@ -86,7 +92,8 @@ static __always_inline __u32 places_of(const struct trail *t)
 
 static __always_inline struct distance *distance_of(const struct trail *t)
 {
-	__u32 at = mixed(t->seed ^ t->target[0] ^ t->target[1] * 3) & (DISTANCES - 1);
+	__u64 ends = t->source[0] * 3 ^ t->station * 5 ^ t->target[0] * 7 ^ t->target[1] * 9;
+	__u32 at = mixed(t->seed ^ ends ^ t->kind) & (DISTANCES - 1);
 
 	return bpf_map_lookup_elem(&distances, &at);
 }
@@ -98,7 +105,8 @@ static __always_inline __u64 debt_check(const struct debt *d)
 
 static __always_inline __u64 distance_check(const struct distance *d)
 {
-	return d->until + d->from * 3 + d->target[0] * 5 + d->target[1] * 7 + d->level * 9;
+	return d->until + d->from * 3 + d->source[0] * 5 + d->source[1] * 7 + d->target[0] * 9 + d->target[1] * 11 +
+	       d->kind * 13;
 }
 
 static __always_inline int is_of(const struct debt *d, const struct trail *t)
@@ -130,16 +138,19 @@ static __always_inline int is_far(const struct trail *t, __u32 level, __u64 now)
 {
 	const struct distance *d = distance_of(t);
 
-	return d && t->kind && !((d->target[0] ^ t->target[0]) | (d->target[1] ^ t->target[1]) | (d->from ^ t->from)) &&
-	       d->level <= level && now < d->until && d->check == distance_check(d);
+	if (!d || !t->kind)
+		return 0;
+	return !((d->source[0] ^ t->source[0]) | (d->source[1] ^ t->station) | (d->target[0] ^ t->target[0]) |
+		 (d->target[1] ^ t->target[1]) | (d->from ^ t->from) | (d->kind ^ t->kind) << (64 - LEVEL_BITS)) &&
+	       d->kind >> LEVEL_BITS <= level && now < d->until && d->check == distance_check(d);
 }
 
 static __always_inline void note_far(const struct packet *p, __u32 level)
 {
 	const struct trail *t = &p->trail;
 	struct distance *d = distance_of(t);
-	struct distance new = {.until = p->now + LASTS, .from = t->from, .level = level,
-			       .target = {t->target[0], t->target[1]}};
+	struct distance new = {.until = p->now + LASTS, .from = t->from, .kind = (__u64)level << LEVEL_BITS | t->kind,
+			       .source = {t->source[0], t->station}, .target = {t->target[0], t->target[1]}};
 
 	new.check = distance_check(&new);
 	if (d && t->kind)

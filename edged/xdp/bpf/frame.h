@@ -103,9 +103,10 @@ struct reply {
 struct trail {
 	__u64 from; /* interface, and the number of changes */
 	__u64 mac;  /* it was sent to, and the VLAN */
-	__u64 source[2];
+	__u64 source[2]; /* as far as its rate goes by it */
+	__u64 station;	 /* the rest of an IPv6 one */
 	__u64 target[2];
-	__u64 kind; /* of frame, and whether it is a SYN; 0: nothing is to be remembered of it */
+	__u64 kind; /* of frame, what is inside, and whether it is a SYN; 0: nothing is to be remembered of it */
 	__u64 seed;
 };
 
@@ -117,6 +118,7 @@ union piece {
 /* All that is known of a packet, and what is answered. */
 struct packet {
 	__u64 now; /* CLOCK_MONOTONIC ns */
+	__u64 sender; /* a keyed hash of the hardware address that it came from, and the VLAN */
 	struct frame f;
 	struct segment s;
 	struct trail trail; /* of a SYN, and of what is not HTTP */

@@ -76,7 +76,7 @@ struct {
 	__uint(value_size, sizeof(__u64));
 } counters SEC(".maps");
 
-/* Connections that were answered: 30 bits of a hash of addresses and ports, two that say with what, and the number after
+/* Connections that were answered: 30 bits of a hash of addresses, ports and the sender, two that say with what, and the number after
  * the cookie. Written only
  * for clients that have proved their address; a newer connection may take an older one's place. */
 struct {
@@ -110,6 +110,12 @@ static __always_inline __u64 mixed(__u64 h)
 	h ^= h >> 33;
 	h *= 0xc4ceb9fe1a85ec53ULL;
 	return h ^ h >> 33;
+}
+
+/* Who sent a frame, on the cable. */
+static __always_inline __u64 sender_of(__u64 seed, const struct frame *f, const __u8 *eth)
+{
+	return mixed(seed ^ (*(const __u32 *)(eth + 6) | (__u64) * (const __u16 *)(eth + 10) << 32 | (__u64)f->vlan << 48));
 }
 
 static __always_inline __u64 hash4(__u64 seed, const struct iphdr *ip, const struct segment *s)

@@ -122,10 +122,30 @@ static __always_inline int copy_header(struct xdp_md *ctx, struct packet *p)
 	return bpf_xdp_load_bytes(ctx, p->s.at - size, p->tcp, size);
 }
 
+/* Make a cookie prove who hears the answer, not the ends alone: the kernel makes and checks it for addresses of which two
+ * words have the sender's hash in them. Nobody but us knows by how much those of two senders differ. Once more: as it was. */
+static __always_inline void disguise(struct packet *p)
+{
+	__u32 one = p->sender, two = p->sender >> 32;
+
+	if (p->s.family == 4) {
+		p->ip4.saddr ^= one;
+		p->ip4.daddr ^= two;
+	} else {
+		p->ip6.saddr.in6_u.u6_addr32[3] ^= one;
+		p->ip6.daddr.in6_u.u6_addr32[3] ^= two;
+	}
+}
+
 static __always_inline __s64 cookie_of(struct packet *p, __u32 header)
 {
-	return p->s.family == 4 ? bpf_tcp_raw_gen_syncookie_ipv4(&p->ip4, (void *)p->tcp, header) :
-				  bpf_tcp_raw_gen_syncookie_ipv6(&p->ip6, (void *)p->tcp, header);
+	__s64 cookie;
+
+	disguise(p);
+	cookie = p->s.family == 4 ? bpf_tcp_raw_gen_syncookie_ipv4(&p->ip4, (void *)p->tcp, header) :
+				   bpf_tcp_raw_gen_syncookie_ipv6(&p->ip6, (void *)p->tcp, header);
+	disguise(p);
+	return cookie;
 }
 
 /* The cookie for a client that takes the largest segments there are, whatever it said. A cookie is its connection's
@@ -153,16 +173,21 @@ static __always_inline __u32 largest_segment(struct packet *p)
 	return cookie < 0 ? 0 : cookie >> 32 & 0xffff;
 }
 
-/* Whether a segment acknowledges the cookie of its connection; `late`: how far its number is behind. */
+/* Whether a segment acknowledges the cookie of its connection and comes from where that was sent to; `late`: how far its
+ * number is behind. */
 SEPARATE int cookie_is_ours(struct xdp_md *ctx, struct packet *p, __u32 late)
 {
 	struct tcphdr tcp;
+	long wrong;
 
 	if (!p || bpf_xdp_load_bytes(ctx, p->s.at - p->s.header, &tcp, sizeof(tcp)))
 		return 0;
 	tcp.seq = bpf_htonl(p->s.seq + late);
-	return !(p->s.family == 4 ? bpf_tcp_raw_check_syncookie_ipv4(&p->ip4, &tcp) :
-				    bpf_tcp_raw_check_syncookie_ipv6(&p->ip6, &tcp));
+	disguise(p);
+	wrong = p->s.family == 4 ? bpf_tcp_raw_check_syncookie_ipv4(&p->ip4, &tcp) :
+				   bpf_tcp_raw_check_syncookie_ipv6(&p->ip6, &tcp);
+	disguise(p);
+	return !wrong;
 }
 
 /* Whether the gateway would send the packet on; the kernel's own tables know its addresses best. What it has no way for,
