@@ -33,6 +33,7 @@ _PLAN = np.dtype(
         *((name, "u4") for name in ("mix", "flood_mask", "flood_call", "flood_pass", "spread")),
         ("size", "u4", (3,)),
         *((name, "u4") for name in ("odd", "space", "base")),
+        ("claim", "u4", (2,)),
         ("frame", "u1", (3, _ROOM)),
     ]
 )
@@ -97,6 +98,14 @@ class Crowd:
         row["mix"], row["flood_mask"] = round(share * 0xFFFFFFFF), (1 << bits) - 1
         row["flood_call"], row["flood_pass"], row["spread"] = call, otherwise, spread
         libbpf.update(self._plans, bytes(4), self._row.tobytes())
+
+    def claim(self, seed: int) -> None:
+        """Requests come with the cookies that a program with this seed would have given to the sender of the frames."""
+        number = int.from_bytes(self.frames[ASK][6:12], "little") ^ seed
+        for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):  # as mixed() in edged/xdp/bpf/maps.h
+            number = ((number ^ number >> 33) * factor) & 0xFFFFFFFFFFFFFFFF
+        number ^= number >> 33
+        self._row[0]["claim"] = number & 0xFFFFFFFF, number >> 32
 
     def under_test(self, program: int) -> None:
         libbpf.update(self._tested, bytes(4), struct.pack("=I", program))

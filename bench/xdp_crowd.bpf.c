@@ -32,6 +32,7 @@ struct plan {
 	__u32 spread; /* a flood's SYNs go to addresses that differ in these bits */
 	__u32 size[3];
 	__u32 odd, space, base; /* bench/people.py */
+	__u32 claim[2]; /* what the program mixes into a cookie's ends for the sender of these frames, a word each */
 	__u8 frame[3][ROOM];
 };
 
@@ -129,6 +130,8 @@ static __always_inline int begin(struct xdp_md *ctx, struct plan *p, __u32 kind,
 
 		hello.doff = 5;
 		hello.syn = 1;
+		from.saddr ^= p->claim[0];
+		from.daddr ^= p->claim[1];
 		cookie = bpf_tcp_raw_gen_syncookie_ipv4(&from, &hello, sizeof(hello));
 		tcp->ack_seq = bpf_htonl((__u32)cookie + 1);
 	}
