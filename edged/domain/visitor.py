@@ -31,7 +31,7 @@ from edged.domain.rejection import Rejected
 from edged.domain.standing import Standing
 
 STEPS = 16
-"""Moments looked ahead for one page. Nearly always the first or second decides."""
+"""Moments looked ahead for one page: a bound on what it may cost."""
 
 
 def standing(

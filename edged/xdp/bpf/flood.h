@@ -116,7 +116,7 @@ static __always_inline int is_of(const struct debt *d, const struct trail *t)
 }
 
 /* The level of an address that is in debt; EDGED_OPEN: nothing is known. `now` is told: the last tick's time, some
- * milliseconds old and a fifth of the price. */
+ * milliseconds old and cheaper. */
 static __always_inline __u32 in_debt(const struct trail *t, __u64 *now)
 {
 	__u32 at = places_of(t);
