@@ -245,9 +245,9 @@ class Keeper:
         pause = FIRST_PAUSE
         while True:
             await self._wanted.wait()
+            await self._turn()
             if self.frozen:
                 return
-            await self._turn()
             self._wanted.clear()
             cause, began = self._cause, time.monotonic()
             self.still.clear()

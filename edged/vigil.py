@@ -142,13 +142,17 @@ class Vigil:
             self._keeper.alive()
 
     async def _read_back(self) -> None:
-        gone = await self._keeper.do(self._keeper.steering.ensure)
+        gone = await self._keeper.do(self._steer)
         if gone:
             await self._tell("the portal's " + ", ".join(gone))
         share = await self._keeper.do(self._sample)
         self._keeper.observer.enforcement_ratio(share)
         if share < 1.0 or not await self._keeper.do(self._keeper.enforcer.intact):
             await self._drifted("the table")
+
+    def _steer(self) -> list[str]:
+        """Make rule and route where they are missing; in the worker thread, perhaps behind a stop that took them."""
+        return [] if self._keeper.frozen else self._keeper.steering.ensure()
 
     def _sample(self) -> float:
         """The share of sampled addresses that the kernel holds (in the worker thread)."""

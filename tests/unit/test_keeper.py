@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -281,3 +282,11 @@ def test_groups_keep_order_and_are_small(sizes: list[int], most: int) -> None:
     assert [p for group in found for p in group] == payloads
     assert all(len(group) == 1 or sum(len(p.payload) for p in group) <= most for group in found)
     assert all(found)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_look_that_comes_behind_a_stop_brings_no_rule_back(frozen: bool) -> None:
+    made: Any = SimpleNamespace(
+        frozen=frozen, steering=SimpleNamespace(ensure=lambda: ["rule"]), pipeline=SimpleNamespace(clock=lambda: 0)
+    )
+    assert Vigil(made)._steer() == ([] if frozen else ["rule"])
