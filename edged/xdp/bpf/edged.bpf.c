@@ -268,11 +268,7 @@ int edged_xdp(struct xdp_md *ctx)
 	if (!p)
 		return XDP_PASS;
 	if (syn || !http) {
-		follow(&p->trail, now, settled, arrived, &f, data, syn);
-		if (ip4)
-			follow4(&p->trail, ip4);
-		else if (ip6)
-			follow6(&p->trail, ip6, settled);
+		follow(&p->trail, now, settled, arrived, &f, data, syn, ip4, ip6);
 		level = in_debt(&p->trail, &p->now);
 		if (level && (!syn || is_whole(data, end, at, bytes & 0xffff, ip4, ip6))) {
 			if (is_far(&p->trail, level, p->now))
@@ -310,7 +306,7 @@ int edged_xdp(struct xdp_md *ctx)
 	if (http && !read_segment(data, end, at, bytes & 0xffff, &p->s))
 		return on_http(ctx, p, settled, e, slot);
 	if (flags >= 0)
-		p->trail.kind = 0; /* broken HTTP is no sign of anything */
+		p->trail.way = 0; /* broken HTTP is no sign of anything */
 	return settled->flags & EDGED_DROP_BLOCKED ? on_blocked(ctx, p, settled, e, slot) : XDP_PASS;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Floods, cheaply. A packet beyond the rate costs a look at the subscriber, the device, the gardens and the kernel's routes
  * before it may be dropped. Whoever floods asks the same thousands of times a second, so two answers are remembered, each
- * with all that it depends on: that an address is in debt, until its next packet is due, and that a destination is far from
+ * under a keyed hash of all that it depends on, and both in one cache line, because fetching it is most of what they cost: that an address is in debt, until its next packet is due, and that a destination is far from
  * an address, neither a garden nor the gateway itself; from that address alone, for rules and routes may go by the source.
  * What both say is dropped at once; what either does not know takes the long way.
  *
@@ -14,167 +14,140 @@
 #include "rate.h"
 
 #define LASTS 10000000 /* ns */
-#define DEBTS 16384 /* places, in pairs; a power of two */
-#define DISTANCES 16384 /* places; likewise. The newest wins */
+#define TRACES 16384 /* cache lines; a power of two */
+#define WAYS 3 /* of one line */
 
-/* Both are shared by all processors and written some times a second for each address that floods; who reads while another
- * writes sees by `check` that the parts do not belong together. */
-struct debt {
-	__u64 until; /* CLOCK_MONOTONIC ns; 0: none */
-	__u64 from;  /* struct trail, here and below */
-	__u64 mac;
-	__u64 source[2];
-	__u64 kind;
-	__u64 level; /* the subscriber's */
-	__u64 check;
+/* What is remembered until a moment, of what has this mark: `held` is the moment, CLOCK_MONOTONIC ns, and a level in its
+ * lowest bits. All processors write them, some times a second for each address that floods; `sealed` is the mark and
+ * `held` at once, so that whoever reads one of them while another writes finds nobody's. */
+struct note {
+	__u64 sealed;
+	__u64 held;
 };
 
-/* A cache line. The family is part of `kind`: an IPv4 address has the bytes of the beginning of many an IPv6 one. */
-struct distance {
-	__u64 until;
-	__u64 from;
-	__u64 source[2]; /* whole, also where debts go by /64 */
-	__u64 target[2];
-	__u64 kind; /* and above LEVEL_BITS the mildest level for which it holds */
-	__u64 check;
-};
+#define LEVEL_BITS 3
 
-#define LEVEL_BITS 56
+struct trace {
+	struct note debt; /* of an address; the level is the subscriber's */
+	struct note far[WAYS]; /* of an address and a destination; the level is the mildest for which it holds */
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, DEBTS);
+	__uint(max_entries, TRACES);
 	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct debt));
-} debts SEC(".maps");
+	__uint(value_size, sizeof(struct trace));
+} traces SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, DISTANCES);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct distance));
-} distances SEC(".maps");
+static __always_inline __u64 spread(__u64 word, int which)
+{
+	return word * (0x9e3779b97f4a7c15ULL + which * 0xd1342543de82ef94ULL); /* odd */
+}
 
+/* The marks of a packet's sender and of where it goes. An address in debt is one on its device and VLAN, to that hardware
+ * address, with such frames, SYNs apart from what is not HTTP; where no subscriber has less than a /64, all addresses of one
+ * share their fate. A destination is one for that address alone. */
 static __always_inline void follow(struct trail *t, const struct edged_live *now, const struct edged_settings *s,
-				   __u32 ifindex, const struct frame *f, const void *mac, __u32 syn)
+				   __u32 ifindex, const struct frame *f, const void *mac, __u32 syn,
+				   const struct iphdr *ip4, const struct ipv6hdr *ip6)
 {
-	t->from = (__u64)now->changes << 32 | ifindex;
-	t->mac = *(const __u32 *)mac | (__u64) * (const __u16 *)(mac + 4) << 32 | (__u64)f->vlan << 48;
-	t->kind = (__u64)syn << 32 | f->kind << 16 | f->ether;
-	t->seed = s->seed;
+	__u64 to = *(const __u32 *)mac | (__u64) * (const __u16 *)(mac + 4) << 32 | (__u64)f->vlan << 48;
+	__u64 kind = (__u64)syn << 32 | f->kind << 16 | f->ether;
+	__u64 source = 0, station = 0, target = 0, rest = 0, narrow = 0;
+
+	if (ip4) {
+		source = ip4->saddr;
+		target = ip4->daddr;
+	} else if (ip6) {
+		const __u32 *a = (const void *)&ip6->saddr, *b = (const void *)&ip6->daddr;
+
+		source = (__u64)a[1] << 32 | a[0];
+		station = (__u64)a[3] << 32 | a[2];
+		target = (__u64)b[1] << 32 | b[0];
+		rest = (__u64)b[3] << 32 | b[2];
+		narrow = s->flags & EDGED_NARROW ? station : 0;
+	}
+	t->sender = mixed(s->seed + spread(source, 1) + spread(narrow, 2) + spread(to, 3) + spread(kind, 4) +
+			  spread((__u64)now->changes << 32 | ifindex, 5));
+	t->way = mixed(t->sender + spread(station, 6) + spread(target, 7) + spread(rest, 8));
 }
 
-static __always_inline void follow4(struct trail *t, const struct iphdr *ip)
+static __always_inline struct trace *trace_of(const struct trail *t, __u32 other)
 {
-	t->source[0] = ip->saddr;
-	t->source[1] = 0;
-	t->station = 0;
-	t->target[0] = ip->daddr;
-	t->target[1] = 0;
+	__u32 at = (t->sender & (TRACES - 1)) ^ other;
+
+	return bpf_map_lookup_elem(&traces, &at);
 }
 
-/* Where no subscriber has less than a /64, all of its addresses share their fate. */
-static __always_inline void follow6(struct trail *t, const struct ipv6hdr *ip, const struct edged_settings *s)
+static __always_inline struct note *way_of(const struct trail *t)
 {
-	const __u32 *from = (const void *)&ip->saddr, *to = (const void *)&ip->daddr;
+	struct trace *found = trace_of(t, 0);
 
-	t->source[0] = (__u64)from[1] << 32 | from[0];
-	t->station = (__u64)from[3] << 32 | from[2];
-	t->source[1] = s->flags & EDGED_NARROW ? t->station : 0;
-	t->target[0] = (__u64)to[1] << 32 | to[0];
-	t->target[1] = (__u64)to[3] << 32 | to[2];
+	return found ? &found->far[(t->way >> 32) * WAYS >> 32] : 0;
 }
 
-static __always_inline __u32 places_of(const struct trail *t)
+static __always_inline int is_of(const struct note *n, __u64 mark, __u64 *held)
 {
-	return mixed(t->seed ^ t->source[0] ^ t->source[1] * 3 ^ t->kind) & (DEBTS - 2);
+	*held = *(const volatile __u64 *)&n->held;
+	return (*(const volatile __u64 *)&n->sealed ^ *held) == mark;
 }
 
-static __always_inline struct distance *distance_of(const struct trail *t)
+static __always_inline void keep(struct note *n, __u64 mark, __u64 until, __u32 level)
 {
-	__u64 ends = t->source[0] * 3 ^ t->station * 5 ^ t->target[0] * 7 ^ t->target[1] * 9;
-	__u32 at = mixed(t->seed ^ ends ^ t->kind) & (DISTANCES - 1);
+	__u64 held = until << LEVEL_BITS | level;
 
-	return bpf_map_lookup_elem(&distances, &at);
-}
-
-static __always_inline __u64 debt_check(const struct debt *d)
-{
-	return d->until + d->from * 3 + d->mac * 5 + d->source[0] * 7 + d->source[1] * 9 + d->kind * 11 + d->level * 13;
-}
-
-static __always_inline __u64 distance_check(const struct distance *d)
-{
-	return d->until + d->from * 3 + d->source[0] * 5 + d->source[1] * 7 + d->target[0] * 9 + d->target[1] * 11 +
-	       d->kind * 13;
-}
-
-static __always_inline int is_of(const struct debt *d, const struct trail *t)
-{
-	return !((d->source[0] ^ t->source[0]) | (d->source[1] ^ t->source[1]) | (d->from ^ t->from) | (d->mac ^ t->mac) |
-		 (d->kind ^ t->kind));
+	n->held = held;
+	n->sealed = mark ^ held;
 }
 
 /* The level of an address that is in debt; EDGED_OPEN: nothing is known. `now` is told: the last tick's time, some
  * milliseconds old and cheaper. */
 static __always_inline __u32 in_debt(const struct trail *t, __u64 *now)
 {
-	__u32 at = places_of(t);
-	const struct debt *d = bpf_map_lookup_elem(&debts, &at);
+	const struct trace *found = trace_of(t, 0);
+	__u64 held;
 
-	if (d && !is_of(d, t)) {
-		at |= 1;
-		d = bpf_map_lookup_elem(&debts, &at);
-	}
-	if (!d || !is_of(d, t))
+	if (found && !is_of(&found->debt, t->sender, &held))
+		found = trace_of(t, 1);
+	if (!found || !is_of(&found->debt, t->sender, &held))
 		return EDGED_OPEN;
 	*now = bpf_ktime_get_coarse_ns();
-	return *now < d->until && d->check == debt_check(d) ? d->level : EDGED_OPEN;
+	return *now < held >> LEVEL_BITS ? held & ((1 << LEVEL_BITS) - 1) : EDGED_OPEN;
 }
 
 /* Whether the destination is neither the gateway nor in a garden of `level`, for all that is remembered. What holds for
  * walled subscribers holds for blocked ones, who have fewer gardens. */
 static __always_inline int is_far(const struct trail *t, __u32 level, __u64 now)
 {
-	const struct distance *d = distance_of(t);
+	const struct note *n = way_of(t);
+	__u64 held;
 
-	if (!d || !t->kind)
-		return 0;
-	return !((d->source[0] ^ t->source[0]) | (d->source[1] ^ t->station) | (d->target[0] ^ t->target[0]) |
-		 (d->target[1] ^ t->target[1]) | (d->from ^ t->from) | (d->kind ^ t->kind) << (64 - LEVEL_BITS)) &&
-	       d->kind >> LEVEL_BITS <= level && now < d->until && d->check == distance_check(d);
+	return n && t->way && is_of(n, t->way, &held) && (held & ((1 << LEVEL_BITS) - 1)) <= level &&
+	       now < held >> LEVEL_BITS;
 }
 
 static __always_inline void note_far(const struct packet *p, __u32 level)
 {
-	const struct trail *t = &p->trail;
-	struct distance *d = distance_of(t);
-	struct distance new = {.until = p->now + LASTS, .from = t->from, .kind = (__u64)level << LEVEL_BITS | t->kind,
-			       .source = {t->source[0], t->station}, .target = {t->target[0], t->target[1]}};
+	struct note *n = way_of(&p->trail);
 
-	new.check = distance_check(&new);
-	if (d && t->kind)
-		*d = new;
+	if (n && p->trail.way)
+		keep(n, p->trail.way, p->now + LASTS, level);
 }
 
-/* Nothing more for this address until its rate allows it, or its promise ends. */
+/* Nothing more for this address until its rate allows it, or its promise ends. One that has no place beside another goes
+ * next door; the newest wins. */
 static __always_inline void note_debt(const struct packet *p, const struct edged_entry *e, __u64 burst, __u32 level)
 {
 	const struct trail *t = &p->trail;
-	struct debt new = {.until = allowed_at(e->tat, burst, p->now), .from = t->from, .mac = t->mac, .kind = t->kind,
-			   .level = level, .source = {t->source[0], t->source[1]}};
-	__u32 at = places_of(t);
-	struct debt *d = bpf_map_lookup_elem(&debts, &at);
+	struct trace *found = trace_of(t, 0);
+	__u64 until = allowed_at(e->tat, burst, p->now), held;
 
-	if (e->until > p->now && e->until < new.until)
-		new.until = e->until;
-	new.check = debt_check(&new);
-	if (d && d->until > p->now && !is_of(d, t)) {
-		at |= 1;
-		d = bpf_map_lookup_elem(&debts, &at);
-	}
-	if (d && t->kind)
-		*d = new;
+	if (e->until > p->now && e->until < until)
+		until = e->until;
+	if (found && !is_of(&found->debt, t->sender, &held) && held >> LEVEL_BITS > p->now)
+		found = trace_of(t, 1);
+	if (found && t->way)
+		keep(&found->debt, t->sender, until, level);
 }
 
 #endif

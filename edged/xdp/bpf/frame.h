@@ -99,15 +99,10 @@ struct reply {
 
 #define PIECE 32
 
-/* Who sent a packet where, in whole words, with all that decides what becomes of it beyond the rate; see flood.h. */
+/* Keyed hashes of who sent a packet, and of that and where it goes; see flood.h. `way` 0: nothing is to be remembered. */
 struct trail {
-	__u64 from; /* interface, and the number of changes */
-	__u64 mac;  /* it was sent to, and the VLAN */
-	__u64 source[2]; /* as far as its rate goes by it */
-	__u64 station;	 /* the rest of an IPv6 one */
-	__u64 target[2];
-	__u64 kind; /* of frame, what is inside, and whether it is a SYN; 0: nothing is to be remembered of it */
-	__u64 seed;
+	__u64 sender;
+	__u64 way;
 };
 
 union piece {
