@@ -17,42 +17,6 @@ static __always_inline __u32 longest(const struct edged_settings *s)
 	return s->answers[EDGED_FOUND].length;
 }
 
-/* Give the frame `bytes`, or its smallest size. Its contents are written anew, so it may grow at either end: some
- * drivers have no room at the tail, none much at the head. */
-static __always_inline int resized(struct xdp_md *ctx, __u32 bytes)
-{
-	int more = (int)(bytes < SMALLEST ? SMALLEST : bytes) - (int)(ctx->data_end - ctx->data);
-
-	if (!more || !bpf_xdp_adjust_tail(ctx, more))
-		return 0;
-	if (more < 0)
-		return -1;
-	if (!bpf_xdp_adjust_head(ctx, -more))
-		return 0;
-	if (more <= HEAD_STEP || bpf_xdp_adjust_head(ctx, -HEAD_STEP))
-		return -1;
-	if (!bpf_xdp_adjust_tail(ctx, more - HEAD_STEP))
-		return 0;
-	bpf_xdp_adjust_head(ctx, HEAD_STEP); /* as it was: it may pass */
-	return -1;
-}
-
-/* Everything before IP, on its way back. `packet`: bytes of the IP packet inside. */
-static __always_inline int turn_frame(struct xdp_md *ctx, const struct frame *f, __u8 l2[32], __u32 packet)
-{
-	__be16 length = bpf_htons(packet + 2); /* of a PPPoE payload: with the protocol number */
-	__u32 size = f->l2;
-	__u8 from[6];
-
-	__builtin_memcpy(from, l2 + 6, 6);
-	__builtin_memcpy(l2 + 6, l2, 6);
-	__builtin_memcpy(l2, from, 6);
-	FRESH(size);
-	if (size < sizeof(struct ethhdr) || size > L2_ROOM || bpf_xdp_store_bytes(ctx, 0, l2, size))
-		return -1;
-	return f->pppoe ? bpf_xdp_store_bytes(ctx, size - 4, &length, sizeof(length)) : 0;
-}
-
 static __always_inline int keep_frame(struct xdp_md *ctx, const struct frame *f, __u8 l2[32])
 {
 	__u32 size = f->l2;
@@ -63,16 +27,87 @@ static __always_inline int keep_frame(struct xdp_md *ctx, const struct frame *f,
 	return bpf_xdp_load_bytes(ctx, 0, l2, size);
 }
 
-static __always_inline void head_of_tcp(struct tcphdr *t, const struct segment *s, const struct reply *r, __u32 words)
+static __always_inline int put_frame(struct xdp_md *ctx, const struct frame *f, __u8 l2[32])
 {
+	__u32 size = f->l2;
+
+	FRESH(size);
+	if (size < sizeof(struct ethhdr) || size > L2_ROOM)
+		return -1;
+	return bpf_xdp_store_bytes(ctx, 0, l2, size);
+}
+
+/* Give the frame `bytes`, or its smallest size; what is before IP stays at its beginning. The rest is written anew, so it
+ * may grow at either end: some drivers have no room at the tail, none much at the head. */
+static __always_inline int resized(struct xdp_md *ctx, struct packet *p, __u32 bytes)
+{
+	int more = (int)(bytes < SMALLEST ? SMALLEST : bytes) - (int)(ctx->data_end - ctx->data);
+
+	if (!more || !bpf_xdp_adjust_tail(ctx, more))
+		return 0;
+	if (more < 0 || keep_frame(ctx, &p->f, p->l2))
+		return -1;
+	if (!bpf_xdp_adjust_head(ctx, -more))
+		return put_frame(ctx, &p->f, p->l2);
+	if (more <= HEAD_STEP || bpf_xdp_adjust_head(ctx, -HEAD_STEP))
+		return -1;
+	if (!bpf_xdp_adjust_tail(ctx, more - HEAD_STEP))
+		return put_frame(ctx, &p->f, p->l2);
+	bpf_xdp_adjust_head(ctx, HEAD_STEP); /* as it was: it may pass */
+	return -1;
+}
+
+static __always_inline void turn_ends(struct ethhdr *eth)
+{
+	__u32 four = *(__u32 *)eth->h_source;
+	__u16 two = *(__u16 *)(eth->h_source + 4);
+
+	*(__u32 *)eth->h_source = *(__u32 *)eth->h_dest;
+	*(__u16 *)(eth->h_source + 4) = *(__u16 *)(eth->h_dest + 4);
+	*(__u32 *)eth->h_dest = four;
+	*(__u16 *)(eth->h_dest + 4) = two;
+}
+
+/* The headers are written field by field, straight into the frame, and their sums are made of the same numbers: reading
+ * back what was just written in other pieces stops a processor. */
+static __always_inline void write_ip4(struct iphdr *ip, const struct iphdr *came, __be16 length)
+{
+	const __be16 first = bpf_htons(0x4500), whole = bpf_htons(0x4000), last = bpf_htons(64 << 8 | IPPROTO_TCP);
+
+	*(__be16 *)ip = first;
+	ip->tot_len = length;
+	ip->id = 0;
+	ip->frag_off = whole;
+	*(__be16 *)&ip->ttl = last;
+	ip->check = ~folded((__u64)first + length + whole + last + came->saddr + came->daddr);
+	ip->saddr = came->daddr;
+	ip->daddr = came->saddr;
+}
+
+static __always_inline void write_ip6(struct ipv6hdr *ip, const struct ipv6hdr *came, __be16 length)
+{
+	*(__be32 *)ip = bpf_htonl(6 << 28);
+	ip->payload_len = length;
+	*(__be16 *)&ip->nexthdr = bpf_htons(IPPROTO_TCP << 8 | 64);
+	ip->saddr = came->daddr;
+	ip->daddr = came->saddr;
+}
+
+/* `sum`: of everything else that the checksum is over. */
+static __always_inline void write_tcp(struct tcphdr *t, const struct segment *s, const struct reply *r, __u32 words,
+				      __u64 sum)
+{
+	const __be32 seq = bpf_htonl(r->seq), ack = bpf_htonl(r->ack);
+	const __be16 flags = bpf_htons(words << 12 | r->flags), window = bpf_htons(WINDOW);
+
+	sum += (__u64)s->dport + s->sport + seq + ack + flags + window;
 	t->source = s->dport;
 	t->dest = s->sport;
-	t->seq = bpf_htonl(r->seq);
-	t->ack_seq = bpf_htonl(r->ack);
-	((__u8 *)t)[12] = words << 4;
-	((__u8 *)t)[13] = r->flags;
-	t->window = bpf_htons(WINDOW);
-	t->check = 0;
+	t->seq = seq;
+	t->ack_seq = ack;
+	((__be16 *)t)[6] = flags;
+	t->window = window;
+	t->check = ~folded(sum);
 	t->urg_ptr = 0;
 }
 
@@ -80,67 +115,70 @@ static __always_inline void head_of_tcp(struct tcphdr *t, const struct segment *
  * changed. */
 SEPARATE int sent(struct xdp_md *ctx, struct packet *p, const struct edged_text *text)
 {
-	__u32 tcp, length, ip, head;
-	struct mss largest = {.kind = 2, .size = 4};
+	__u32 tcp = sizeof(struct tcphdr), length, ip, l2;
+	void *data, *end, *at;
+	struct mss largest = {.kind = 2, .size = 4}, *option = 0;
+	__be16 session;
 	__u64 sum;
 	int six;
 
 	if (!p)
 		return XDP_PASS;
 	six = p->s.family == 6;
-	tcp = sizeof(struct tcphdr) + (p->r.option ? sizeof(struct mss) : 0);
 	ip = six ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
-	largest.value = bpf_htons((six ? MSS6 : MSS4) - (p->f.pppoe ? PPPOE_BYTES : 0));
 	length = text ? text->length : 0;
 	sum = bpf_htons(IPPROTO_TCP) + (text ? (__u64)text->sum : 0);
-	if (length > EDGED_ANSWER || keep_frame(ctx, &p->f, p->l2))
+	if (p->r.option) {
+		tcp += sizeof(struct mss);
+		largest.value = bpf_htons((six ? MSS6 : MSS4) - (p->f.pppoe ? PPPOE_BYTES : 0));
+		sum += bpf_htons(0x0204) + largest.value;
+	}
+	if (length > EDGED_ANSWER)
 		return XDP_PASS;
-	if (resized(ctx, p->f.l2 + ip + tcp + length))
+	l2 = p->f.l2;
+	FRESH(l2);
+	if (l2 < sizeof(struct ethhdr) || l2 > L2_ROOM || resized(ctx, p, l2 + ip + tcp + length))
 		return XDP_PASS;
+	data = (void *)(long)ctx->data;
+	end = (void *)(long)ctx->data_end;
+	at = data + l2;
+	if (data + sizeof(struct ethhdr) > end)
+		return XDP_DROP;
+	turn_ends(data);
 	sum += bpf_htons(tcp + length);
 	if (six) {
-		struct head6 *h = &p->out6;
+		struct head6 *h = at;
 
-		__builtin_memset(&h->ip, 0, sizeof(h->ip));
-		h->mss = largest;
-		h->ip.version = 6;
-		h->ip.payload_len = bpf_htons(tcp + length);
-		h->ip.nexthdr = IPPROTO_TCP;
-		h->ip.hop_limit = 64;
-		h->ip.saddr = p->ip6.daddr;
-		h->ip.daddr = p->ip6.saddr;
-		head_of_tcp(&h->tcp, &p->s, &p->r, tcp / 4);
-		sum += SUM(&h->ip.saddr, 32) + SUM(&h->tcp, sizeof(h->tcp));
-		sum += p->r.option ? SUM(&h->mss, sizeof(h->mss)) : 0;
-		h->tcp.check = ~folded(sum);
+		if ((void *)&h->mss > end)
+			return XDP_DROP;
+		write_ip6(&h->ip, &p->ip6, bpf_htons(tcp + length));
+		sum += SUM(&p->ip6.saddr, 32);
+		write_tcp(&h->tcp, &p->s, &p->r, tcp / 4, sum);
+		option = &h->mss;
 	} else {
-		struct head4 *h = &p->out4;
+		struct head4 *h = at;
 
-		__builtin_memset(&h->ip, 0, sizeof(h->ip));
-		h->mss = largest;
-		h->ip.version = 4;
-		h->ip.ihl = 5;
-		h->ip.tot_len = bpf_htons(ip + tcp + length);
-		h->ip.frag_off = bpf_htons(0x4000);
-		h->ip.ttl = 64;
-		h->ip.protocol = IPPROTO_TCP;
-		h->ip.saddr = p->ip4.daddr;
-		h->ip.daddr = p->ip4.saddr;
-		h->ip.check = ~folded(SUM(&h->ip, sizeof(h->ip)));
-		head_of_tcp(&h->tcp, &p->s, &p->r, tcp / 4);
-		sum += (__u64)h->ip.saddr + h->ip.daddr + SUM(&h->tcp, sizeof(h->tcp));
-		sum += p->r.option ? SUM(&h->mss, sizeof(h->mss)) : 0;
-		h->tcp.check = ~folded(sum);
+		if ((void *)&h->mss > end)
+			return XDP_DROP;
+		write_ip4(&h->ip, &p->ip4, bpf_htons(ip + tcp + length));
+		sum += (__u64)p->ip4.saddr + p->ip4.daddr;
+		write_tcp(&h->tcp, &p->s, &p->r, tcp / 4, sum);
+		option = &h->mss;
 	}
-	head = ip + tcp;
-	FRESH(head);
-	if (!head || head > sizeof(p->out6) || turn_frame(ctx, &p->f, p->l2, ip + tcp + length) ||
-	    bpf_xdp_store_bytes(ctx, p->f.l2, &p->out6, head))
-		return XDP_DROP;
+	if (p->r.option) {
+		if ((void *)(option + 1) > end)
+			return XDP_DROP;
+		*option = largest;
+	}
+	if (p->f.pppoe) {
+		session = bpf_htons(ip + tcp + length + 2); /* with the protocol number */
+		if (bpf_xdp_store_bytes(ctx, l2 - 4, &session, sizeof(session)))
+			return XDP_DROP;
+	}
 	if (length && text) {
 		FRESH(length);
 		if (!length || length > EDGED_ANSWER ||
-		    bpf_xdp_store_bytes(ctx, p->f.l2 + ip + tcp, (void *)text->bytes, length))
+		    bpf_xdp_store_bytes(ctx, l2 + ip + tcp, (void *)text->bytes, length))
 			return XDP_DROP;
 	}
 	return XDP_TX;

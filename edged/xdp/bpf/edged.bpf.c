@@ -40,10 +40,8 @@ SEPARATE int on_syn(struct xdp_md *ctx, struct packet *p, const struct edged_set
 	}
 	if (beyond(e->tat, s, s->burst, p->now)) /* the next one would be */
 		note_debt(p, e, s->burst, level);
-	if (copy_header(ctx, p))
-		return counted(EDGED_PASS_ODD, XDP_PASS);
 	/* an answer must fit into one segment */
-	if (largest_segment(p) < longest(s))
+	if (largest_segment(ctx, p) < longest(s))
 		return counted(EDGED_PASS_ODD, XDP_PASS);
 	cookie = largest_cookie(p);
 	if (cookie < 0)
@@ -267,9 +265,10 @@ int edged_xdp(struct xdp_md *ctx)
 	p = bpf_map_lookup_elem(&in_hand, &zero);
 	if (!p)
 		return XDP_PASS;
+	p->now = bpf_ktime_get_coarse_ns();
 	if (syn || !http) {
 		follow(&p->trail, now, settled, arrived, &f, data, syn, ip4, ip6);
-		level = in_debt(&p->trail, &p->now);
+		level = in_debt(&p->trail, p->now);
 		if (level && (!syn || is_whole(data, end, at, bytes & 0xffff, ip4, ip6))) {
 			if (is_far(&p->trail, level, p->now))
 				return counted(syn ? EDGED_DROP_RATE : EDGED_DROP_BLOCKED_RATE, XDP_DROP);
@@ -295,7 +294,6 @@ int edged_xdp(struct xdp_md *ctx)
 	link = bpf_map_lookup_elem(&links, &arrived);
 	if (!link || !expected(link, &f, data))
 		return XDP_PASS;
-	p->now = bpf_ktime_get_ns();
 	p->f = f;
 	p->sender = sender_of(settled->seed, &f, data);
 	keep_ends(p, ip4, ip6);

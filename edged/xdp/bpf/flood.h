@@ -100,19 +100,18 @@ static __always_inline void keep(struct note *n, __u64 mark, __u64 until, __u32 
 	n->sealed = mark ^ held;
 }
 
-/* The level of an address that is in debt; EDGED_OPEN: nothing is known. `now` is told: the last tick's time, some
- * milliseconds old and cheaper. */
-static __always_inline __u32 in_debt(const struct trail *t, __u64 *now)
+/* The level of an address that is in debt; EDGED_OPEN: nothing is known. Who is not at home is looked for next door only
+ * while another's debt is there. */
+static __always_inline __u32 in_debt(const struct trail *t, __u64 now)
 {
 	const struct trace *found = trace_of(t, 0);
 	__u64 held;
 
 	if (found && !is_of(&found->debt, t->sender, &held))
-		found = trace_of(t, 1);
+		found = held >> LEVEL_BITS > now ? trace_of(t, 1) : 0;
 	if (!found || !is_of(&found->debt, t->sender, &held))
 		return EDGED_OPEN;
-	*now = bpf_ktime_get_coarse_ns();
-	return *now < held >> LEVEL_BITS ? held & ((1 << LEVEL_BITS) - 1) : EDGED_OPEN;
+	return now < held >> LEVEL_BITS ? held & ((1 << LEVEL_BITS) - 1) : EDGED_OPEN;
 }
 
 /* Whether the destination is neither the gateway nor in a garden of `level`, for all that is remembered. What holds for

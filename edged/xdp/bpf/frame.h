@@ -56,6 +56,12 @@ struct frame {
 #define TCP_PSH 0x08
 #define TCP_ACK 0x10
 
+struct mss {
+	__u8 kind;
+	__u8 size;
+	__be16 value;
+};
+
 struct segment {
 	__u8 family;  /* 4 or 6 */
 	__u8 flags;   /* the low six bits of TCP's */
@@ -67,15 +73,10 @@ struct segment {
 	__u16 window;
 	__be16 sport;
 	__be16 dport;
+	struct mss told; /* the first option, if there is one */
 };
 
-struct mss {
-	__u8 kind;
-	__u8 size;
-	__be16 value;
-};
-
-/* IP, TCP and the one option in one piece: written into the packet at once. */
+/* IP, TCP and the one option, as an answer has them. */
 struct head4 {
 	struct iphdr ip;
 	struct tcphdr tcp;
@@ -112,7 +113,7 @@ union piece {
 
 /* All that is known of a packet, and what is answered. */
 struct packet {
-	__u64 now; /* CLOCK_MONOTONIC ns */
+	__u64 now; /* CLOCK_MONOTONIC ns at the last tick: some milliseconds old, as the sets' timeouts are, and cheaper */
 	__u64 sender; /* a keyed hash of the hardware address that it came from, and the VLAN */
 	struct frame f;
 	struct segment s;
@@ -121,10 +122,6 @@ struct packet {
 	__u8 l2[32];  /* what was before IP */
 	__u8 tcp[64]; /* a header that came, with its options */
 	union piece piece; /* of a request */
-	union {
-		struct head4 out4;
-		struct head6 out6;
-	};
 	union {
 		struct iphdr ip4;
 		struct ipv6hdr ip6;
@@ -253,6 +250,9 @@ static __always_inline int read_segment(void *data, void *end, __u32 at, __u32 b
 	s->window = bpf_ntohs(tcp->window);
 	s->sport = tcp->source;
 	s->dport = tcp->dest;
+	s->told = (struct mss){};
+	if (s->header >= sizeof(*tcp) + sizeof(s->told) && (void *)(tcp + 1) + sizeof(s->told) <= end)
+		s->told = *(struct mss *)(tcp + 1);
 	return 0;
 }
 

@@ -111,17 +111,6 @@ static __always_inline int held_by_socket(struct xdp_md *ctx, struct bpf_sock_tu
 	return held;
 }
 
-/* The header of a SYN with its options, as the helper wants it. */
-static __always_inline int copy_header(struct xdp_md *ctx, struct packet *p)
-{
-	__u32 size = p->s.header;
-
-	FRESH(size);
-	if (size < sizeof(struct tcphdr) || size > 60)
-		return -1;
-	return bpf_xdp_load_bytes(ctx, p->s.at - size, p->tcp, size);
-}
-
 /* Make a cookie prove who hears the answer, not the ends alone: the kernel makes and checks it for addresses of which two
  * words have the sender's hash in them. Nobody but us knows by how much those of two senders differ. Once more: as it was. */
 static __always_inline void disguise(struct packet *p)
@@ -154,22 +143,29 @@ static __always_inline __s64 cookie_of(struct packet *p, __u32 header)
 static __always_inline __s64 largest_cookie(struct packet *p)
 {
 	const struct mss all = {.kind = 2, .size = 4, .value = 0xffff};
+	struct tcphdr *t = (void *)p->tcp;
 
-	p->tcp[12] = (sizeof(struct tcphdr) + sizeof(all)) / 4 << 4;
-	__builtin_memcpy(p->tcp + sizeof(struct tcphdr), &all, sizeof(all));
-	return cookie_of(p, sizeof(struct tcphdr) + sizeof(all));
+	t->source = p->s.sport; /* and nothing else of it counts */
+	t->dest = p->s.dport;
+	t->seq = bpf_htonl(p->s.seq);
+	p->tcp[12] = (sizeof(*t) + sizeof(all)) / 4 << 4;
+	__builtin_memcpy(p->tcp + sizeof(*t), &all, sizeof(all));
+	return cookie_of(p, sizeof(*t) + sizeof(all));
 }
 
-/* The largest segment that the sender of a SYN takes. Nearly everybody says it first of all options; the helper, which
- * looks for it behind others, makes a whole cookie for it. */
-static __always_inline __u32 largest_segment(struct packet *p)
+/* The largest segment that the sender of a SYN takes; 0: it cannot be told. Nearly everybody says it first of all options;
+ * the helper, which looks for it behind others, makes a whole cookie for it. */
+static __always_inline __u32 largest_segment(struct xdp_md *ctx, struct packet *p)
 {
-	__u32 told = p->tcp[22] << 8 | p->tcp[23];
+	__u32 size = p->s.header;
 	__s64 cookie;
 
-	if (p->s.header >= sizeof(struct tcphdr) + sizeof(struct mss) && p->tcp[20] == 2 && p->tcp[21] == 4 && told)
-		return told;
-	cookie = cookie_of(p, p->s.header & 63); /* in its upper half */
+	if (p->s.told.kind == 2 && p->s.told.size == sizeof(struct mss) && p->s.told.value)
+		return bpf_ntohs(p->s.told.value);
+	FRESH(size);
+	if (size < sizeof(struct tcphdr) || size > 60 || bpf_xdp_load_bytes(ctx, p->s.at - size, p->tcp, size))
+		return 0;
+	cookie = cookie_of(p, size); /* in its upper half */
 	return cookie < 0 ? 0 : cookie >> 32 & 0xffff;
 }
 
