@@ -49,11 +49,22 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
+def unused(core: int) -> float:
+    """Seconds since the machine was started in which the core was idle, or another virtual machine had it."""
+    _user, _nice, _system, idle, wait, _irq, _soft, steal = _ticks(core)
+    return (idle + wait + steal) / _TICK
+
+
 def _busy(core: int) -> float:
     """Seconds that the core was not idle since the machine was started."""
+    user, nice, system, _idle, _wait, irq, soft, steal = _ticks(core)
+    return (user + nice + system + irq + soft + steal) / _TICK
+
+
+def _ticks(core: int) -> list[int]:
+    """Eight of them, as /proc/stat has them (proc(5)); zeros where the core is not known."""
     for line in Path("/proc/stat").read_text().splitlines():
         name, *fields = line.split()
         if name == f"cpu{core}":
-            user, nice, system, _idle, _wait, irq, soft, steal = map(int, fields[:8])
-            return (user + nice + system + irq + soft + steal) / _TICK
-    return 0.0
+            return [int(field) for field in fields[:8]]
+    return [0] * 8

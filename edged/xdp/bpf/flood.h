@@ -44,6 +44,13 @@ static __always_inline __u64 spread(__u64 word, int which)
 	return word * (0x9e3779b97f4a7c15ULL + which * 0xd1342543de82ef94ULL); /* odd */
 }
 
+/* Different numbers stay different. */
+static __always_inline __u64 stirred(__u64 h)
+{
+	h = (h ^ h >> 32) * 0xd6e8feb86659fd93ULL;
+	return h ^ h >> 32;
+}
+
 /* The marks of a packet's sender and of where it goes. An address in debt is one on its device and VLAN, to that hardware
  * address, with such frames, SYNs apart from what is not HTTP; where no subscriber has less than a /64, all addresses of one
  * share their fate. A destination is one for that address alone. */
@@ -53,7 +60,7 @@ static __always_inline void follow(struct trail *t, const struct edged_live *now
 {
 	__u64 to = *(const __u32 *)mac | (__u64) * (const __u16 *)(mac + 4) << 32 | (__u64)f->vlan << 48;
 	__u64 kind = (__u64)syn << 32 | f->kind << 16 | f->ether;
-	__u64 source = 0, station = 0, target = 0, rest = 0, narrow = 0;
+	__u64 source = 0, station = 0, target = 0, rest = 0, narrow = 0, who;
 
 	if (ip4) {
 		source = ip4->saddr;
@@ -67,14 +74,15 @@ static __always_inline void follow(struct trail *t, const struct edged_live *now
 		rest = (__u64)b[3] << 32 | b[2];
 		narrow = s->flags & EDGED_NARROW ? station : 0;
 	}
-	t->sender = mixed(s->seed + spread(source, 1) + spread(narrow, 2) + spread(to, 3) + spread(kind, 4) +
-			  spread((__u64)now->changes << 32 | ifindex, 5));
-	t->way = mixed(t->sender + spread(station, 6) + spread(target, 7) + spread(rest, 8));
+	who = s->seed + spread(source, 1) + spread(narrow, 2);
+	t->place = stirred(who) & (TRACES - 1); /* of the little that is known first: fetching begins before the marks are made */
+	t->sender = stirred(who + spread(to, 3) + spread(kind, 4) + spread((__u64)now->changes << 32 | ifindex, 5));
+	t->way = stirred(t->sender + spread(station, 6) + spread(target, 7) + spread(rest, 8));
 }
 
 static __always_inline struct trace *trace_of(const struct trail *t, __u32 other)
 {
-	__u32 at = (t->sender & (TRACES - 1)) ^ other;
+	__u32 at = t->place ^ other;
 
 	return bpf_map_lookup_elem(&traces, &at);
 }

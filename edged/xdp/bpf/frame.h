@@ -104,6 +104,7 @@ struct reply {
 struct trail {
 	__u64 sender;
 	__u64 way;
+	__u32 place;
 };
 
 union piece {
