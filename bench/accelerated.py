@@ -33,6 +33,7 @@ _PLAN = np.dtype(
         *((name, "u4") for name in ("mix", "flood_mask", "flood_call", "flood_pass", "spread")),
         ("size", "u4", (3,)),
         *((name, "u4") for name in ("odd", "space", "base")),
+        ("sum", "u4", (3,)),
         ("claim", "u4", (2,)),
         ("frame", "u1", (3, _ROOM)),
     ]
@@ -57,10 +58,20 @@ def templates(gateway: bytes, own: bytes, server: str = SERVER) -> list[bytes]:
     return [ip(6, syn), ip(6, tcp(0x18, b"", REQUEST)), ip(17, udp).ljust(74, b"\0")]
 
 
-class Crowd:
-    """The programs of xdp_crowd.bpf.c, compiled and loaded; ``plan`` says what they do."""
+def _sum(frame: bytes) -> int:
+    """Of a TCP template's segment and pseudo header, as 16-bit words of this machine; addresses are left out."""
+    segment = frame[34:]
+    words = segment + bytes(len(segment) % 2) + struct.pack("!HH", 6, len(segment))
+    return int(np.frombuffer(words, np.uint16).sum(dtype=np.uint32))
 
-    def __init__(self, frames: list[bytes]) -> None:
+
+class Crowd:
+    """The programs of xdp_crowd.bpf.c, compiled and loaded; ``plan`` says what they do.
+
+    ``base``: the first address of subscribers who have neighbouring ones; without it they are those of people.py.
+    """
+
+    def __init__(self, frames: list[bytes], *, base: int | None = None) -> None:
         with tempfile.TemporaryDirectory(prefix="edged-bench-") as room:
             target = Path(room) / "crowd.o"
             headers = f"-I/usr/include/{os.uname().machine}-linux-gnu"
@@ -75,10 +86,12 @@ class Crowd:
             made.close()
         self._row = np.zeros(1, _PLAN)
         row = self._row[0]
-        row["odd"], row["space"], row["base"] = people.ODD, people.SPACE, people.BASE
+        spread = (people.ODD, people.SPACE, people.BASE) if base is None else (1, 1 << 31, base)
+        row["odd"], row["space"], row["base"] = spread
         for n, frame in enumerate(frames):
             row["size"][n] = len(frame)
             row["frame"][n][: len(frame)] = np.frombuffer(frame, np.uint8)
+            row["sum"][n] = _sum(frame) if n != DATAGRAM else 0
         self.frames = frames
 
     def plan(self, kind: int = SYN, *, first: int = 0, bits: int = 20, call: bool = True, otherwise: int = DROP,

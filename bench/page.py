@@ -18,6 +18,7 @@ from typing import Any
 from . import hostile, redirect
 from .common import BenchError, Row, median, result, say
 from .pace import cpu
+from .stage import EVERYBODY, PAGE, Stage
 
 BAR = 2_000
 SECONDS, ROUNDS = 3.0, 3
@@ -28,9 +29,9 @@ def run(budget: float = 150.0) -> dict[str, Any]:
     began = time.monotonic()
     first = redirect.run(30.0)
     rates = _pages()
-    seconds = max(2.0, (budget - (time.monotonic() - began) - 30) / 2.5 / 9)
+    seconds = max(2.0, (budget - (time.monotonic() - began) - 30) / 2.5 / 10)
     phases = hostile.measure(min(seconds, 5.0))
-    attacked = [p for p in phases if p.name != "quiet"]
+    attacked = [p for p in phases if p.attack]
     rows = [
         *(Row(**row) for row in first["rows"]),
         *(
@@ -54,20 +55,20 @@ def run(budget: float = 150.0) -> dict[str, Any]:
         rows,
         **{key: first[key] for key in ("ours_per_s", "nginx_per_s", "rounds")},
         pages_per_s={what: round(rate) for what, rate in rates.items()},
-        honest_p99_ms={p.name: round(p.p99, 1) for p in attacked},
-        command_median_ms={p.name: round(median(p.commands), 1) for p in attacked},
+        honest_p99_ms={str(p): round(p.p99, 1) for p in attacked},
+        command_median_ms={str(p): round(median(p.commands), 1) for p in attacked},
     )
 
 
 def _pages() -> dict[str, float]:
     """Pages a second of a core, by how they were asked for."""
     found: dict[str, list[float]] = {}
-    with hostile.Stage() as stage:
+    with Stage() as stage:
         worker, core, size = _worker(stage), stage.core, len(_page(stage))
         for _ in range(ROUNDS):
             for kind, what in (("visits", "new connections"), ("pages", "connections kept")):
                 before = cpu(worker), cpu(core)
-                told = stage.crowd(kind, hostile.PAGE, 192, hostile.EVERYBODY)(SECONDS)
+                told = stage.crowd(kind, PAGE, 192, EVERYBODY)(SECONDS)
                 ours, cores = cpu(worker) - before[0], cpu(core) - before[1]
                 pages = told.get("answers", 0)
                 if not pages or ours <= 0:
@@ -83,16 +84,16 @@ def _pages() -> dict[str, float]:
     return {what: median(rates) for what, rates in found.items()}
 
 
-def _page(stage: hostile.Stage) -> bytes:
+def _page(stage: Stage) -> bytes:
     """The page that all of them have to get: not the one that is shown when the core does not answer in time."""
-    fetch = f"import urllib.request as u; print(u.urlopen('http://{hostile.PAGE[0]}:{hostile.PAGE[1]}/').read().hex())"
+    fetch = f"import urllib.request as u; print(u.urlopen('http://{PAGE[0]}:{PAGE[1]}/').read().hex())"
     body = bytes.fromhex(stage.honest.run(sys.executable, "-c", fetch).stdout)
     if b"operator-" not in body:
         raise BenchError(f"not the page of who is blocked by the operator: {body[:2000]!r}")
     return body
 
 
-def _worker(stage: hostile.Stage) -> int:
+def _worker(stage: Stage) -> int:
     """The process that answers: the portal's only child."""
     for pid in stage.portal():
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

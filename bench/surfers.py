@@ -106,14 +106,6 @@ class Crowd:
         self._next = 0
         self._first = first
 
-    def begin_only(self, seconds: float, batch: int = _BATCH) -> int:
-        """Send SYN after SYN and nothing else (a flood with true or made-up senders); returns how many."""
-        sent, end = 0, time.monotonic() + seconds
-        while time.monotonic() < end:
-            self._send(self._newcomers(batch))
-            sent += batch
-        return sent
-
     def visit(self, seconds: float) -> Visit:
         """Keep WINDOW connections under way for that long, then see the last ones through."""
         found = failed = under_way = 0

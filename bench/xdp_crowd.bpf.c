@@ -32,6 +32,7 @@ struct plan {
 	__u32 spread; /* a flood's SYNs go to addresses that differ in these bits */
 	__u32 size[3];
 	__u32 odd, space, base; /* bench/people.py */
+	__u32 sum[3]; /* of the 16-bit words of each template's TCP segment and pseudo header, as far as they stay */
 	__u32 claim[2]; /* what the program mixes into a cookie's ends for the sender of these frames, a word each */
 	__u8 frame[3][ROOM];
 };
@@ -91,6 +92,17 @@ static __always_inline __u16 header_sum(const struct iphdr *ip)
 	return ~sum;
 }
 
+/* The checksum of a TCP segment whose template has the sum `sum`. */
+static __always_inline __u16 segment_sum(__u64 sum, const struct iphdr *ip, const struct tcphdr *tcp)
+{
+	sum += (__u64)ip->saddr + ip->daddr + tcp->source + tcp->seq + tcp->ack_seq;
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
 /* The frame becomes a packet of somebody new. */
 static __always_inline int begin(struct xdp_md *ctx, struct plan *p, __u32 kind, __u32 first, __u32 mask)
 {
@@ -135,6 +147,7 @@ static __always_inline int begin(struct xdp_md *ctx, struct plan *p, __u32 kind,
 		cookie = bpf_tcp_raw_gen_syncookie_ipv4(&from, &hello, sizeof(hello));
 		tcp->ack_seq = bpf_htonl((__u32)cookie + 1);
 	}
+	tcp->check = segment_sum(p->sum[kind], ip, tcp);
 	return 0;
 }
 
@@ -212,6 +225,7 @@ int surf(struct xdp_md *ctx)
 		tcp->source = t.dest;
 		tcp->seq = bpf_htonl(seq);
 		tcp->ack_seq = bpf_htonl(ack);
+		tcp->check = segment_sum(p->sum[1], ip, tcp);
 		return XDP_TX;
 	}
 	if (flags & FIN) {

@@ -169,8 +169,8 @@ def _xdp(ns: dict[str, str], core: int, away: int) -> Iterator[Fast]:
         libbpf.attach(ifindex, crowd.surf, libbpf.NATIVE)
         frames = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         frames.bind(("up", 0))
-    thread = _threaded(gateway_space, "sub", core)
-    _threaded(far_space, "up", away)
+    thread = threaded(gateway_space, "sub", core)
+    threaded(far_space, "up", away)
     try:
         yield Fast(far_space, crowd, gateway, frames, thread)
     finally:
@@ -179,7 +179,7 @@ def _xdp(ns: dict[str, str], core: int, away: int) -> Iterator[Fast]:
         gateway.close()
 
 
-def _threaded(space: str, device: str, core: int) -> int:
+def threaded(space: str, device: str, core: int) -> int:
     """Give a device's receive path a thread of its own on ``core``; its process id."""
     before = _threads(device)
     write_in(space, f"/sys/class/net/{device}/threaded", "1")
