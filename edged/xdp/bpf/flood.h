@@ -6,14 +6,14 @@
  * What both say is dropped at once; what either does not know takes the long way.
  *
  * Whatever user space changes in the maps ends both at once: the number of changes (live.changes) is part of them.
- * The kernel's routes and addresses change without a word, so no distance is remembered longer than LASTS.
+ * The kernel's routes and addresses change without a word, so no way is remembered longer than LASTS.
  */
 #ifndef EDGED_FLOOD_H
 #define EDGED_FLOOD_H
 
 #include "rate.h"
 
-#define LASTS 10000000 /* ns */
+#define LASTS 100000000 /* ns */
 #define TRACES 16384 /* cache lines; a power of two */
 #define WAYS 3 /* of one line */
 
