@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /* Floods, cheaply. A packet beyond the rate costs a look at the subscriber, the device, the gardens and the kernel's routes
  * before it may be dropped. Whoever floods asks the same thousands of times a second, so two answers are remembered, each
- * under a keyed hash of all that it depends on, and both in one cache line, because fetching it is most of what they cost: that an address is in debt, until its next packet is due, and that a destination is far from
- * an address, neither a garden nor the gateway itself; from that address alone, for rules and routes may go by the source.
+ * under a keyed hash of all that it depends on: that an address is in debt, until its next packet is due, and that a
+ * destination is far from an address, neither a garden nor the gateway itself; from that address alone, for rules and
+ * routes may go by the source. Both are in one cache line, for fetching it is most of what they cost.
  * What both say is dropped at once; what either does not know takes the long way.
  *
  * Whatever user space changes in the maps ends both at once: the number of changes (live.changes) is part of them.
