@@ -26,6 +26,8 @@ URL = "http://100.64.0.1:8081/"
 SERVER = "203.0.113.80"
 SYN, ASK, DATAGRAM = 0, 1, 2
 PASS, DROP, TX = 2, 1, 3
+NOBODY_ASKED, TESTED, SINK = 0, 1, 2
+"""What a packet is handed to."""
 _ROOM = 512
 _PLAN = np.dtype(
     [
@@ -83,6 +85,7 @@ class Crowd:
             made.load()
             self.generate, self.surf, self.sink = (made.program(name) for name in ("generate", "surf", "sink"))
             self._plans, self._seen, self._tested = (made.map(name) for name in ("plans", "seen", "tested"))
+            libbpf.update(self._tested, struct.pack("=I", 1), struct.pack("=I", self.sink))
             made.close()
         self._row = np.zeros(1, _PLAN)
         row = self._row[0]
@@ -102,7 +105,7 @@ class Crowd:
         row["pass"], row["stop"] = otherwise, stop
         libbpf.update(self._plans, bytes(4), self._row.tobytes())
 
-    def flood(self, share: float, *, bits: int, call: bool, otherwise: int = DROP, spread: int = 0) -> None:
+    def flood(self, share: float, *, bits: int, call: int, otherwise: int = DROP, spread: int = 0) -> None:
         """Beside what the plan says: this share of all packets is SYNs of 2**bits subscribers. 0: none.
 
         ``spread``: bits of the destination that are drawn anew for each SYN.

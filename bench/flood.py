@@ -11,8 +11,8 @@ flood comes
   together for each flood. (Measured in one, the share of answers would hang on who else uses the machine meanwhile.)
 * from the same thousand, each SYN to another address: nothing that is remembered of destinations helps;
 * from a million at once (none beyond its rate: every SYN is answered), with XDP;
-* from nowhere anybody looks: dropped before it is even looked at. That is what making the packets costs here, and what
-  no program could better; a real card's driver has a cost of its own instead;
+* to a program that drops whatever comes without a look. That is what making the packets and entering a program cost
+  here, and what none could better; a real card's driver has a cost of its own instead;
 * from the same thousand and million through the rules to our redirector's socket, as without XDP.
 
 Subscribers are a million walled ones, in the maps and in the nft sets alike; the rules are in force in each case. The
@@ -36,7 +36,7 @@ from edged.nft.routing import Steering
 from edged.xdp import layout, libbpf
 
 from . import ours, people, redirect
-from .accelerated import DATAGRAM, DROP, PASS, SYN, Crowd, Gateway, templates
+from .accelerated import DATAGRAM, NOBODY_ASKED, PASS, SINK, SYN, TESTED, Crowd, Gateway, templates
 from .common import BenchError, Row, cores, inside, median, namespaces, need, pinned, result, say, sh, write_in
 from .forward import _sent
 
@@ -143,18 +143,18 @@ def _wire(ns: dict[str, str]) -> tuple[Gateway, Crowd, int]:
 
 def _mixed(ns: dict[str, str], crowd: Crowd, gateway: Gateway, ifindex: int, way: Way, share: float) -> Point:
     _, bits = way
-    call, fate = way in RATES, DROP if way == DROPPED else PASS
+    call, asked = way in RATES, SINK if way == DROPPED else TESTED if way in RATES else NOBODY_ASKED
     spread = EVERYWHERE if way == SCANNED else 0
     rate, burst = RATES.get(way, NOBODY)
     if call:
         gateway.maps.set_settings(layout.Settings(gateway.texts, rate=rate, burst=burst))
     if way in {BEYOND, SCANNED} and share:
-        crowd.flood(1, bits=bits, call=call, spread=spread)
+        crowd.flood(1, bits=bits, call=TESTED, spread=spread)
         for at_once, times in ((AHEAD, 2 * AHEAD), (burst, 8)):
             gateway.maps.set_settings(layout.Settings(gateway.texts, rate=rate, burst=at_once))
             crowd.burst(times << bits, ifindex, SYN)
     crowd.plan(DATAGRAM, first=MEMBERS, bits=16, call=call, otherwise=PASS)
-    crowd.flood(share, bits=bits, call=call, otherwise=fate, spread=spread)
+    crowd.flood(share, bits=bits, call=asked, otherwise=PASS, spread=spread)
     counted = gateway.maps.counters()
     before = _sent(ns["g"], "net")
     crowd.burst(WARM, ifindex, DATAGRAM)
@@ -177,7 +177,7 @@ def _beside(gateway: Gateway, crowd: Crowd, ifindex: int, first: int) -> float:
     other.under_test(gateway.maps.program)
     other.plan(SYN, first=0, bits=10)
     gateway.maps.set_settings(layout.Settings(gateway.texts, rate=RATE, burst=BURST))
-    crowd.flood(0, bits=10, call=True)
+    crowd.flood(0, bits=10, call=TESTED)
     crowd.plan(DATAGRAM, first=MEMBERS, bits=16, call=True, otherwise=PASS)
     floods: list[float] = []
 

@@ -28,7 +28,7 @@ struct plan {
 	__u32 pass;   /* verdict where it is not */
 	__u32 stop;   /* surf: nobody new begins */
 	__u32 mix;    /* generate: of 2^32 packets so many are a flood's SYNs instead */
-	__u32 flood_mask, flood_call, flood_pass; /* the same of those; from subscriber number 0 on */
+	__u32 flood_mask, flood_call, flood_pass; /* the same of those; from subscriber number 0 on. call 2: sink is asked */
 	__u32 spread; /* a flood's SYNs go to addresses that differ in these bits */
 	__u32 size[3];
 	__u32 odd, space, base; /* bench/people.py */
@@ -52,9 +52,10 @@ struct {
 	__uint(value_size, sizeof(__u64));
 } seen SEC(".maps");
 
+/* 0: the program under test, 1: sink */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__uint(key_size, sizeof(__u32));
 	__uint(value_size, sizeof(__u32));
 } tested SEC(".maps");
@@ -154,9 +155,8 @@ static __always_inline int begin(struct xdp_md *ctx, struct plan *p, __u32 kind,
 SEC("xdp")
 int generate(struct xdp_md *ctx)
 {
-	__u32 zero = 0;
+	__u32 zero = 0, call;
 	struct plan *p = bpf_map_lookup_elem(&plans, &zero);
-
 	int flood;
 
 	if (!p)
@@ -164,8 +164,11 @@ int generate(struct xdp_md *ctx)
 	flood = p->mix && bpf_get_prandom_u32() < p->mix;
 	if (flood ? begin(ctx, p, 0, 0, p->flood_mask) : begin(ctx, p, p->kind, p->first, p->mask))
 		return XDP_ABORTED;
-	if (flood ? p->flood_call : p->call)
+	call = flood ? p->flood_call : p->call;
+	if (call == 1)
 		bpf_tail_call(ctx, &tested, 0);
+	else if (call)
+		bpf_tail_call(ctx, &tested, 1);
 	return flood ? p->flood_pass : p->pass;
 }
 
