@@ -21,8 +21,9 @@ from edged.xdp.libbpf import BpfError
 from edged.xdp.moves import KEPT
 from edged.xdp.ours import NOTES
 from tests import worlds
-from tests.kernel.accelerator import Attentive, Linked, texts
+from tests.kernel.accelerator import texts
 from tests.lab.netns import Namespace, mount_bpffs, unmount
+from tests.lab.programs import Attentive, Linked
 from tests.unit.core import Core
 
 KEY = b"\x04\x64\x40\x00\x0a"
