@@ -54,14 +54,6 @@ class _XdpOpts(ctypes.Structure):
     _fields_ = (("sz", ctypes.c_size_t), ("old_prog_fd", c_int))
 
 
-class _QueryOpts(ctypes.Structure):
-    _fields_ = (
-        ("sz", ctypes.c_size_t),
-        *((name, c_uint32) for name in ("prog_id", "drv_prog_id", "hw_prog_id", "skb_prog_id")),
-        ("attach_mode", ctypes.c_uint8),
-    )
-
-
 class _TestOpts(ctypes.Structure):
     _fields_ = (
         ("sz", ctypes.c_size_t),
@@ -80,13 +72,6 @@ class _TestOpts(ctypes.Structure):
         ("cpu", c_uint32),
         ("batch_size", c_uint32),
     )
-
-
-class Attached(NamedTuple):
-    """What is attached to an interface: ``native``, ``generic`` or empty, and the program's id (0: none)."""
-
-    mode: str
-    program: int
 
 
 class Ran(NamedTuple):
@@ -142,7 +127,6 @@ def library() -> Any:
     found.bpf_prog_get_fd_by_id.argtypes = (c_uint32,)
     found.bpf_xdp_attach.argtypes = (c_int, c_int, c_uint32, POINTER(_XdpOpts))
     found.bpf_xdp_detach.argtypes = (c_int, c_uint32, POINTER(_XdpOpts))
-    found.bpf_xdp_query.argtypes = (c_int, c_int, POINTER(_QueryOpts))
     found.bpf_prog_test_run_opts.argtypes = (c_int, POINTER(_TestOpts))
     found.bpf_obj_get_info_by_fd.argtypes = (c_int, c_void_p, POINTER(c_uint32))
     found.libbpf_num_possible_cpus.argtypes = ()
@@ -356,16 +340,6 @@ def detach(ifindex: int, flags: int, old: int | None) -> None:
     opts = _XdpOpts(sz=ctypes.sizeof(_XdpOpts), old_prog_fd=old or 0)
     flags |= 0 if old is None else REPLACE
     _checked(library().bpf_xdp_detach(ifindex, flags, byref(opts)), "XDP cannot be detached")
-
-
-def attached(ifindex: int) -> Attached:
-    """What is attached to an interface of this network namespace."""
-    opts = _QueryOpts(sz=ctypes.sizeof(_QueryOpts))
-    _checked(library().bpf_xdp_query(ifindex, 0, byref(opts)), "what XDP an interface has")
-    for mode, number in (("native", opts.drv_prog_id), ("generic", opts.skb_prog_id), ("offload", opts.hw_prog_id)):
-        if number:
-            return Attached(mode, number)
-    return Attached("", 0)
 
 
 def run(fd: int, data: bytes, *, repeat: int = 1, ifindex: int = 0, live: bool = False) -> Ran:
