@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edged.xdp import leftovers, libbpf, rtnetlink
+from edged.xdp.binding import BpfError
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.layout import Frames
-from edged.xdp.libbpf import BpfError
 from edged.xdp.ours import Ours, note, pin_name
 from edged.xdp.rtnetlink import Attached
 

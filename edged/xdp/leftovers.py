@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from edged.xdp import libbpf, rtnetlink
+from edged.xdp import binding, libbpf, rtnetlink
 from edged.xdp.interfaces import matches
 from edged.xdp.ours import Ours, elsewhere
 from edged.xdp.rtnetlink import Attached
@@ -33,7 +33,7 @@ def remove(bpffs: Path, *, but: int | None = None, notes: Path | None = None) ->
             if not elsewhere(pins):
                 with contextlib.suppress(OSError):
                     _clear(pins)
-    if but is None and (layouts or libbpf.available()):
+    if but is None and (layouts or binding.available()):
         with contextlib.closing(Ours(None, notes)) as ours:
             gone += expel(ours)
     return gone
@@ -66,7 +66,7 @@ def left(
 
     ``there``: what :func:`edged.xdp.rtnetlink.everywhere` has just said; None: it is asked.
     """
-    if not libbpf.available():
+    if not binding.available():
         return []
     patterns = list(patterns)
     found = rtnetlink.everywhere() if there is None else there

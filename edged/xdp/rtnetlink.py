@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from edged.xdp.libbpf import BpfError
+from edged.xdp.binding import BpfError
 
 ROUTE = 0
 """NETLINK_ROUTE."""

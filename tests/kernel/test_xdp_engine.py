@@ -15,9 +15,9 @@ import pytest
 
 from edged.errors import EdgedError
 from edged.xdp import interfaces, layout, leftovers, libbpf, rtnetlink
+from edged.xdp.binding import BpfError
 from edged.xdp.engine import Engine, Wanted
 from edged.xdp.layout import Settings
-from edged.xdp.libbpf import BpfError
 from edged.xdp.moves import KEPT
 from edged.xdp.ours import NOTES, PROGRAM
 from edged.xdp.rtnetlink import Attached
