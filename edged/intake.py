@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -19,7 +19,8 @@ SYNC = "/sync"
 """How the channel of snapshots ends."""
 LOCAL = ""
 """The source of what came over the control socket."""
-
+LARGEST_GROUP = 1 << 20
+"""Bytes of payload carried out in one commit: some eight batches of a thousand, or one chunk of a snapshot."""
 
 _OUT_OF_TIME = frozenset({"expired", "from_the_future"})
 
@@ -31,6 +32,21 @@ class Incoming(NamedTuple):
     source: str = LOCAL
     response_topic: str = ""
     correlation: bytes | None = None
+
+
+def groups(payloads: Sequence[Incoming]) -> Iterator[Sequence[Incoming]]:
+    """Payloads as groups of at most ``LARGEST_GROUP`` bytes, or of one: what a group touches is held in memory.
+
+    A chunk ends its group, so that what follows the last one meets a snapshot that is committed.
+    """
+    first = size = 0
+    for i, p in enumerate(payloads):
+        size += len(p.payload)
+        if i > first and (size > LARGEST_GROUP or payloads[i - 1].source.endswith(SYNC)):
+            yield payloads[first:i]
+            first, size = i, len(p.payload)
+    if first < len(payloads):
+        yield payloads[first:]
 
 
 class Refused(NamedTuple):

@@ -20,7 +20,7 @@ from edged.clock import in_time
 from edged.domain.model import rfc3339
 from edged.errors import EdgedError, KernelError, StoreError
 from edged.gardens import Gardens
-from edged.intake import SYNC, Incoming
+from edged.intake import Incoming, groups
 from edged.nft.enforcer import Enforcer
 from edged.nft.routing import Steering
 from edged.nft.watch import Watch
@@ -37,25 +37,8 @@ FIRST_PAUSE, LAST_PAUSE = 0.1, 15.0
 """Seconds between two tries of what failed, doubling."""
 LONGEST_STEPS = 0.25
 """Seconds a refill may take in one go beside commands."""
-LARGEST_GROUP = 1 << 20
-"""Bytes of payload carried out in one commit: some eight batches of a thousand, or one chunk of a snapshot."""
 LONGEST_SLEEP = 30.0
 """Seconds a timer sleeps at most: a clock that was set must be noticed."""
-
-
-def groups(payloads: Sequence[Incoming]) -> Iterator[Sequence[Incoming]]:
-    """Payloads as groups of at most ``LARGEST_GROUP`` bytes, or of one: what a group touches is held in memory.
-
-    A chunk ends its group, so that what follows the last one meets a snapshot that is committed.
-    """
-    first = size = 0
-    for i, p in enumerate(payloads):
-        size += len(p.payload)
-        if i > first and (size > LARGEST_GROUP or payloads[i - 1].source.endswith(SYNC)):
-            yield payloads[first:i]
-            first, size = i, len(p.payload)
-    if first < len(payloads):
-        yield payloads[first:]
 
 
 def _joined(parts: Sequence[Outcome]) -> Outcome:

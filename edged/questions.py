@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from edged.directory import Directory
 from edged.domain import effect, visitor
 from edged.domain.address import Addressing
 from edged.domain.model import Fact, Policy, Reason, rfc3339
@@ -19,7 +20,6 @@ from edged.records import record
 from edged.store import payments, rulings
 from edged.store.rows import Known
 from edged.store.store import Store
-from edged.workset import Workset
 
 _MOST_HELD = 100_000
 _MOST_SHOWN = 100_000
@@ -56,23 +56,23 @@ class Questions:
 
     def why(self, target: str) -> dict[str, Any]:
         """The record of a subscriber or address. Raises Rejected."""
-        work = Workset(self._store, self._addressing)
+        directory = Directory(self._store, self._addressing)
         try:
-            found = self.look_up(work, target)
+            found = self.look_up(directory, target)
         except Rejected as e:
             if held := sorted(reason for _, reason in self._store.read(partial(rulings.held_of, subs=[target]))):
                 raise Rejected(e.code, f"{e.detail}; the brake holds a first block of it: {', '.join(held)}") from None
             raise
-        return self.describe(found, work.facts(found), self._clock())
+        return self.describe(found, directory.facts(found), self._clock())
 
     @staticmethod
-    def look_up(work: Workset, target: str) -> Known:
+    def look_up(directory: Directory, target: str) -> Known:
         """Whoever has this name, or else this address. Raises Rejected."""
         try:
-            return work.find(target, None)
+            return directory.find(target, None)
         except Rejected as first:
             try:
-                return work.find(None, target)
+                return directory.find(None, target)
             except Rejected:
                 raise first from None
 

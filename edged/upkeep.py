@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from edged.directory import Directory
 from edged.domain import command as c
 from edged.domain import decide, effect, visitor
 from edged.domain.audit import Decision as Audited
@@ -82,7 +83,7 @@ class Upkeep:
         """
         now = self._pipeline.clock()
         try:
-            known = Workset(self._pipeline.store, self._pipeline.settings.addressing).find(None, address)
+            known = Directory(self._pipeline.store, self._pipeline.settings.addressing).find(None, address)
         except Rejected:
             return None
         rests = known.sub.notified > now  # whoever reads it again meanwhile moves nothing

@@ -6,8 +6,8 @@ import errno
 from typing import Any
 
 from edged import plan
+from edged.xdp.binding import BpfError
 from edged.xdp.fake import FakeGeneration, FakeMaps
-from edged.xdp.libbpf import BpfError
 from edged.xdp.maps import Generation
 from tests.unit.core import Core
 

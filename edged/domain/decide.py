@@ -68,9 +68,7 @@ def decide(cmd: c.OnState, view: View, now: int, policy: Policy, issuer: str = "
         if not isinstance(cmd, c.Block | c.Paid):
             raise Rejected("unknown_subscriber", f"no subscriber {cmd.sub!r}; bind or block it first")
         before = Subscriber(cmd.sub)
-    elif (before.reasons or before.deferrals or before.notified or before.promise) and 0 < effect.next_moment(
-        before, now
-    ) <= now:
+    elif (before.reasons or before.deferrals or before.promise) and 0 < effect.next_moment(before, now) <= now:
         before, told = expire(before, now, policy)
         made = _decided(cmd, before, view.facts, now, policy, issuer)
         return replace(made, events=(*told, *made.events))

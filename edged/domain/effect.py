@@ -83,8 +83,6 @@ def _begun(reason: Reason) -> tuple[int, AbstractSet[str]]:
 
 def waives(sub: Subscriber, name: str, reason: Reason, now: int) -> bool:
     """Whether a running promise lifts this reason at ``now`` (laws 3 and 4)."""
-    if sub.promise is None or sub.promise.until <= now or name not in DEBT:
-        return False
     return felt(sub, name, reason, now, promised=True) < felt(sub, name, reason, now, promised=False)
 
 
@@ -131,7 +129,7 @@ def entry(sub: Subscriber, now: int, policy: Policy) -> Entry:
 
 def _entry(sub: Subscriber, found: tuple[int, int], now: int, policy: Policy) -> Entry:
     base, lift = found
-    if base in _PLAIN and lift == base and not sub.notified:
+    if base in _PLAIN and lift == base:
         return _PLAIN[base]
     until = sub.promise.until if sub.promise and lift < base else 0
     rates = [own for r in active(sub).values() if (own := rate(r, policy))] or [policy.reduced_rate_kbit]

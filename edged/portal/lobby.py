@@ -12,10 +12,11 @@ from functools import partial
 
 import uvicorn
 
+from edged.portal.acceptor import Acceptor
 from edged.portal.exchange import HEAD_BYTES, Exchange, refusal
 from edged.portal.head import Verdict, judge
 from edged.portal.places import Places
-from edged.portal.redirector import BATCH, DEFER_SECONDS, FULL, holder
+from edged.portal.redirector import BATCH, DEFER_SECONDS, holder
 from edged.portal.tally import Tally
 from edged.portal.waiters import Waiters
 from edged.portal.wire import CLOSED
@@ -60,11 +61,10 @@ class SiteServer(uvicorn.Server):
         self._tally = tally
         self._seconds = seconds
         self._tls = tls
-        self._listeners: list[socket.socket] = []
+        self._acceptor = Acceptor()
         self._tasks: set[asyncio.Task[None]] = set()
         self._slow = Waiters(HEARD)
         self._visitors: set[_Visitor] = set()
-        self._paused = False
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -72,16 +72,13 @@ class SiteServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
-        self._listeners = list(sockets or [])
-        for listener in self._listeners:
+        for listener in sockets or []:
             listener.setblocking(False)
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, DEFER_SECONDS)
-        self._listen()
+            self._acceptor.add(listener, partial(self._accept, listener))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            loop.remove_reader(listener)
+        self._acceptor.close()
         for one in list(self._visitors):
             self._places.leave(one)
             one.cut()
@@ -92,13 +89,7 @@ class SiteServer(uvicorn.Server):
 
     def resume(self) -> None:
         """Accept again after a pause for want of descriptors; called with each sweep."""
-        if self._paused:
-            self._listen()
-
-    def _listen(self) -> None:
-        self._paused = False
-        for listener in self._listeners:
-            asyncio.get_running_loop().add_reader(listener, self._accept, listener)
+        self._acceptor.resume()
 
     def _accept(self, listener: socket.socket) -> None:
         accept, form = listener._accept, (listener.family, listener.type, listener.proto)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -108,11 +99,9 @@ class SiteServer(uvicorn.Server):
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno in FULL:
-                    self._paused = True
-                    asyncio.get_running_loop().remove_reader(listener)
+                if self._acceptor.exhausted(error):
                     break
-                continue  # that one connection died in the queue
+                continue
             who = holder(peer, self._places.household)
             if not self._places.welcome(who):
                 os.close(fd)

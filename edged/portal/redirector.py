@@ -21,9 +21,7 @@ the same limits of time and a limit of bytes.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import errno
 import os
 import socket
 import time
@@ -33,6 +31,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
+from edged.portal.acceptor import Acceptor
 from edged.portal.head import HEAD_END, Verdict, answers, ends_clean, is_plain_get, judge
 from edged.portal.refusals import Refusals
 from edged.portal.tally import Tally
@@ -49,8 +48,6 @@ BATCH = 64
 DRAIN_BYTES = 65536
 """What a client may go on sending after its answer."""
 _MAPPED = bytes(10) + b"\xff\xff"
-FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-"""What accept(2) says when it is not the connection's fault: trying again at once would spin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +96,8 @@ class Redirector:
         self._slow = Waiters()
         self._waiting: dict[_Waiting, None] = {}
         self._of: Counter[str | bytes] = Counter()
-        self._listeners: dict[socket.socket, Callable[[], None]] = {}
+        self._acceptor = Acceptor()
         self._refusals = Refusals(clock)
-        self._paused = False
 
     @property
     def waiting(self) -> int:
@@ -114,15 +110,11 @@ class Redirector:
         accept = listener._accept  # type: ignore[attr-defined]  # noqa: SLF001
         counts = tally or self._tally
         form = (listener.family, listener.type, listener.proto)  # or each socket object asks the kernel for them
-        self._listeners[listener] = lambda: self._ready(accept, counts, form)
-        asyncio.get_running_loop().add_reader(listener, self._listeners[listener])
+        self._acceptor.add(listener, lambda: self._ready(accept, counts, form))
 
     def close(self) -> None:
         """Stop accepting and drop who waits. The listening sockets stay open: they are the caller's."""
-        loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            loop.remove_reader(listener)
-        self._listeners.clear()
+        self._acceptor.close()
         for one in list(self._waiting):
             self._drop(one)
         self._slow.close()
@@ -146,11 +138,7 @@ class Redirector:
             elif one.drained < 0:
                 one.tally.add("refused", CLOSED)  # it never said a word: perhaps a browser's spare connection
             self._drop(one)
-        if self._paused:
-            self._paused = False
-            loop = asyncio.get_running_loop()
-            for listener, ready in self._listeners.items():
-                loop.add_reader(listener, ready)
+        self._acceptor.resume()
         return len(over) == SWEEP_BATCH
 
     # -- the hot path -------------------------------------------------------------------------------------------------
@@ -167,10 +155,9 @@ class Redirector:
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno in FULL:
-                    self._pause()
+                if self._acceptor.exhausted(error):
                     break
-                continue  # that one connection died in the queue (accept(2) hands its errors on)
+                continue
             if barred and holder(peer, household) in barred:
                 os.close(fd)
                 tally.add("refused", CLOSED)
@@ -191,13 +178,6 @@ class Redirector:
             self._unusual(socket.socket(*form, fileno=fd), peer, data, tally)
         if served:
             tally.add("redirect", 302, served, self._clock() - began)
-
-    def _pause(self) -> None:
-        # a listener that stays readable would spin the loop; those who wait give descriptors back within seconds
-        self._paused = True
-        loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            loop.remove_reader(listener)
 
     # -- the rest -----------------------------------------------------------------------------------------------------
 

@@ -7,18 +7,16 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from edged.domain.model import Fact, Subscriber
 from edged.domain.payment import LONGEST_MS
 from edged.store.rows import Bill, Tried, Write, marks, read_facts
+from edged.store.subscribers import decode
 
 MOST_TRIED = 20
 """Tried codes that are remembered of a subscriber; one more pushes out the oldest."""
 REMEMBERED_MS = 31 * 86_400_000
 """How long a used link is remembered behind its end: a clock may go ahead and come back, and the link with it."""
 
-_decode = msgspec.json.Decoder(Subscriber).decode
 _VISITOR = (
     "SELECT a.key, s.id, s.record, i.facts, p.expires FROM address a JOIN subscriber s ON s.id = a.owner"
     " LEFT JOIN invoice i ON i.owner = s.id LEFT JOIN payment p ON p.owner = s.id WHERE a.key IN"
@@ -65,7 +63,7 @@ def visitors(db: sqlite3.Connection, keys: Sequence[bytes]) -> dict[bytes, Visit
     """Who has these addresses. One query, because every look at a page asks it; some dozens of keys at a time."""
     rows = db.execute(f"{_VISITOR} ({marks(keys)})", keys)
     return {
-        key: Visitor(owner, _decode(record), read_facts(facts), expires or 0)
+        key: Visitor(owner, decode(record), read_facts(facts), expires or 0)
         for key, owner, record, facts, expires in rows
     }
 

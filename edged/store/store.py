@@ -1,4 +1,4 @@
-"""What is desired, durable: SQLite in WAL mode with synchronous=FULL, one writer, group commit.
+"""What is desired, durable: one writer, group commit. The modules beside this one hold the statements.
 
 A commit takes everything a group of commands changed. Nothing here grows in memory with the number of subscribers:
 rows are read in chunks by key order, timers come from an index.
@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from edged.domain.audit import Finding, Head, Verification
 from edged.domain.model import Subscriber
-from edged.errors import StoreError
 from edged.plan import Owned, Run
-from edged.store import audit, refill, rulings, staging, totals, writer
+from edged.store import audit, refill, rulings, staging, subscribers, totals, writer
+from edged.store.database import Database
 from edged.store.rows import (
     Event,
     Known,
@@ -28,153 +25,53 @@ from edged.store.rows import (
     Named,
     Numbered,
     Staged,
-    Stored,
     Write,
-    entry_of,
-    marks,
-    parts,
-    unpack,
 )
-from edged.store.schema import MIGRATIONS
 from edged.store.totals import Totals
 
-T = TypeVar("T")
 MOST_EVENTS = 100_000
 """Events kept for a broker that is away; beyond, the oldest go."""
 
 _WINDOW = 20_000
 """Numbers of subscribers that one call of ``listing`` looks at."""
-_decode = msgspec.json.Decoder(Subscriber).decode
 
 
-class Store:
+class Store(Database):
     """The database in ``directory``/edged.db. Use from one thread."""
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / "edged.db"
-        self._db: sqlite3.Connection | None = None
+        super().__init__(directory / "edged.db")
         self._next_id = 1
         self.totals = Totals()
         """Counts and digests, kept up to date with each commit."""
         self._traces = True
         """Whether the log of earlier pages may still say something of somebody whose walk through the trail ended."""
 
-    # -- life ------------------------------------------------------------------------------------------------
-
-    def open(self) -> None:
-        """Open, migrate and count. Raises StoreError with the remedy."""
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))  # SQLite's other files follow it
-            db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
-            self._db = db
-            for pragma in (
-                "page_size=2048",  # subscribers in random order: each row is a page to log, so a small one
-                "journal_mode=WAL",
-                "synchronous=FULL",
-                "cache_size=-32768",
-                "wal_autocheckpoint=8000",
-                "secure_delete=ON",
-            ):
-                db.execute(f"PRAGMA {pragma}")
-            self._migrate(db)
-            self.totals = totals.read(db)
-            (self._next_id,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM subscriber").fetchone()
-        except (sqlite3.Error, OSError) as e:
-            self.close()
-            raise StoreError(f"database {self.path}: {e}; check state_dir, its owner and free space") from e
-
-    @staticmethod
-    def _migrate(db: sqlite3.Connection) -> None:
-        (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version in (1, 2):
-            raise sqlite3.DatabaseError("it is of a version before the first release; remove it and send a snapshot")
-        if version > len(MIGRATIONS):
-            raise sqlite3.DatabaseError(
-                f"schema version {version} is newer than {len(MIGRATIONS)}, all that this edged knows; upgrade"
-            )
-        if version == len(MIGRATIONS):
-            return
-        db.execute("BEGIN IMMEDIATE")  # all or nothing: a first start that is killed leaves no version in between
-        try:
-            for step in (step for steps in MIGRATIONS[version:] for step in steps):
-                db.execute(step)
-            db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
-            db.execute("COMMIT")
-        except sqlite3.Error:
-            db.execute("ROLLBACK")
-            raise
-
-    def close(self) -> None:
-        """Close; safe to call twice."""
-        if self._db is not None:
-            self._db.close()
-            self._db = None
-
-    @property
-    def db(self) -> sqlite3.Connection:
-        """The open connection."""
-        if self._db is None:
-            raise StoreError(f"database {self.path} is not open")
-        return self._db
-
-    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """What ``work`` reads; the modules beside this one have more of such than there are methods here."""
-        try:
-            return work(self.db)
-        except sqlite3.Error as e:
-            raise StoreError(f"reading {self.path}: {e}") from e
+    def _opened(self, db: sqlite3.Connection) -> None:
+        self.totals = totals.read(db)
+        (self._next_id,) = db.execute("SELECT coalesce(max(id), 0) + 1 FROM subscriber").fetchone()
 
     # -- subscribers -----------------------------------------------------------------------------------------
 
     def load(self, subs: Iterable[str]) -> dict[str, Known]:
         """Subscribers by name, with their addresses; unknown names are left out."""
-        return self.read(lambda db: self._known(db, "sub", list(subs)))
+        return self.read(lambda db: subscribers.known(db, "sub", list(subs)))
 
     def load_ids(self, ids: Iterable[int]) -> dict[str, Known]:
         """The same by number."""
-        return self.read(lambda db: self._known(db, "id", list(ids)))
-
-    @staticmethod
-    def _known(db: sqlite3.Connection, column: str, values: Sequence[str | int]) -> dict[str, Known]:
-        out: dict[str, Known] = {}
-        query = (
-            "SELECT s.id, s.sub, s.keys, s.entry, s.record, i.facts"
-            f" FROM subscriber s LEFT JOIN invoice i ON i.owner = s.id WHERE s.{column} IN "
-        )
-        for part in parts(values):
-            for number, name, blob, entry, record, facts in db.execute(f"{query}({marks(part)})", part):
-                sub, keys, told = _decode(record), unpack(blob), entry_of(entry)
-                out[name] = Known(number, sub, keys, told, Stored(sub, keys, told), facts)
-        return out
+        return self.read(lambda db: subscribers.known(db, "id", list(ids)))
 
     def marks(self, ids: Iterable[int]) -> dict[int, Mark]:
         """The last numbered batch of subscribers, by number."""
-
-        def work(db: sqlite3.Connection) -> dict[int, Mark]:
-            out: dict[int, Mark] = {}
-            for part in parts(list(ids)):
-                rows = db.execute(f"SELECT id, numbering, seq FROM subscriber WHERE id IN ({marks(part)})", part)
-                out.update((number, Mark(*mark)) for number, *mark in rows)
-            return out
-
-        return self.read(work)
+        return self.read(lambda db: subscribers.numbered(db, list(ids)))
 
     def owners(self, keys: Iterable[bytes]) -> dict[bytes, int]:
         """Subscriber numbers by address; unbound keys are left out."""
-
-        def work(db: sqlite3.Connection) -> dict[bytes, int]:
-            out: dict[bytes, int] = {}
-            for part in parts(list(keys)):
-                out.update(db.execute(f"SELECT key, owner FROM address WHERE key IN ({marks(part)})", part))
-            return out
-
-        return self.read(work)
+        return self.read(lambda db: subscribers.owners(db, list(keys)))
 
     def between(self, first: bytes, last: bytes) -> list[bytes]:
         """The bound addresses from one key to another, both included."""
-        query = "SELECT key FROM address WHERE key BETWEEN ? AND ?"
-        return self.read(lambda db: [k for (k,) in db.execute(query, (first, last))])
+        return self.read(lambda db: subscribers.between(db, first, last))
 
     def new_id(self) -> int:
         """A fresh subscriber number (used or not, it is not given again while the daemon runs)."""
@@ -183,13 +80,11 @@ class Store:
 
     def due(self, now: int, limit: int = 5000) -> list[int]:
         """Numbers of subscribers with something due by ``now`` (Unix ms), earliest first."""
-        query = "SELECT id FROM subscriber WHERE due > 0 AND due <= ? ORDER BY due LIMIT ?"
-        return self.read(lambda db: [i for (i,) in db.execute(query, (now, limit))])
+        return self.read(lambda db: subscribers.due(db, now, limit))
 
     def next_due(self) -> int:
         """The earliest due moment (Unix ms), 0 for none."""
-        query = "SELECT due FROM subscriber WHERE due > 0 ORDER BY due LIMIT 1"
-        return self.read(lambda db: int((db.execute(query).fetchone() or (0,))[0]))
+        return self.read(subscribers.next_due)
 
     def listing(
         self, level: int | None, reason: str | None, after: int, limit: int = 1000
@@ -199,16 +94,13 @@ class Store:
         The number comes back as ``after`` when there are no more. Each call looks at a window of numbers, so that none
         takes long however few are found.
         """
-        where, values = ("level = ?", (level,)) if level is not None else ("(level > 0 OR due > 0)", ())
         end = after + _WINDOW
-        query = f"SELECT id, record FROM subscriber WHERE {where} AND id > ? AND id <= ? ORDER BY id LIMIT ?"
-        rows = self.read(lambda db: db.execute(query, (*values, after, end, limit)).fetchall())
-        found = [_decode(r) for _, r in rows]
+        rows = self.read(lambda db: subscribers.listing(db, level, after, end, limit))
         if len(rows) == limit:
             end = rows[-1][0]
         elif end >= self._next_id:
             end = after if not rows else rows[-1][0]
-        return end, [s for s in found if reason is None or reason in s.reasons]
+        return end, [s for _, s in rows if reason is None or reason in s.reasons]
 
     # -- batches, events, gardens ----------------------------------------------------------------------------
 
@@ -302,18 +194,6 @@ class Store:
         if write.forgotten:
             self._truncate()  # really forgotten: not even in the log of earlier pages
 
-    @contextlib.contextmanager
-    def _lightly(self) -> Iterator[None]:
-        """Commits without fsync in here."""
-        self.read(lambda db: db.execute("PRAGMA synchronous=NORMAL"))
-        try:
-            yield
-        finally:
-            self.read(lambda db: db.execute("PRAGMA synchronous=FULL"))
-
-    def _truncate(self) -> None:
-        self.read(lambda db: db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
-
     def forget_events(self, up_to: int) -> None:
         """Remove published events up to this number."""
         self._commit(lambda db: db.execute("DELETE FROM outbox WHERE id <= ?", (up_to,)))
@@ -331,19 +211,6 @@ class Store:
     def heartbeat(self, now: int) -> None:
         """A commit that proves the disk still takes one."""
         self._commit(lambda db: db.execute("INSERT OR REPLACE INTO note VALUES ('heartbeat', ?)", (str(now),)))
-
-    def _commit(self, work: Callable[[sqlite3.Connection], object]) -> None:
-        db = self.db
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            work(db)
-            db.execute("COMMIT")
-        except Exception as e:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            if not isinstance(e, sqlite3.Error):
-                raise  # a value that SQLite cannot hold: trying again would not help
-            raise StoreError(f"writing {self.path}: {e}; nothing was changed, it will be tried again") from e
 
     # -- the audit trail (see audit.py) ------------------------------------------------------------------------
 

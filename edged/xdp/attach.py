@@ -17,11 +17,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from edged.xdp import leftovers, libbpf
+from edged.xdp import leftovers, libbpf, rtnetlink
+from edged.xdp.binding import BpfError
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.layout import Frames
-from edged.xdp.libbpf import BpfError
 from edged.xdp.ours import Ours, note, pin_name
+from edged.xdp.rtnetlink import Attached
 
 _FLAGS = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
 _ETHER, _SIOCGIFHWADDR, _SIOCETHTOOL, _GDRVINFO = 1, 0x8927, 0x8946, 3
@@ -87,12 +88,12 @@ class Attacher:
         return Attachment("off", why)
 
     def _put(self, name: str, ifindex: int, mode: str) -> None:
-        now = libbpf.attached(ifindex)
+        now = rtnetlink.attached(ifindex)
         if now.program and not self._ours.has(now.program):
             raise BpfError(f"{name} has another's XDP program (id {now.program}): ip link set dev {name} xdp off")
         if now.program and (now.mode != mode or self._ours.fd(now.program) is None):
             libbpf.detach(ifindex, _FLAGS[now.mode], self._ours.fd(now.program))
-            now = libbpf.attached(ifindex)
+            now = rtnetlink.attached(ifindex)
         if now.program == self._id:
             return
         libbpf.attach(ifindex, self._maps.program, _FLAGS[mode], self._ours.fd(now.program))
@@ -112,7 +113,7 @@ class Attacher:
             socket.if_indextoname(ifindex)
         except OSError:
             return False
-        now = libbpf.attached(ifindex)
+        now = rtnetlink.attached(ifindex)
         if not self._ours.has(now.program):
             return False
         libbpf.detach(ifindex, _FLAGS[now.mode], self._ours.fd(now.program))
@@ -123,21 +124,17 @@ class Attacher:
         try:
             self._maps.unlink(ifindex)
         except BpfError:
-            now = libbpf.attached(ifindex)
+            now = rtnetlink.attached(ifindex)
             if self._ours.has(now.program):
                 libbpf.detach(ifindex, _FLAGS[now.mode], self._ours.fd(now.program))
 
-    def mode(self, name: str) -> str:
-        """Native, generic or off: what the kernel says now."""
-        try:
-            now = libbpf.attached(socket.if_nametoindex(name))
-        except OSError:
-            return "off"
+    def mode(self, now: Attached) -> str:
+        """Native, generic or off: how this start's program is there where ``now`` is attached."""
         return now.mode if now.program == self._id else "off"
 
-    def everywhere(self) -> list[str]:
-        """The interfaces of this namespace that have a program of ours, of this start or an earlier one."""
-        return [n for i, n in socket.if_nameindex() if self._ours.has(libbpf.attached(i).program)]
+    def everywhere(self) -> dict[int, str]:
+        """The interfaces of this namespace, by index, that have a program of ours, of this start or an earlier one."""
+        return {i: now.name for i, now in rtnetlink.everywhere().items() if self._ours.has(now.program)}
 
     def reads(self, program: int) -> bool:
         """Whether a program goes by these maps: this start's, or an earlier one's whose pin was beside them."""

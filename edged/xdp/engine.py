@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edged.errors import EdgedError
-from edged.xdp import interfaces, layout, leftovers
+from edged.xdp import interfaces, layout, leftovers, rtnetlink
 from edged.xdp.attach import Attacher, Attachment
 from edged.xdp.interfaces import Place
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.mirror import Mirror
 from edged.xdp.moves import Moves, Runaways
 from edged.xdp.ours import elsewhere
+from edged.xdp.rtnetlink import Attached
 from edged.xdp.summary import remains, summary
 
 FRESH_SECONDS = 1.0
@@ -103,7 +104,7 @@ class Engine:
         for found in self._attacher.expel():
             self._heard(EdgedError(f"{found}: an earlier start's, whose maps are lost; it was taken away"))
         self._moves = Moves()
-        self._on = {socket.if_nametoindex(name): name for name in self._attacher.everywhere()}
+        self._on = self._attacher.everywhere()
         self.mirror = Mirror(self._maps, self.wanted.settings, stop=self._stop, heard=self._heard)
 
     def _give_up(self, why: str, *, quiet: bool = False) -> None:
@@ -162,10 +163,13 @@ class Engine:
             raise EdgedError("; ".join(failed))
         return gone
 
-    def stray(self) -> list[str]:
-        """Subscribers' devices on which a program of ours goes by other maps than these. Raises EdgedError."""
+    def stray(self, has: Mapping[int, Attached] | None = None) -> list[str]:
+        """Subscribers' devices on which a program of ours goes by other maps than these. Raises EdgedError.
+
+        ``has``: what the kernel has just said of all devices; None: it is asked.
+        """
         keep = self._attacher.reads if self._attacher is not None else lambda _: False
-        return leftovers.left((*self.wanted.subscribers, *self.wanted.named), self.wanted.notes, keep)
+        return leftovers.left((*self.wanted.subscribers, *self.wanted.named), self.wanted.notes, keep, has)
 
     def unknowable(self) -> bool:
         """Whether packets may meet a program of ours that cannot be asked what it goes by; looks once a second."""
@@ -212,33 +216,37 @@ class Engine:
         wanted = {place.name: place for place in there.values()}
         self._away.back(wanted.keys())
         self._found = {name: made for name, made in self._found.items() if name in wanted}
+        has, same = rtnetlink.everywhere(), not left
         for place in wanted.values():
             try:
-                self._keep(attacher, maps, place)
+                same &= self._keep(attacher, maps, place, has.get(place.index, rtnetlink.NOTHING))
             except (EdgedError, OSError) as e:  # no room for one more, or a device that goes while it is looked at
+                same = False
                 self._places.pop(place.index, None)
                 with contextlib.suppress(EdgedError, OSError):
                     attacher.silence(place.index)
                 self._note(place.name, Attachment("off", f"{place.name}: {e}"))
         if all(a.mode != "off" or wanted[name].mode == "off" for name, a in self._found.items()):
             attacher.settle()
-        self._stray = self.stray()
+        self._stray = self.stray(has if same else None)
         self._pin(attacher)
         return failed
 
-    def _keep(self, attacher: Attacher, maps: KernelMaps, place: Place) -> None:
-        """Be as wanted on one device."""
-        had, now = self._found.get(place.name), attacher.mode(place.name)
-        if had is None or had.mode != now or now == "off" or place.mode not in {"auto", now}:
+    def _keep(self, attacher: Attacher, maps: KernelMaps, place: Place, has: Attached) -> bool:
+        """Be as wanted on one device, which has that; whether it was so."""
+        had, now = self._found.get(place.name), attacher.mode(has)
+        same = not (had is None or had.mode != now or now == "off" or place.mode not in {"auto", now})
+        if not same:
             made = self._put(attacher, place)
             self._places.pop(place.index, None)
             self._note(place.name, made)
             if made.mode == "off":
-                return
+                return False
             self._on[place.index] = place.name
         if self._places.get(place.index) != place:
             maps.link(place.index, place.frames, place.macs, place.vlans or None)
             self._places[place.index] = place
+        return same
 
     def _note(self, name: str, made: Attachment) -> None:
         had, self._found[name] = self._found.get(name), made

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edged.xdp import layout, leftovers, libbpf
+from edged.xdp.binding import BpfError
 from edged.xdp.layout import Array, Held, Network
-from edged.xdp.libbpf import BpfError
 from edged.xdp.maps import Generation, room_for
 from edged.xdp.ours import PROGRAM
 

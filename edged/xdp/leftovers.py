@@ -8,13 +8,13 @@ before its pin goes, and pins of another network namespace stay: what is attache
 from __future__ import annotations
 
 import contextlib
-import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from edged.xdp import libbpf
+from edged.xdp import binding, libbpf, rtnetlink
 from edged.xdp.interfaces import matches
 from edged.xdp.ours import Ours, elsewhere
+from edged.xdp.rtnetlink import Attached
 
 FOLDER = "edged"
 _FLAGS = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
@@ -33,7 +33,7 @@ def remove(bpffs: Path, *, but: int | None = None, notes: Path | None = None) ->
             if not elsewhere(pins):
                 with contextlib.suppress(OSError):
                     _clear(pins)
-    if but is None and (layouts or libbpf.available()):
+    if but is None and (layouts or binding.available()):
         with contextlib.closing(Ours(None, notes)) as ours:
             gone += expel(ours)
     return gone
@@ -48,29 +48,31 @@ def detach(pins: Path) -> list[str]:
 def expel(ours: Ours, keep: Callable[[int], bool] = lambda _: False) -> list[str]:
     """Detach our programs from the devices of this namespace, but those to keep; returns where. Raises BpfError."""
     gone = []
-    for index, name in socket.if_nameindex():
-        now = libbpf.attached(index)
+    for index in rtnetlink.everywhere():
+        now = rtnetlink.attached(index)  # asked again: detaching takes its time, and devices come and go
         if now.program and not keep(now.program) and ours.has(now.program):
             libbpf.detach(index, _FLAGS[now.mode], ours.fd(now.program))
-            gone.append(f"XDP program on {name}")
+            gone.append(f"XDP program on {now.name}")
     return gone
 
 
 def left(
-    patterns: Iterable[str], notes: Path | None = None, keep: Callable[[int], bool] = lambda _: False
+    patterns: Iterable[str],
+    notes: Path | None = None,
+    keep: Callable[[int], bool] = lambda _: False,
+    there: Mapping[int, Attached] | None = None,
 ) -> list[str]:
-    """Which of the devices named so have a program of ours that is not one to keep. Raises BpfError."""
-    if not libbpf.available():
+    """Which of the devices named so have a program of ours that is not one to keep. Raises BpfError.
+
+    ``there``: what :func:`edged.xdp.rtnetlink.everywhere` has just said; None: it is asked.
+    """
+    if not binding.available():
         return []
     patterns = list(patterns)
-    found = []
+    found = rtnetlink.everywhere() if there is None else there
+    strange = [now for now in found.values() if not keep(now.program) and matches(now.name, patterns)]
     with contextlib.closing(Ours(None, notes)) as ours:
-        for index, name in socket.if_nameindex():
-            if matches(name, patterns) and not name.startswith("ppp"):  # those have none: no Ethernet frames
-                now = libbpf.attached(index)
-                if not keep(now.program) and ours.has(now.program):
-                    found.append(name)
-    return found
+        return [now.name for now in strange if ours.has(now.program)]
 
 
 def _layouts(bpffs: Path) -> list[Path]:

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import struct
 from collections.abc import Collection, Iterator, Mapping
 
+from edged.xdp import rtnetlink
 from edged.xdp.summary import went
 
-_ROUTE, _LINKS = 0, 1  # NETLINK_ROUTE, RTMGRP_LINK
-_DELLINK, _NEW_NETNSID = 17, 45
-_HEADER, _LINK = 16, 16
-"""Bytes of nlmsghdr and ifinfomsg."""
+_LINKS = 1
+"""RTMGRP_LINK."""
+_NEW_NETNSID = 45
+"""IFLA_NEW_NETNSID."""
 KEPT = 64
 """Names of devices that went; of more it is only known that there were some."""
 
@@ -30,7 +30,7 @@ class Moves:
         """Whether the last :meth:`read` found that messages were lost."""
         self._socket: socket.socket | None = None
         with contextlib.suppress(OSError):  # only a sentence in status depends on it
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _ROUTE)
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, rtnetlink.ROUTE)
             self._socket.setblocking(False)
             self._socket.bind((0, _LINKS))
 
@@ -88,21 +88,7 @@ class Runaways:
 
 def moved(data: bytes) -> Iterator[int]:
     """The indexes in one datagram of the kernel's."""
-    at = 0
-    while at + _HEADER + _LINK <= len(data):
-        length, kind = struct.unpack_from("=IH", data, at)
-        if length < _HEADER:
-            return
-        if kind == _DELLINK and _NEW_NETNSID in _kinds(data[at + _HEADER + _LINK : at + length]):
-            yield struct.unpack_from("=i", data, at + _HEADER + 4)[0]
-        at += (length + 3) & ~3
-
-
-def _kinds(attributes: bytes) -> Iterator[int]:
-    at = 0
-    while at + 4 <= len(attributes):
-        length, kind = struct.unpack_from("=HH", attributes, at)
-        if length < 4:
-            return
-        yield kind & 0x3FFF
-        at += (length + 3) & ~3
+    for kind, _, body in rtnetlink.messages(data):
+        said = rtnetlink.attributes(body[rtnetlink.LINK_SIZE :])
+        if kind == rtnetlink.DELLINK and any(what == _NEW_NETNSID for what, _ in said):
+            yield rtnetlink.device(body)

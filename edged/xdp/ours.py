@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from edged.xdp import libbpf
-from edged.xdp.libbpf import BpfError
+from edged.xdp.binding import BpfError
 
 PROGRAM = "edged_xdp"
 NOTES = "xdp-programs"

@@ -25,10 +25,11 @@ from edged.nft.socket import KernelBackend
 from edged.nft.tracer import Tracer
 from edged.plan import Owned
 from tests import worlds
-from tests.kernel.accelerator import Accelerator, Attentive
+from tests.kernel.accelerator import Accelerator
 from tests.lab import topology
 from tests.lab.client import Device
 from tests.lab.netns import Namespace, unique_tag
+from tests.lab.programs import Attentive
 from tests.lab.services import Services, family_of
 from tests.worlds import DictSource, refill, turns
 

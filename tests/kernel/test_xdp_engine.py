@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 
 from edged.errors import EdgedError
-from edged.xdp import interfaces, layout, leftovers, libbpf
+from edged.xdp import interfaces, layout, leftovers, libbpf, rtnetlink
+from edged.xdp.binding import BpfError
 from edged.xdp.engine import Engine, Wanted
 from edged.xdp.layout import Settings
-from edged.xdp.libbpf import BpfError
 from edged.xdp.moves import KEPT
-from edged.xdp.ours import NOTES
+from edged.xdp.ours import NOTES, PROGRAM
+from edged.xdp.rtnetlink import Attached
 from tests import worlds
-from tests.kernel.accelerator import Attentive, Linked, texts
+from tests.kernel.accelerator import texts
 from tests.lab.netns import Namespace, mount_bpffs, unmount
+from tests.lab.programs import Attentive, Linked, passing
 from tests.unit.core import Core
 
 KEY = b"\x04\x64\x40\x00\x0a"
@@ -63,8 +65,8 @@ class World:
             self.core.enforcer.follower = None
             self.engine.close()
 
-    def attached(self, name: str) -> libbpf.Attached:
-        return self.space.call(lambda: libbpf.attached(self.index(name)))
+    def attached(self, name: str) -> Attached:
+        return self.space.call(lambda: rtnetlink.attached(self.index(name)))
 
     def index(self, name: str) -> int:
         return int(self.space.run("cat", f"/sys/class/net/{name}/ifindex").stdout)
@@ -196,7 +198,7 @@ def test_what_went_away_with_the_program_is_told_when_everything_is_taken_away(w
             world.space.call(engine.remove)
         assert "ip link set dev sub1 xdp off" in str(told.value)
         assert world.attached("sub2").program == 0, "what can be reached is taken away"
-        assert other.call(lambda: libbpf.attached(socket.if_nametoindex("sub1"))).program
+        assert other.call(lambda: rtnetlink.attached(socket.if_nametoindex("sub1"))).program
 
 
 @pytest.mark.parametrize("heard", [True, False], ids=["all heard", "messages lost"])
@@ -258,6 +260,52 @@ def test_one_device_too_many_is_told_and_the_others_go_on(world: World) -> None:
     world.space.call(engine.look)
     assert set(engine.told()["interfaces"].values()) == {"generic"}
     assert engine.told()["why"].count("is one end of a veth pair") == 1
+
+
+def test_one_list_says_of_every_device_what_it_says_when_asked_alone(world: World) -> None:
+    """Of devices enough for several parts of the list, and while others come and go."""
+    world.space.ip(
+        *[f"link add idle{i} type veth peer name over{i}" for i in range(30)], "link add sub1 type veth peer name far1"
+    )
+    fleeting = "link add came type bridge\nlink del came\n" * 40
+    with (
+        contextlib.closing(Attentive(world.space, "sub0", libbpf.GENERIC)),
+        contextlib.closing(Attentive(world.space, "far0")),
+        contextlib.closing(Attentive(world.space, "sub1")),
+    ):
+        names = {world.index(name): name for name in ("sub0", "far0", "sub1")}
+        alone = {index: world.space.call(rtnetlink.attached, index) for index in names}
+        assert {index: now.name for index, now in alone.items()} == names
+        assert [now.mode for now in alone.values()] == ["generic", "native", "native"]
+        assert all(now.program for now in alone.values())
+        assert world.space.call(rtnetlink.everywhere) == alone
+        typing = ["ip", "-n", world.space.name, "-batch", "-"]
+        with subprocess.Popen(typing, stdin=subprocess.PIPE, text=True) as beside:
+            assert beside.stdin
+            beside.stdin.write(fleeting)
+            beside.stdin.close()
+            while beside.poll() is None:
+                assert world.space.call(rtnetlink.everywhere) == alone
+        assert beside.returncode == 0
+    assert world.space.call(rtnetlink.attached, world.index("idle0")) == (*rtnetlink.NOTHING[:2], "idle0")
+    assert world.space.call(rtnetlink.attached, 10**6) == rtnetlink.NOTHING, "there is none"
+
+
+def test_an_earlier_starts_program_is_told_where_it_stays_and_not_where_it_was_replaced(world: World) -> None:
+    world.space.ip("link add sub1 type veth peer name far1", "link add sub2 type veth peer name far2")
+    engine = world.start(interfaces=("sub*",), named=("sub0", "sub1"))
+    earlier = passing(PROGRAM)
+    for name in ("sub1", "sub2"):
+        world.space.ip(f"link set {name} xdpgeneric off")
+        world.space.call(libbpf.attach, world.index(name), earlier, libbpf.GENERIC)
+    libbpf.close_all([earlier])
+    assert sorted(world.space.call(engine.stray)) == ["sub1", "sub2"]
+    world.space.call(engine.look)
+    assert world.attached("sub1").program == world.attached("sub0").program
+    why = engine.told()["why"]
+    assert "nobody keeps true is still on sub2:" in why
+    world.space.call(engine.look)
+    assert engine.told()["why"] == why, "as when nothing was changed by the look"
 
 
 def test_a_bridge_is_left_to_nftables_unless_generic_is_asked_for_by_name(world: World) -> None:

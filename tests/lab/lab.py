@@ -29,11 +29,11 @@ from typing import Any, Self
 
 from edged.control import ControlClient
 from tests.broker import Broker
-from tests.kernel.accelerator import Attentive
 from tests.lab import netns, topology
 from tests.lab.client import Device
 from tests.lab.manager import Ack, Json, Manager
 from tests.lab.process import Child
+from tests.lab.programs import Attentive
 from tests.lab.services import Services
 
 CONFIG = Path(__file__).resolve().parents[2] / "config" / "lab.toml"

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from edged.nft.socket import KernelBackend
-from tests.kernel.accelerator import Linked
 from tests.lab.fast import accelerated, answered, differences, in_maps, in_sets, pins, wait_fast
 from tests.lab.findings import browses, is_redirected, url
 from tests.lab.lab import CONFIG, Lab, bind, edged_binary
 from tests.lab.manager import from_now
 from tests.lab.process import Child
+from tests.lab.programs import Linked
 from tests.lab.topology import SUBSCRIBER_INTERFACE, WWW4, WWW6
 from tests.worlds import kernel_backend
 

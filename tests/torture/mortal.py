@@ -10,8 +10,7 @@ from typing import Any
 from edged.domain.address import words
 from edged.domain.rejection import Rejected
 from edged.errors import StoreError
-from edged.intake import Incoming
-from edged.keeper import groups
+from edged.intake import Incoming, groups
 from edged.xdp.layout import Answers, Settings
 from edged.xdp.mirror import Mirror
 from tests.refusing_maps import from_maps, from_sets

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edged.intake import Incoming
-from edged.keeper import groups
+from edged.intake import Incoming, groups
 from edged.store.store import Store
 from tests.reference import walk
 from tests.reference.pair import Step

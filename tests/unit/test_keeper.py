@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.errors import StoreError
-from edged.intake import Incoming
-from edged.keeper import Keeper, groups
+from edged.intake import Incoming, groups
+from edged.keeper import Keeper
 from edged.nft.routing import Steering
 from edged.snapshot import Walk
 from edged.succession import Succession
@@ -277,7 +277,7 @@ async def test_no_refill_shows_half_a_snapshot(core: Core, monkeypatch: pytest.M
 def test_groups_keep_order_and_are_small(sizes: list[int], most: int) -> None:
     payloads = [Incoming(bytes(n), str(i)) for i, n in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("edged.keeper.LARGEST_GROUP", most)
+        patch.setattr("edged.intake.LARGEST_GROUP", most)
         found = list(groups(payloads))
     assert [p for group in found for p in group] == payloads
     assert all(len(group) == 1 or sum(len(p.payload) for p in group) <= most for group in found)

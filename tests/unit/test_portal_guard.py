@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import os
 import re
+import resource
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +157,29 @@ async def bench(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 
 def status(answer: bytes) -> int:
     return int(answer.split(b" ", 2)[1]) if answer else 0
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """The kernel gives this process none more in here."""
+    gc.collect()
+    free = os.dup(0)
+    os.close(free)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_when_descriptors_run_out_it_pauses_and_goes_on(bench: Bench) -> None:
+    reader, writer = await bench.connect()
+    with no_descriptor_left():
+        writer.write(LAST)
+        await bench.until(lambda: bench.server._acceptor._paused)
+        assert bench.places.taken == 0
+    assert (await end(reader)).endswith(b"page")
 
 
 async def test_several_requests_on_a_connection(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from typing import Any, get_args
 
 import pytest
 
-from edged import answers, desk, envelope, gathering, keeper, pipeline, snapshot
+from edged import answers, desk, envelope, gathering, intake, pipeline, snapshot
 from edged.answers import Answer
 from edged.client import lanes
 from edged.config.models import BrakeSection, MqttSection, PolicySection
@@ -336,7 +336,7 @@ def test_the_numbers_in_the_text() -> None:
     assert (command.MOST_COMMANDS, command.MOST_PARTS, garden_list.WIDEST_GARDEN) == (5000, 100_000, {4: 8, 6: 16})
     mqtt, security = MqttSection(), SecuritySection()
     assert (mqtt.max_payload, mqtt.receive_maximum) == (4 << 20, 64)
-    assert (inbox.HELD_BYTES, keeper.LARGEST_GROUP) == (64 << 20, 1 << 20)
+    assert (inbox.HELD_BYTES, intake.LARGEST_GROUP) == (64 << 20, 1 << 20)
     assert (worker.GATHER, lanes.WINDOW, packet.SESSION_EXPIRY) == (64, 64, 7 * 24 * HOUR / 1000)
     assert (security.max_ahead_minutes, security.max_age_hours) == (5, 24)
     assert (desk.STATE_PAUSE, desk.STATE_EVERY, envelope.MOST_HEADER) == (1.0, 60.0, 1024)

@@ -131,7 +131,7 @@ def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path, monkeypatc
     store.open()
     store.close()
     bad = (*schema.MIGRATIONS, ("CREATE TABLE half (x)", "CREATE TABLE half (x)"))
-    monkeypatch.setattr("edged.store.store.MIGRATIONS", bad)
+    monkeypatch.setattr("edged.store.database.MIGRATIONS", bad)
     with pytest.raises(StoreError):
         store.open()
     monkeypatch.undo()
