@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
-from edged.xdp import libbpf
+from edged.xdp import libbpf, rtnetlink
 from edged.xdp.attach import hardware
-from tests.kernel.accelerator import Attentive
+from tests.lab.programs import Attentive
 from tests.lab import topology
 
 from .accelerated import PASS, SYN, Crowd, templates
@@ -98,7 +98,7 @@ def _crowd(stage: Stage) -> Iterator[tuple[Crowd, int]]:
     ifindex = socket.if_nametoindex("subs0")
     theirs = stage.lab.network.subscriber.call(hardware, "wan0")[1]
     crowd = Crowd(templates(hardware("subs0")[1], theirs, topology.WWW4), base=int(ATTACKERS[0]))
-    number = libbpf.attached(ifindex).program
+    number = rtnetlink.attached(ifindex).program
     program = libbpf.program(number) if number else None
     if number and program is None:
         raise BenchError("the program is gone")
