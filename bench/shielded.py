@@ -17,8 +17,8 @@ from typing import Any, Self
 
 from edged.xdp import libbpf, rtnetlink
 from edged.xdp.attach import hardware
-from tests.lab.programs import Attentive
 from tests.lab import topology
+from tests.lab.programs import Attentive
 
 from .accelerated import PASS, SYN, Crowd, templates
 from .common import BenchError, inside
