@@ -228,15 +228,20 @@ int edged_xdp(struct xdp_md *ctx)
 	struct packet *p;
 	struct frame f;
 	void *restricted;
-	struct edged_live *now;
+	struct edged_live *now, current;
+	__u64 both;
 	int http, flags, syn, level;
 
 	if (read_frame(data, end, &f))
 		return XDP_PASS;
 	now = bpf_map_lookup_elem(&live, &zero);
-	if (!now || now->slot >= EDGED_SLOTS)
+	if (!now)
 		return XDP_PASS;
-	slot = now->slot;
+	both = *(const volatile __u64 *)now; /* at once: what is learnt from these maps is remembered under their number */
+	__builtin_memcpy(&current, &both, sizeof(current));
+	slot = current.slot;
+	if (slot >= EDGED_SLOTS)
+		return XDP_PASS;
 	settled = bpf_map_lookup_elem(&settings, &slot);
 	if (!settled || settled->layout != EDGED_LAYOUT)
 		return XDP_PASS;
@@ -267,7 +272,7 @@ int edged_xdp(struct xdp_md *ctx)
 		return XDP_PASS;
 	p->now = bpf_ktime_get_coarse_ns();
 	if (syn || !http) {
-		follow(&p->trail, now, settled, arrived, &f, data, syn, ip4, ip6);
+		follow(&p->trail, current.changes, settled, arrived, &f, data, syn, ip4, ip6);
 		level = in_debt(&p->trail, p->now);
 		if (level && (!syn || is_whole(data, end, at, bytes & 0xffff, ip4, ip6))) {
 			if (is_far(&p->trail, level, p->now))

@@ -15,7 +15,7 @@
 /* Value of the map `live`: which of the two sets of maps is in use. The other set is filled, then this is written:
  * a packet meets the old set or the new one, never a mixture. Writing less than two sets' worth is not possible. */
 #define EDGED_SLOTS 2
-struct edged_live {
+struct edged_live { /* read in one piece */
 	__u32 slot;
 	__u32 changes; /* one more after each change of anything here: what the program remembers is forgotten */
 };

@@ -54,31 +54,35 @@ static __always_inline __u64 stirred(__u64 h)
 
 /* The marks of a packet's sender and of where it goes. An address in debt is one on its device and VLAN, to that hardware
  * address, with such frames, SYNs apart from what is not HTTP; where no subscriber has less than a /64, all addresses of one
- * share their fate. A destination is one for that address alone. */
-static __always_inline void follow(struct trail *t, const struct edged_live *now, const struct edged_settings *s,
-				   __u32 ifindex, const struct frame *f, const void *mac, __u32 syn,
-				   const struct iphdr *ip4, const struct ipv6hdr *ip6)
+ * share their fate. A destination is one for that address alone.
+ *
+ * Whoever may choose the rest of his address, or a destination, must not be able to choose a mark: each such word is mixed
+ * into what the secret seed and the words before it have made, and is never merely added. */
+static __always_inline void follow(struct trail *t, __u32 changes, const struct edged_settings *s, __u32 ifindex,
+				   const struct frame *f, const void *mac, __u32 syn, const struct iphdr *ip4,
+				   const struct ipv6hdr *ip6)
 {
 	__u64 to = *(const __u32 *)mac | (__u64) * (const __u16 *)(mac + 4) << 32 | (__u64)f->vlan << 48;
 	__u64 kind = (__u64)syn << 32 | f->kind << 16 | f->ether;
-	__u64 source = 0, station = 0, target = 0, rest = 0, narrow = 0, who;
+	__u64 seen = spread(to, 1) + spread(kind, 2) + spread((__u64)changes << 32 | ifindex, 3);
+	__u64 who;
 
 	if (ip4) {
-		source = ip4->saddr;
-		target = ip4->daddr;
+		who = mixed(s->seed ^ ip4->saddr);
+		t->place = who & (TRACES - 1); /* known first: fetching the line begins before the marks are made */
+		t->sender = stirred(who + seen);
+		t->way = stirred(t->sender ^ ip4->daddr);
 	} else if (ip6) {
 		const __u32 *a = (const void *)&ip6->saddr, *b = (const void *)&ip6->daddr;
+		__u64 station = (__u64)a[3] << 32 | a[2];
 
-		source = (__u64)a[1] << 32 | a[0];
-		station = (__u64)a[3] << 32 | a[2];
-		target = (__u64)b[1] << 32 | b[0];
-		rest = (__u64)b[3] << 32 | b[2];
-		narrow = s->flags & EDGED_NARROW ? station : 0;
+		who = mixed(s->seed ^ ((__u64)a[1] << 32 | a[0]));
+		if (s->flags & EDGED_NARROW)
+			who = mixed(who ^ station);
+		t->place = who & (TRACES - 1);
+		t->sender = stirred(who + seen);
+		t->way = mixed(mixed(mixed(t->sender ^ station) ^ ((__u64)b[1] << 32 | b[0])) ^ ((__u64)b[3] << 32 | b[2]));
 	}
-	who = s->seed + spread(source, 1) + spread(narrow, 2);
-	t->place = stirred(who) & (TRACES - 1); /* of the little that is known first: fetching begins before the marks are made */
-	t->sender = stirred(who + spread(to, 3) + spread(kind, 4) + spread((__u64)now->changes << 32 | ifindex, 5));
-	t->way = stirred(t->sender + spread(station, 6) + spread(target, 7) + spread(rest, 8));
 }
 
 static __always_inline struct trace *trace_of(const struct trail *t, __u32 other)

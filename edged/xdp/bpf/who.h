@@ -153,20 +153,27 @@ static __always_inline __s64 largest_cookie(struct packet *p)
 	return cookie_of(p, sizeof(*t) + sizeof(all));
 }
 
-/* The largest segment that the sender of a SYN takes; 0: it cannot be told. Nearly everybody says it first of all options;
- * the helper, which looks for it behind others, makes a whole cookie for it. */
+#define LEAST4 536 /* RFC 9293, 3.7.1: of who says nothing; and the least that the helper ever tells */
+#define LEAST6 1220
+
+/* The largest segment that the sender of a SYN takes; 0: it cannot be told. Nearly everybody says it first of all options.
+ * The helper looks for it behind others, at the price of a whole cookie, and tells the next smaller of a few sizes: below the
+ * smallest, that one. */
 static __always_inline __u32 largest_segment(struct xdp_md *ctx, struct packet *p)
 {
-	__u32 size = p->s.header;
+	__u32 size = p->s.header, least = p->s.family == 4 ? LEAST4 : LEAST6, told;
 	__s64 cookie;
 
 	if (p->s.told.kind == 2 && p->s.told.size == sizeof(struct mss) && p->s.told.value)
 		return bpf_ntohs(p->s.told.value);
+	if (size == sizeof(struct tcphdr))
+		return least;
 	FRESH(size);
 	if (size < sizeof(struct tcphdr) || size > 60 || bpf_xdp_load_bytes(ctx, p->s.at - size, p->tcp, size))
 		return 0;
 	cookie = cookie_of(p, size); /* in its upper half */
-	return cookie < 0 ? 0 : cookie >> 32 & 0xffff;
+	told = cookie < 0 ? 0 : cookie >> 32 & 0xffff;
+	return told > least ? told : 0;
 }
 
 /* Whether a segment acknowledges the cookie of its connection and comes from where that was sent to; `late`: how far its
