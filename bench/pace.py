@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
@@ -49,10 +50,34 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICK
 
 
-def unused(core: int) -> float:
-    """Seconds since the machine was started in which the core was idle, or another virtual machine had it."""
-    _user, _nice, _system, idle, wait, _irq, _soft, steal = _ticks(core)
-    return (idle + wait + steal) / _TICK
+def idle(core: int) -> float:
+    """Seconds since the machine was started in which the core had nothing to do."""
+    _user, _nice, _system, nothing, wait, *_ = _ticks(core)
+    return (nothing + wait) / _TICK
+
+
+def strangers() -> Callable[[], float]:
+    """Look at who works here; tells CPU seconds since then of processes neither ours nor the kernel's own threads."""
+    before = _strangers()
+    return lambda: sum(spent - before.get(who, 0.0) for who, spent in _strangers().items())
+
+
+def _strangers() -> dict[int, float]:
+    found: dict[int, tuple[int, float]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            found[int(path.parent.name)] = int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICK
+    kernel = 2
+
+    def known(pid: int) -> bool:
+        while pid in found:
+            if pid in {os.getpid(), kernel}:
+                return True
+            pid = found[pid][0]
+        return False
+
+    return {pid: spent for pid, (_, spent) in found.items() if not known(pid)}
 
 
 def _busy(core: int) -> float:

@@ -27,6 +27,7 @@ from .surfers import ADDRESSES
 from .xdp_redirect import threaded
 
 BITS = (ADDRESSES - 1).bit_length()
+LEAST = 0.9
 BATCH = 64
 """Frames that the kernel makes in one go, as many as a driver's poll."""
 
@@ -81,8 +82,12 @@ def syns(stage: Stage, rate: int) -> Callable[[float], dict[str, Any]]:
                 if burst:
                     crowd.burst(burst, ifindex, SYN)
                 sent += burst + max(0, due - rate)
-            answers = _heard(stage) - before
-        return {"syn_per_s": round((sent - lost) / seconds), "answers_per_s": round(answers / seconds)}
+            sent, answers = sent - lost, _heard(stage) - before
+        if answers < LEAST * sent:
+            raise BenchError(f"of {sent} SYNs only {answers} were answered: that is no attack")
+        if stage.xdp != "off" and sent < LEAST * rate * seconds:
+            raise BenchError(f"only {sent / seconds:,.0f} of {rate:,} SYNs a second could be made")
+        return {"syn_per_s": round(sent / seconds), "answers_per_s": round(answers / seconds)}
 
     return attack
 

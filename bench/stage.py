@@ -74,7 +74,7 @@ class Stage:
     """
 
     def __init__(self, xdp: str = "off") -> None:
-        self._xdp = xdp
+        self.xdp = xdp
         self._closing = contextlib.ExitStack()
         self.gateway_core, self.crowd_core = cores()[0], cores()[-1]
         self.honest = Namespace(f"{unique_tag()}-honest")
@@ -82,7 +82,7 @@ class Stage:
     def __enter__(self) -> Self:
         self._closing.callback(come_first())
         try:
-            self.lab = self._closing.enter_context(fast.accelerated(self._xdp))
+            self.lab = self._closing.enter_context(fast.accelerated(self.xdp))
             self._closing.callback(self.honest.delete)
             self._wire()
             with pinned(self.gateway_core):
@@ -92,7 +92,7 @@ class Stage:
                 come_first(pid)
             os.sched_setaffinity(self.lab.broker.pid, {self.gateway_core})
             self._restrict()
-            fast.wait_fast(self.lab, self._xdp)
+            fast.wait_fast(self.lab, self.xdp)
         except BaseException:
             self._closing.close()
             raise
@@ -181,7 +181,7 @@ class Stage:
         hostile.join()
         if attack is not None and not found:
             raise BenchError(f"{what}: the attack failed, and what was measured beside it means nothing")
-        return Phase(what, self._xdp, visits, commands, memory, found)
+        return Phase(what, self.xdp, visits, commands, memory, found)
 
     def _command(self, stop: threading.Event, took: list[float]) -> None:
         with contextlib.suppress(PermissionError):
