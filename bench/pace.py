@@ -57,7 +57,7 @@ def idle(core: int) -> float:
 
 
 def strangers() -> Callable[[], float]:
-    """Look at who works here; tells CPU seconds since then of processes neither ours nor the kernel's own threads."""
+    """Who works here? CPU seconds since, of processes that are neither ours nor threads of the kernel."""
     before = _strangers()
     return lambda: sum(spent - before.get(who, 0.0) for who, spent in _strangers().items())
 
