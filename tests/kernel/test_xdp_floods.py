@@ -12,7 +12,7 @@ from edged.domain.entry import Entry
 from edged.domain.levels import Level
 from edged.nft.garden import Opening
 from edged.xdp import layout, libbpf
-from edged.xdp.layout import Frames, Settings
+from edged.xdp.layout import Frames, Held, Settings
 from tests.kernel.accelerator import Accelerator, texts
 from tests.kernel.segments import DROP, FREE, ISN, KEY4, KEY6, MSS, OTHER, PASS, RST, SYN, Line, Segment
 from tests.lab.topology import BANK4, DEBTOR, GATEWAY4, NEIGHBOUR, SUBSCRIBER_INTERFACE, Network
@@ -167,6 +167,20 @@ def test_a_promise_that_ends_during_a_flood_changes_it(xdp: Accelerator) -> None
     assert bank.send(HELLO) == PASS
     until(lambda: bank.send(HELLO) == DROP, seconds=2)
     assert time.time_ns() // 1_000_000 >= end
+
+
+def test_a_debt_ends_with_the_promise_that_it_is_of(line: Line) -> None:
+    """Who is mild once it has ended does not wait until his next packet would have been due, a minute later."""
+    xdp, key = line.xdp, KEY4 if line.family == 4 else KEY6
+    end = time.monotonic_ns() + 600_000_000
+    promise = layout.values([Held(Level.OPEN, Level.WALLED, end)])
+    assert xdp.maps.live is not None
+    xdp.maps.write(xdp.maps.live, line.family, layout.keys(key[0], key[1:]), promise)
+    xdp.tune(cost=60_000_000_000, burst=0)
+    assert isinstance(line.send(HELLO), Segment)
+    assert line.send(HELLO) == DROP
+    until(lambda: line.send(HELLO) == PASS, seconds=5)
+    assert time.monotonic_ns() >= end
 
 
 def test_all_addresses_of_a_prefix_are_one_flood(xdp: Accelerator) -> None:

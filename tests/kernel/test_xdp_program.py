@@ -14,7 +14,7 @@ from edged.domain.levels import Level
 from edged.nft.garden import Opening
 from edged.xdp import layout
 from edged.xdp.layout import Held, Settings
-from tests.kernel.accelerator import Accelerator, texts
+from tests.kernel.accelerator import URL, Accelerator, texts
 from tests.kernel.segments import (
     ACK,
     BAD,
@@ -241,6 +241,31 @@ def test_no_flood_of_syns_denies_a_proven_request(line: Line) -> None:
     again = [line.send(Segment(ACK | PSH, ISN + 1, base, GET)) for _ in range(40)]
     assert again[0] != DROP
     assert again[-1] == DROP, "requests have a rate of their own"
+
+
+def size_of(largest: int, before: bytes = b"") -> bytes:
+    """TCP options that name the largest segment, behind others."""
+    return before + b"\x02\x04" + largest.to_bytes(2)
+
+
+@pytest.mark.parametrize("before", [b"\x01" * 4, b"\x01\x01\x08\x0a" + bytes(8)], ids=["padding", "timestamp"])
+@pytest.mark.parametrize(
+    ("family", "answer", "tiny", "silent"),
+    [(4, 797, 536, PASS), (4, 256, 100, TX), (6, 797, 512, TX), (6, 797, 300, TX)],
+)
+def test_a_largest_segment_behind_other_options_is_believed(
+    xdp: Accelerator, before: bytes, family: int, answer: int, tiny: int, silent: int
+) -> None:
+    """The kernel tells no size below the smallest that its cookies know: such a client is for the sockets."""
+    long = texts(URL + "x" * (180 if answer > 256 else 0))
+    assert len(long.found) == answer
+    xdp.maps.set_settings(Settings(long))
+    line = Line(xdp, family)
+    for options in (size_of(tiny), size_of(tiny, before)):
+        assert line.send(Segment(SYN, options=options)) == PASS
+    for options in (size_of(1460), size_of(1460, before)):
+        assert isinstance(line.send(Segment(SYN, options=options)), Segment)
+    assert line.xdp.run(line.frame(Segment(SYN))).verdict == silent  # no option: 536, and 1220 for IPv6
 
 
 @pytest.mark.parametrize("level", [Level.OPEN, Level.NOTICE, Level.REDUCED])
