@@ -56,14 +56,14 @@ def test_a_debt_is_of_one_vlan_one_kind_of_frame_and_one_device(line: Line) -> N
     """The same addresses elsewhere are somebody else's, or no subscriber's at all."""
     xdp, plain = line.xdp, line.frame(HELLO)
     session = in_session(plain)
-    xdp.pretend(SUBSCRIBER_INTERFACE, Frames.ALL & ~Frames.QINQ, [7, 9])
+    xdp.pretend(SUBSCRIBER_INTERFACE, Frames.ALL & ~(Frames.QINQ | Frames.PPPOE), [7, 9])
     xdp.tune(cost=MINUTE, burst=0)
     flood = tagged(plain, 7)
     assert [xdp.run(flood).verdict for _ in range(2)] == [TX, DROP]
-    for strange in (tagged(plain, 8), tagged(plain, 7, 7), tagged(plain, 0)):
+    for strange in (tagged(plain, 8), tagged(plain, 7, 7), tagged(plain, 0), session):
         assert xdp.run(strange).verdict == PASS
     assert xdp.run(flood, "up0").verdict == PASS
-    for allowed in (tagged(plain, 9), session[:12] + tagged(session, 7)[12:], plain, session):
+    for allowed in (tagged(plain, 9), tagged(session, 7), plain):
         xdp.restore(key_of(line), Level.WALLED)
         assert xdp.run(allowed).verdict == TX
     xdp.restore(key_of(line), Level.WALLED)
@@ -72,7 +72,6 @@ def test_a_debt_is_of_one_vlan_one_kind_of_frame_and_one_device(line: Line) -> N
 
 def test_a_mark_has_the_secret_seed_in_it(flooder: Line) -> None:
     xdp = flooder.xdp
-    xdp.tune(seed=SEEDS[0])
     for seed, known in ((SEEDS[0], False), (SEEDS[1], False), (SEEDS[0], True), (SEEDS[1], True)):
         xdp.tune(seed=seed)
         xdp.restore(key_of(flooder), Level.WALLED)
