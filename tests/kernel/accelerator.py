@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import socket
 import time
 from collections.abc import Iterable, Mapping
 
+import numpy as np
+
 from edged.domain.entry import Entry
+from edged.domain.levels import Level
 from edged.nft.garden import Opening
 from edged.portal.head import Verdict, answers
 from edged.xdp import layout, libbpf
 from edged.xdp.attach import Attacher, Attachment, hardware
+from edged.xdp.binding import checked, library
 from edged.xdp.kernel import KernelMaps
 from edged.xdp.layout import Answers, Frames, Settings
 from tests.lab.netns import Namespace
@@ -22,6 +28,23 @@ def texts(url: str = URL) -> Answers:
     """What the redirector says, for XDP to say."""
     said = answers(url)
     return Answers(said[Verdict.FOUND], said[Verdict.FOUND_NO_BODY], said[Verdict.BAD])
+
+
+def map_of(program: int, name: str) -> int:
+    """A descriptor of a map that a program uses, also of one that user space has no business with."""
+    info, size = (ctypes.c_uint32 * 64)(), ctypes.c_uint32(256)
+    ids = (ctypes.c_uint32 * 64)()
+    info[13] = len(ids)  # struct bpf_prog_info: nr_map_ids, map_ids
+    ctypes.c_uint64.from_buffer(info, 56).value = ctypes.addressof(ids)
+    checked(library().bpf_obj_get_info_by_fd(program, info, ctypes.byref(size)), "the program's maps")
+    for number in ids[: info[13]]:
+        fd = checked(library().bpf_map_get_fd_by_id(number), f"map {number}")
+        said, size = (ctypes.c_uint32 * 64)(), ctypes.c_uint32(256)
+        checked(library().bpf_obj_get_info_by_fd(fd, said, ctypes.byref(size)), f"map {number}")
+        if bytes(said)[24:40].rstrip(b"\0").decode() == name:  # struct bpf_map_info: name
+            return fd
+        os.close(fd)
+    raise LookupError(f"the program uses no map {name}")
 
 
 class Accelerator:
@@ -52,9 +75,13 @@ class Accelerator:
             self._pretended = wanted
         return mac
 
-    def run(self, frame: bytes) -> libbpf.Ran:
-        """What the program does with a frame; nothing is sent. Frames are at least as long as a cable's are."""
-        return self._space.call(libbpf.run, self.maps.program, frame.ljust(60, b"\0"), ifindex=self._ifindex)
+    def run(self, frame: bytes, device: str = "") -> libbpf.Ran:
+        """What the program does with a frame; nothing is sent. Frames are at least as long as a cable's are.
+
+        ``device``: where it arrives, if not at the pretended one.
+        """
+        ifindex = self._space.call(socket.if_nametoindex, device) if device else self._ifindex
+        return self._space.call(libbpf.run, self.maps.program, frame.ljust(60, b"\0"), ifindex=ifindex)
 
     def detach(self, device: str) -> None:
         self._space.call(self.attacher.detach, device)
@@ -69,6 +96,27 @@ class Accelerator:
                 self.maps.write(self.maps.live, family, rows, layout.values([now]))
             else:
                 self.maps.delete(self.maps.live, family, rows)
+
+    def restore(self, tagged: bytes, level: Level) -> None:
+        """An entry that has used up nothing, or (OPEN) none, without a word: what is remembered goes on."""
+        assert self.maps.live is not None
+        fd, key = self.maps.live.fds[layout.family(tagged[0])], layout.key(tagged)
+        if level:
+            libbpf.update(fd, key, layout.values([layout.Held(level)]).tobytes())
+        else:
+            assert libbpf.delete(fd, key)
+
+    def tune(self, **fields: int) -> None:
+        """Other numbers in the settings that are in use, without a word: what is remembered goes on."""
+        live, settings = map_of(self.maps.program, "live"), map_of(self.maps.program, "settings")
+        try:
+            slot = (libbpf.lookup(live, bytes(4), 8) or bytes(8))[:4]
+            row = np.frombuffer(libbpf.lookup(settings, slot, layout.SETTINGS.itemsize) or b"", layout.SETTINGS).copy()
+            for name, value in fields.items():
+                row[0][name] = value
+            libbpf.update(settings, slot, row.tobytes())
+        finally:
+            libbpf.close_all([live, settings])
 
     def gardens(self, openings: Mapping[str, Iterable[Opening]]) -> None:
         self.maps.set_gardens({garden: [o.network for o in members] for garden, members in openings.items()})

@@ -32,10 +32,10 @@ from edged.xdp.layout import Frames, Settings
 from tests import worlds
 from tests.kernel.accelerator import Accelerator, texts
 from tests.kernel.gateway import RULES, Gateway, gateway
+from tests.kernel.segments import PASS, TX, words
 from tests.lab.topology import BANK4, BANK6, GATEWAY4, GATEWAY6, SUBSCRIBER_INTERFACE, UPLINK4, WWW4, WWW6
 from tests.worlds import DictSource, refill
 
-PASS, TX = 2, 3
 PACKETS, BROKEN = 250, 7
 """Whole packets of one seed, and how often each is broken."""
 FAR = worlds.clock() + 3_600_000
@@ -259,14 +259,6 @@ def sound(head: bytes, answer: bytes, *, six: bool) -> None:
     assert six or words(ip[:20]) == 0xFFFF
     ends = ip[8:40] if six else ip[12:20]
     assert words(ends + len(tcp).to_bytes(4) + b"\0\0\0\x06" + tcp) == 0xFFFF
-
-
-def words(data: bytes) -> int:
-    """The sum that TCP and IP check by."""
-    total: int = sum(struct.unpack(f"!{(len(data) + 1) // 2}H", data + b"\0" * (len(data) % 2)))
-    while total >> 16:
-        total = (total & 0xFFFF) + (total >> 16)
-    return total
 
 
 def test_links_say_which_frames_are_subscribers(xdp: Accelerator) -> None:

@@ -14,7 +14,7 @@ from edged.domain.levels import Level
 from edged.portal.head import Verdict, judge
 from edged.xdp.layout import Settings
 from tests.kernel.accelerator import Accelerator, texts
-from tests.kernel.test_xdp_program import ACK, BAD, FOUND, FOUND_NO_BODY, ISN, KEY4, PSH, Line, Segment
+from tests.kernel.segments import ACK, BAD, FOUND, FOUND_NO_BODY, ISN, KEY4, PSH, Line, Segment
 from tests.lab.netns import unique_tag
 from tests.lab.topology import SUBSCRIBER_INTERFACE, Network
 

@@ -3,128 +3,40 @@
 from __future__ import annotations
 
 import socket
-import struct
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
 
 from edged.domain.entry import Entry
 from edged.domain.levels import Level
 from edged.nft.garden import Opening
-from edged.xdp import layout, libbpf
-from edged.xdp.layout import Frames, Held, Settings
-from tests.kernel.accelerator import Accelerator, texts
-from tests.kernel.test_xdp_differs import PASS, TX, words
-from tests.lab.netns import unique_tag
-from tests.lab.topology import BANK4, DEBTOR, GATEWAY4, NEIGHBOUR, SUBSCRIBER_INTERFACE, Network
+from edged.xdp import layout
+from edged.xdp.layout import Held, Settings
+from tests.kernel.accelerator import URL, Accelerator, texts
+from tests.kernel.segments import (
+    ACK,
+    BAD,
+    DROP,
+    FIN,
+    FOUND,
+    FOUND_NO_BODY,
+    GET,
+    ISN,
+    KEY4,
+    KEY6,
+    MSS,
+    PASS,
+    PSH,
+    RST,
+    SYN,
+    TX,
+    Line,
+    Segment,
+)
+from tests.lab.topology import BANK4, DEBTOR, GATEWAY4, NEIGHBOUR, SUBSCRIBER_INTERFACE
 from tests.worlds import until
-
-DROP = 1
-FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
-GET = b"GET /a HTTP/1.1\r\nHost: example.net\r\n\r\n"
-ISN = 4_000_000_000
-FREE = {4: "192.0.2.1", 6: "2001:db8:9::9"}
-MY = {4: DEBTOR.v4, 6: DEBTOR.v6}
-KEY4 = b"\x04" + socket.inet_pton(socket.AF_INET, DEBTOR.v4)
-KEY6 = b"\x38" + socket.inet_pton(socket.AF_INET6, DEBTOR.prefix[:-3])
-OTHER = b"\x04" + socket.inet_pton(socket.AF_INET, NEIGHBOUR.v4)
-MSS = b"\x02\x04\x05\xb4"
-
-
-@pytest.fixture(scope="module")
-def network() -> Iterator[Network]:
-    made = Network.named(unique_tag())
-    made.create()
-    made.gateway.ip("route add default via 198.51.100.10", "route add ::/0 via 2001:db8:f::10")
-    try:
-        yield made
-    finally:
-        made.delete()
-
-
-@pytest.fixture
-def xdp(network: Network) -> Iterator[Accelerator]:
-    """Everybody walled, so many connections that no test is slowed."""
-    made = Accelerator(network.gateway, settings=Settings(texts(), rate=10**6, burst=10**6))
-    made.put([KEY4, KEY6, OTHER], Entry(Level.WALLED))
-    made.pretend(SUBSCRIBER_INTERFACE)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A TCP segment of the subscriber's, or an answer to it."""
-
-    flags: int
-    seq: int = ISN
-    ack: int = 0
-    data: bytes = b""
-    window: int = 64240
-    options: bytes = b""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A subscriber's connection to somewhere, seen from the cable."""
-
-    xdp: Accelerator
-    family: int = 4
-    source: str = ""
-    target: str = ""
-    port: int = 50000
-    proto: int = 6
-    dport: int = 80
-
-    def frame(self, s: Segment) -> bytes:
-        family = socket.AF_INET if self.family == 4 else socket.AF_INET6
-        here = socket.inet_pton(family, self.source or MY[self.family])
-        there = socket.inet_pton(family, self.target or FREE[self.family])
-        tcp = struct.pack(
-            "!HHIIBBHHH", self.port, self.dport, s.seq & 0xFFFFFFFF, s.ack & 0xFFFFFFFF,
-            (20 + len(s.options)) << 2, s.flags, s.window, 0, 0,
-        ) + s.options + s.data  # fmt: skip
-        if self.family == 4:
-            ip = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(tcp), 7, 0, 64, self.proto, 0) + here + there
-            ip = ip[:10] + (0xFFFF - words(ip)).to_bytes(2) + ip[12:]
-        else:
-            ip = struct.pack("!IHBB", 6 << 28, len(tcp), self.proto, 64) + here + there
-        mac = self.xdp.pretend(SUBSCRIBER_INTERFACE)
-        return mac + b"\x02\0\0\0\0\x01" + (b"\x08\0" if self.family == 4 else b"\x86\xdd") + ip + tcp
-
-    def send(self, s: Segment) -> int | Segment:
-        """The verdict, or the answer."""
-        ran = self.xdp.run(self.frame(s))
-        if ran.verdict != TX:
-            return ran.verdict
-        at = 34 if self.family == 4 else 54
-        end = 14 + (int.from_bytes(ran.data[16:18]) if self.family == 4 else 40 + int.from_bytes(ran.data[18:20]))
-        sport, dport, seq, ack, size, flags, window, *_ = struct.unpack("!HHIIBBHHH", ran.data[at : at + 20])
-        assert (sport, dport) == (self.dport, self.port)
-        data = at + (size >> 2)
-        return Segment(flags, seq, ack, ran.data[data:end], window, ran.data[at + 20 : data])
-
-    def answered(self, s: Segment) -> Segment:
-        answer = self.send(s)
-        assert isinstance(answer, Segment), answer
-        return answer
-
-    def opened(self) -> int:
-        """Begin; the number after the cookie."""
-        return self.answered(Segment(SYN, options=MSS)).seq + 1
-
-
-@pytest.fixture(params=[4, 6], ids=["IPv4", "IPv6"])
-def line(xdp: Accelerator, request: pytest.FixtureRequest) -> Line:
-    return Line(xdp, request.param)
-
-
-FOUND, FOUND_NO_BODY, BAD = texts()
 
 
 def test_a_connection_from_beginning_to_end(line: Line) -> None:
@@ -331,169 +243,29 @@ def test_no_flood_of_syns_denies_a_proven_request(line: Line) -> None:
     assert again[-1] == DROP, "requests have a rate of their own"
 
 
-HELLO = Segment(SYN, options=MSS)
+def size_of(largest: int, before: bytes = b"") -> bytes:
+    """TCP options that name the largest segment, behind others."""
+    return before + b"\x02\x04" + largest.to_bytes(2)
 
 
-@pytest.fixture
-def flooder(line: Line) -> Line:
-    """Far beyond its rate, with one packet due a second; its debt and where it sends to are remembered."""
-    line.xdp.maps.set_settings(Settings(texts(), rate=1, burst=4))
-    for _ in range(20):
-        line.send(HELLO)
-    assert line.send(HELLO) == DROP
-    return line
-
-
-def test_each_packet_of_a_flood_is_counted_once(flooder: Line) -> None:
-    before = flooder.xdp.counted()
-    assert before["syn_ack"] + before["drop_rate"] == 21
-    fates = [flooder.send(HELLO) for _ in range(50)]
-    after = flooder.xdp.counted()
-    assert after["drop_rate"] - before["drop_rate"] == fates.count(DROP)
-    assert sum(after.values()) - sum(before.values()) == 50
-
-
-def test_what_is_remembered_of_a_flood_ends_with_what_it_was_for(flooder: Line) -> None:
-    """No moment in which somebody released, a new garden or a new rate is not felt."""
-    xdp, key = flooder.xdp, KEY4 if flooder.family == 4 else KEY6
-    free = FREE[flooder.family]
-    xdp.put([OTHER], Entry(Level.BLOCKED))
-    assert flooder.send(HELLO) == DROP, "what is said of somebody else releases nobody"
-    xdp.gardens({"garden": [Opening(ip_network(free))]})
-    assert flooder.send(HELLO) == PASS
-    xdp.gardens({})
-    assert flooder.send(HELLO) == DROP
-    xdp.put([key], Entry(Level.OPEN))
-    assert flooder.send(HELLO) == PASS
-    xdp.put([key], Entry(Level.WALLED))
-    assert isinstance(flooder.send(HELLO), Segment)
-    while flooder.send(HELLO) != DROP:
-        pass
-    xdp.maps.set_settings(Settings(texts(), rate=10**6, burst=10**7))
-    assert isinstance(flooder.send(HELLO), Segment)
-
-
-def test_what_user_space_changes_must_be_told(flooder: Line) -> None:
-    """What is remembered is really gone by: a change behind the maps' back is not felt, the next one is."""
-    maps, key = flooder.xdp.maps, KEY4 if flooder.family == 4 else KEY6
-    assert maps.live is not None
-    assert libbpf.delete(maps.live.fds[flooder.family], layout.key(key))
-    assert flooder.send(HELLO) == DROP
-    flooder.xdp.put([OTHER], Entry(Level.BLOCKED))
-    assert flooder.send(HELLO) == PASS
-
-
-def test_a_flood_takes_nothing_but_its_own_packets(flooder: Line) -> None:
-    """Not the gateway's servers, no neighbour's page, no frame that is for somebody else."""
-    gateway = {4: GATEWAY4, 6: "fe80::1"}[flooder.family]
-    assert replace(flooder, target=gateway).send(HELLO) == PASS
-    neighbour = replace(flooder, family=4, source=NEIGHBOUR.v4, target=FREE[4])
-    assert isinstance(neighbour.send(HELLO), Segment)
-    assert flooder.send(Segment(RST, ISN)) == PASS
-    frame = flooder.frame(HELLO)
-    assert flooder.xdp.run(frame).verdict == DROP
-    assert flooder.xdp.run(b"\x02\0\0\0\0\x77" + frame[6:]).verdict == PASS
-    flooder.xdp.pretend(SUBSCRIBER_INTERFACE, Frames.VLAN)
-    assert flooder.xdp.run(frame).verdict == PASS
-
-
-def twin(address: str) -> str:
-    """The IPv6 address that begins with the four bytes of an IPv4 one and has no others."""
-    return str(IPv6Address(int(IPv4Address(address)) << 96))
-
-
-@pytest.mark.parametrize("near", [4, 6])
-@pytest.mark.parametrize("garden", [True, False], ids=["garden", "gateway"])
-def test_what_is_far_in_one_family_is_not_far_in_the_other(
-    xdp: Accelerator, network: Network, near: int, garden: bool
+@pytest.mark.parametrize("before", [b"\x01" * 4, b"\x01\x01\x08\x0a" + bytes(8)], ids=["padding", "timestamp"])
+@pytest.mark.parametrize(
+    ("family", "answer", "tiny", "silent"),
+    [(4, 797, 536, PASS), (4, 256, 100, TX), (6, 797, 512, TX), (6, 797, 300, TX)],
+)
+def test_a_largest_segment_behind_other_options_is_believed(
+    xdp: Accelerator, before: bytes, family: int, answer: int, tiny: int, silent: int
 ) -> None:
-    """Nor from the twin of the address that it was far from."""
-    four = FREE[4] if near == 6 else BANK4 if garden else GATEWAY4
-    lines = {4: Line(xdp, target=four), 6: Line(xdp, 6, source=twin(DEBTOR.v4), target=twin(four))}
-    xdp.put([b"\x38" + ip_address(twin(DEBTOR.v4)).packed], Entry(Level.WALLED))
-    if garden:
-        xdp.gardens({"garden": [Opening(ip_network(lines[near].target))]})
-    elif near == 6:
-        network.gateway.ip(f"addr add {twin(four)}/128 dev lo nodad")
-    try:
-        for _ in range(3):
-            assert isinstance(lines[10 - near].send(HELLO), Segment)
-            assert lines[near].send(HELLO) == PASS
-    finally:
-        if not garden and near == 6:
-            network.gateway.ip(f"addr del {twin(four)}/128 dev lo")
-
-
-@pytest.mark.parametrize("beyond", [False, True], ids=["within", "beyond"])
-def test_what_is_far_from_one_address_may_be_near_another(
-    line: Line, network: Network, beyond: bool, request: pytest.FixtureRequest
-) -> None:
-    """Policy routing goes by the source; an address in debt must pass where its own rule leads."""
-    neighbour = {4: NEIGHBOUR.v4, 6: str(ip_address(DEBTOR.v6) + 1)}[line.family]
-    other = replace(line, source=neighbour)
-
-    def rules(verb: str) -> None:
-        network.gateway.run("ip", f"-{line.family}", "rule", verb, "from", neighbour, "lookup", "77")
-
-    rules("add")
-    request.addfinalizer(lambda: rules("del"))
-    if beyond:
-        line.xdp.maps.set_settings(Settings(texts(), rate=1, burst=4))
-        until(lambda: other.send(HELLO) == DROP, seconds=2)
-    route = f"local {FREE[line.family]} dev lo table 77"
-    network.gateway.ip(f"route add {route}")
-    request.addfinalizer(lambda: network.gateway.ip(f"route del {route}"))
-    until(lambda: other.send(HELLO) == PASS, seconds=2)
-    for _ in range(5):
-        assert line.send(HELLO) != PASS
-        assert other.send(HELLO) == PASS
-
-
-def test_a_broken_packet_of_a_flood_is_for_the_rules(flooder: Line) -> None:
-    ip, frame = 14, bytearray(flooder.frame(HELLO))
-    tcp = ip + (20 if flooder.family == 4 else 40)
-    broken = [frame[: tcp + 12] + b"\x10" + frame[tcp + 13 :], frame[: tcp + 12] + b"\xf0" + frame[tcp + 13 :]]
-    if flooder.family == 4:
-        broken += [frame[:ip] + b"\x46" + frame[ip + 1 :], frame[: ip + 6] + b"\x20" + frame[ip + 7 :]]
-    assert [flooder.xdp.run(bytes(b)).verdict for b in broken] == [PASS] * len(broken)
-
-
-def test_a_flood_goes_by_its_own_levels_gardens(xdp: Accelerator) -> None:
-    """What is far for a blocked subscriber may be in the garden of a walled one."""
-    xdp.maps.set_settings(Settings(texts(), rate=1, burst=4))
-    xdp.put([KEY4], Entry(Level.BLOCKED))
-    xdp.gardens({"garden": [Opening(ip_network(BANK4))]})
-    bank, free = Line(xdp, target=BANK4), Line(xdp, source=NEIGHBOUR.v4)
-    assert [bank.send(HELLO) for _ in range(20)][-1] == DROP
-    assert [free.send(HELLO) for _ in range(20)][-1] == DROP
-    assert replace(free, target=BANK4).send(HELLO) == PASS
-    assert bank.send(HELLO) == DROP
-
-
-def test_a_promise_that_ends_during_a_flood_changes_it(xdp: Accelerator) -> None:
-    xdp.maps.set_settings(Settings(texts(), rate=1, burst=4))
-    xdp.gardens({"garden": [Opening(ip_network(BANK4))]})
-    end = time.time_ns() // 1_000_000 + 300
-    xdp.put([KEY4], Entry(Level.BLOCKED, lift=Level.WALLED, until=end))
-    free, bank = Line(xdp), Line(xdp, target=BANK4)
-    assert [free.send(HELLO) for _ in range(20)][-1] == DROP
-    assert bank.send(HELLO) == PASS
-    until(lambda: bank.send(HELLO) == DROP, seconds=2)
-    assert time.time_ns() // 1_000_000 >= end
-
-
-def test_all_addresses_of_a_prefix_are_one_flood(xdp: Accelerator) -> None:
-    for narrow in (False, True):
-        lengths = (128, 64, 56) if narrow else (64, 56)
-        xdp.maps.set_settings(Settings(texts(), lengths, rate=1, burst=4))
-        xdp.put([KEY6], Entry(Level.WALLED))
-        base = ip_address(DEBTOR.v6)
-        lines = [Line(xdp, 6, source=str(base + n)) for n in range(30)]
-        assert [line.send(HELLO) for line in lines][-1] == DROP
-        if narrow:
-            xdp.put([b"\x80" + (base + 7).packed], Entry(Level.WALLED))
-            assert isinstance(lines[7].send(HELLO), Segment)
-            assert lines[8].send(HELLO) == DROP
+    """The kernel tells no size below the smallest that its cookies know: such a client is for the sockets."""
+    long = texts(URL + "x" * (180 if answer > 256 else 0))
+    assert len(long.found) == answer
+    xdp.maps.set_settings(Settings(long))
+    line = Line(xdp, family)
+    for options in (size_of(tiny), size_of(tiny, before)):
+        assert line.send(Segment(SYN, options=options)) == PASS
+    for options in (size_of(1460), size_of(1460, before)):
+        assert isinstance(line.send(Segment(SYN, options=options)), Segment)
+    assert line.xdp.run(line.frame(Segment(SYN))).verdict == silent  # no option: 536, and 1220 for IPv6
 
 
 @pytest.mark.parametrize("level", [Level.OPEN, Level.NOTICE, Level.REDUCED])
