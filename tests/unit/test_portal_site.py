@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import html
 import itertools
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -285,18 +286,32 @@ async def test_captive_is_who_has_the_garden_alone(level: int, captive: str) -> 
     assert f'"captive":{captive}' in (await Site(Standing(level, "debt", 0), tls=True).get("/api")).text
 
 
+PROMISED = Standing(0, "debt", now_ms() + 3_600_000, next_ms=now_ms() + 3_600_000, next_level=3)
+
+
 @pytest.mark.parametrize(
     ("standing", "extends"),
     [
-        (OWES, True), (replace(OWES, asked=True), False), (replace(OWES, can_trust=False), False),
-        (replace(NOTICE, can_trust=True), False), (Standing(0, "", 0, can_trust=True), False),
-        (Standing(2, "debt_partial", 0, can_trust=True), True),
+        (OWES, True), (replace(OWES, asked=True), True), (replace(OWES, can_trust=False), True),
+        (replace(OWES, pays=False), True), (replace(OWES, pays=False, asked=True), False),
+        (replace(OWES, pays=False, can_trust=False), False),
+        (replace(PROMISED, pays=True), True), (PROMISED, False),
+        (replace(PROMISED, pays=True, next_level=2), False),  # only slower then, which is no captivity
+        (Standing(3, "preventive", 0, pays=True), False), (Standing(4, "fraud", 0, pays=True), False),
+        (replace(NOTICE, can_trust=True, pays=True), False), (Standing(0, "", 0, can_trust=True, pays=True), False),
+        (Standing(2, "debt_partial", 0, can_trust=True, pays=True), False),
     ],
 )  # fmt: skip
-async def test_a_session_can_be_extended_where_the_button_is(standing: Standing, extends: bool) -> None:
+async def test_a_session_can_be_extended_where_one_ends_or_is_over_and_the_page_helps(
+    standing: Standing, extends: bool
+) -> None:
     site = Site(standing, tls=True)
-    assert f'"can-extend-session":{str(extends).lower()}' in (await site.get("/api")).text
-    assert (await site.get("/promise")).status == (200 if extends else 303)
+    told = json.loads((await site.get("/api")).text)
+    assert told["can-extend-session"] is extends
+    assert not extends or told["captive"] or "seconds-remaining" in told
+    text = (await site.get()).text
+    assert not extends or 'href="/pay"' in text or 'href="/promise"' in text
+
 
 
 async def test_a_session_ends_when_captivity_begins() -> None:
