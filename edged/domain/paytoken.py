@@ -51,13 +51,16 @@ class PayToken(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 _read = msgspec.json.Decoder(PayToken).decode
 
 
-def read(body: bytes, now: int) -> PayToken:
-    """The token in a verified body; ``now`` in Unix ms. Raises Rejected."""
+def read(body: bytes, now: int, late: int = 0) -> PayToken:
+    """The token in a verified body; ``now`` in Unix ms. Raises Rejected.
+
+    ``late``: ms that it may be over, for whoever has used it before.
+    """
     try:
         found = _read(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise Rejected("malformed", f"link: {str(e)[:120]}") from None
-    if found.expires <= now:
+    if found.expires + late <= now:
         raise Rejected("expired", "link: exp has passed")
     if found.expires > now + LONGEST_MS + SLACK_MS:
         raise Rejected("from_the_future", "link: exp lies more than an hour ahead")

@@ -313,7 +313,6 @@ async def test_a_session_can_be_extended_where_one_ends_or_is_over_and_the_page_
     assert not extends or 'href="/pay"' in text or 'href="/promise"' in text
 
 
-
 async def test_a_session_ends_when_captivity_begins() -> None:
     later = int(time.time() * 1000) + 3_600_500
     for level, told in ((3, True), (2, False)):  # a lower speed is no captivity
@@ -492,6 +491,32 @@ async def test_a_proof_in_vain_says_why_and_gives_nothing(proof: Proof | None, s
     assert PIX not in page.text
 
 
+@pytest.mark.parametrize("language", ["pt-BR", "en", "es"])
+async def test_a_link_that_is_not_good_asks_for_a_code_only_where_there_is_one(language: str) -> None:
+    site = Site(OWES, tls=True)
+    said = {"pt-BR": "Este link não vale mais", "en": "no longer good", "es": "Este enlace ya no es válido"}[language]
+    area = {"href": "https://cliente.example.net/?a=1&b=2", "class": "main"}
+    for verdict, forms in (("stale", 1), ("dead", 0)):
+        site.core.proof = Proof(verdict, b"")
+        answer = await site.get("/pay/link?token=a.b.c")
+        assert "set-cookie" not in answer.headers
+        page = await site.get(answer.where, accept_language=language)
+        assert said in page.text
+        assert len(Structure(page.text).all("form")) == forms
+        assert forms or area in Structure(page.text).all("a")
+        assert f'data-state="{view.state(OWES)}"' in page.text
+    site.core.standing = NOBODY
+    assert said in (await site.get("/pay/dead", accept_language=language)).text
+    assert (await Site(OWES, tls=True, provider=Provider()).get("/pay/dead")).status == 200
+
+
+async def test_a_link_that_lost_its_token_is_one_that_is_not_good() -> None:
+    site = Site(OWES, tls=True)
+    site.core.proof = Proof("dead", b"")
+    for path in ("/pay/link", "/pay/link?token=", "/pay/link?tok"):
+        assert (await site.get(path)).where == "/pay/dead"
+
+
 @pytest.mark.parametrize(
     "cookie", ["", "__Host-edged=00", f"__Host-edged={'0' * 32}", f"edged={TICKET.hex()}", "__Host-edged=é"]
 )
@@ -542,7 +567,7 @@ async def test_an_open_bill_follows_what_happens_and_is_gone_after_the_payment()
 async def test_no_word_and_no_form_of_an_invoice_where_none_is_to_be_paid(standing: Standing | None) -> None:
     site = Site(standing, tls=True)
     about = standing and (standing.level == 0 or standing.reason.startswith(("debt", "notice")))
-    for path in ("", "/none", "/wrong", "/locked", "/used", "/uncoded", "/busy", "/expired"):
+    for path in ("", "/none", "/wrong", "/locked", "/used", "/uncoded", "/stale", "/dead", "/busy", "/expired"):
         answer = await site.get(f"/pay{path}")
         if answer.status == 303:
             assert answer.where == "/"
