@@ -231,6 +231,11 @@ def may_pay(name: str) -> bool:
     return name in {"notice", "reduced", "debt", "broken", "promise"}
 
 
+def may_dismiss(name: str) -> bool:
+    """Whether a page may be that of a reminder, with the button that sends it away."""
+    return name in {"notice", "contact", *_BY_REASON.values()} - {"debt"}
+
+
 def may_promise(name: str) -> bool:
     """Whether a page is one of those that a promise of payment opens."""
     return name in {"reduced", "debt", "broken"}

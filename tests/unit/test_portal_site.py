@@ -23,6 +23,7 @@ from edged.domain.standing import NOBODY, Standing
 from edged.errors import ConfigError
 from edged.portal import parts, render, view
 from edged.portal.client import Proof
+from edged.portal.demands import MOST_PAGE
 from edged.portal.look import LOGO_BYTES
 from edged.portal.parts import now_ms
 from edged.portal.pay import qr
@@ -42,6 +43,9 @@ STANDINGS = [
 MOST = {"name": 100, "phone": 40, "whatsapp": 40, "tax_id": 40, "address": 200, "customer_area": 300}
 """Characters that the configuration takes of the provider."""
 LONGEST = {name: "&" * most for name, most in MOST.items()} | {"customer_area": "https://a/" + "&" * 290}
+HIDDEN = '<input type="hidden" name="nonce" value="{{ nonce }}">'
+BEGIN = '{% extends "edged/page.html" %}{% block said %}<form method="post" action="'
+MIDDLE, END = '">', "<button>x</button></form>{% endblock %}"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -699,7 +703,9 @@ async def test_templates_of_the_provider_take_the_place_of_ours(tmp_path: Path) 
 async def test_what_a_template_trips_over_is_not_in_the_log_where_it_is_a_bill(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "pay.html").write_text("{% set words = {'-': 1} %}{{ words[bill.pix] }}")
+    words = "{% set words = {'trialpix': 'trialpix', '': ''} %}"
+    rows = "{% for _, text in bill.rows %}{{ text }}{% endfor %}"
+    (tmp_path / "pay.html").write_text(f"{words}<p>{{{{ words[bill.pix] }}}}{{{{ bill.line }}}}{rows}</p>")
     site = Site(OWES, tls=True, templates_dir=tmp_path)
     assert not caplog.text
     page = await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")
@@ -711,17 +717,114 @@ async def test_what_a_template_trips_over_is_not_in_the_log_where_it_is_a_bill(
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("page.html", "{% for fact in view.facts %}{{ fact.lable }}{% endfor %}", "lable"),
-        ("debt.html", "{% for link in view.links %}{{ link.herf }}{% endfor %}", "herf"),
-        ("page.html", "{% if view.note %}{{ nothere }}{% endif %}", "nothere"),
-        ("page.html", "{% if not view.note %}{{ nothere }}{% endif %}", "nothere"),
-        ("code.html", '<form method="post" action="/pay"><input name="code"></form>', "its form lacks"),
-        ("notice.html", '<form method="post" action="/dismiss"><button>x</button></form>', "its form lacks"),
+        ("page.html", "<p>x</p>{% for fact in view.facts %}{{ fact.lable }}{% endfor %}", "lable"),
+        ("debt.html", "<p>x</p>{% for link in view.links %}{{ link.herf }}{% endfor %}", "herf"),
+        ("page.html", "<p>x</p>{% if view.note %}{{ nothere }}{% endif %}", "nothere"),
+        ("page.html", "<p>x</p>{% if not view.note %}{{ nothere }}{% endif %}", "nothere"),
+        ("code.html", '<form method="post" action="/pay"><input name="code">x</form>', "its form lacks <input type"),
+        ("notice.html", '<form method="post" action="/dismiss"><button>x</button></form>', "it has a form to"),
+        ("code.html", f'<form method="post" action="/pay">{HIDDEN}<button>x</button></form>', '<input name="code">'),
+        ("confirm.html", f'<form method="post" action="/promise">{HIDDEN}x</form>', "lacks a button"),
+        ("confirm.html", f'<form action="/promise">{HIDDEN}<button>x</button></form>', "by get"),
+        (
+            "confirm.html",
+            "<p>{{ view.title }} {{ nonce }}</p>",
+            'lacks the form <form method="post" action="/promise">',
+        ),
+        ("page.html", "<h1>{{ view.title }}</h1>", "page.html, the frame of confirm.html: it lacks the form"),
+        ("page.html", "<h1>{{ view.title }}</h1>", "page.html, the frame of code.html: it lacks the form"),
+        ("page.html", "<h1>{{ view.title }}</h1>", "page.html, the frame of pay.html: it does not show the PIX code"),
+        (
+            "page.html",
+            "<h1>{{ view.title }}</h1>",
+            'page.html: it lacks the form <form method="post" action="/dismiss">',
+        ),
+        ("notice.html", "<h1>{{ view.title }}</h1>", "notice.html: it lacks the form"),
+        ("pay.html", "<p>{{ bill.pix }} {{ bill.rows }}</p>", "pay.html: it does not show the boleto line"),
+        ("pay.html", "<p>{{ bill.line }} {{ bill.rows }}</p>", "pay.html: it does not show the PIX code"),
+        ("pay.html", "<p>{{ bill.line }} {{ bill.pix }}</p>", "pay.html: it does not show the amount"),
+        ("debt.html", "", "debt.html: what it draws is empty"),
+        ("debt.html", " \n{# nothing #}", "debt.html: what it draws is empty"),
+        ("debt.html", "<script>{{ script }}</script>", "debt.html: what it draws is no page"),
+        ("debt.html", "only words", "debt.html: what it draws is no page"),
+        (
+            "debt.html",
+            f'<form method="post" action="/promise">{HIDDEN}<button>x</button></form>',
+            'debt.html: it has a form to "/promise", which is not taken there',
+        ),
+        ("debt.html", '<p data-n="{{ nonce }}">x</p>', "debt.html: it has {{ nonce }} where no form is taken"),
+        ("page.html", f"{BEGIN}/dismiss{MIDDLE}{HIDDEN}{END}", "put that of /dismiss into {% if view.dismiss %}"),
+        ("debt.html", "<p>{% for n in range(301) %}" + "x" * 100 + "{% endfor %}</p>", "at most 30000 are sent"),
+        ("page.css", "a" * 12_001, "larger than 12000 bytes"),
     ],
 )
-def test_a_template_is_tried_with_all_that_a_page_may_have(tmp_path: Path, name: str, text: str, said: str) -> None:
+async def test_a_template_is_tried_with_all_that_a_page_may_have(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
     (tmp_path / name).write_text(text)
-    assert said in " ".join(render.faults(Site(templates_dir=tmp_path).cfg))
+    site = Site(OWES, tls=True, templates_dir=tmp_path)
+    assert said in " ".join(render.faults(site.cfg))
+    cookie = f"__Host-edged={TICKET.hex()}"
+    assert PIX in (await site.get("/pay", cookie=cookie)).text  # by ours, where theirs does not do
+    for path in ("/promise", "/pay"):
+        page = await site.get(path)
+        assert Structure(page.text).all("form")
+        assert (
+            await site.post(path, {"nonce": await nonce_of(site, path), "code": "AAAAAA"})
+        ).where != f"{path}/expired"
+    assert len((await site.get()).body) in range(1, 30_001)
+    site.core.standing = NOTICE
+    assert (await site.post("/dismiss", {"nonce": await nonce_of(site, "/")})).status in {200, 303}
+    assert site.core.seen == [ADDRESS]
+
+
+@pytest.mark.parametrize("name", ["debt", "confirm", "code", "pay", "notice", "page"])
+async def test_a_template_that_does_what_its_page_is_for_is_taken(tmp_path: Path, name: str) -> None:
+    """Pages that are wholly the provider's own."""
+
+    def form(where: str, more: str = "") -> str:
+        return f'<form method="post" action="{where}">{HIDDEN}<button>ok</button>{more}</form>'
+
+    dismiss = "{% if view.dismiss %}" + form("/dismiss") + "{% endif %}"
+    rows = "{% for label, text in bill.rows %}<p>{{ text }}</p>{% endfor %}"
+    middle = {
+        "debt": '<p>minha</p><a href="/promise">x</a>', "notice": dismiss, "confirm": form("/promise"),
+        "code": form("/pay", '<input name="code">'), "page": dismiss + "{% block middle %}{% endblock %}",
+        "pay": f'<textarea>{{{{ bill.pix }}}}</textarea><input value="{{{{ bill.line }}}}">{rows}',
+    }  # fmt: skip
+    (tmp_path / f"{name}.html").write_text(f"<body><h1>minha</h1>{middle[name]}</body>")
+    site = Site(NOTICE if name == "notice" else OWES, tls=True, templates_dir=tmp_path)
+    assert render.faults(site.cfg) == []
+    cookie = f"__Host-edged={TICKET.hex()}" if name == "pay" else ""
+    where = {"confirm": "/promise", "code": "/pay", "pay": "/pay"}.get(name, "/")
+    assert "<h1>minha</h1>" in (await site.get(where, cookie=cookie)).text
+
+
+async def test_a_page_that_grows_too_large_over_what_it_shows_is_ours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "debt.html").write_text("<p>minha {{ (view.title + ' ') * 400 }}</p>")
+    site = Site(OWES, templates_dir=tmp_path)
+    assert "minha" in (await site.get()).text
+    assert not caplog.text
+    site.core.texts = {"debt": {"title": "x" * 100}}
+    page = (await site.get()).text
+    assert "minha" not in page
+    assert "x" * 100 in page
+    assert "debt.html: what it draws has 40" in caplog.text
+
+
+async def test_the_fullest_pages_bear_the_largest_style(tmp_path: Path) -> None:
+    (tmp_path / "page.css").write_text("/*" + "a" * 11_996 + "*/")
+    site = Site(OWES, tls=True, provider=Provider(**LONGEST), look=look("#c02060"), templates_dir=tmp_path)
+    assert render.faults(site.cfg) == []
+    site.core.payment = largest()
+    for texts in fullest():
+        site.core.texts = {"debt": texts}
+        for language in ("pt-BR", "en", "es"):
+            for cookie, path in (("", "/"), ("", "/promise"), (f"__Host-edged={TICKET.hex()}", "/pay")):
+                page = await site.get(path, cookie=cookie, accept_language=language)
+                assert len(page.body) <= MOST_PAGE
 
 
 @pytest.mark.parametrize(

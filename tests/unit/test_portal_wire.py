@@ -111,7 +111,7 @@ def test_an_unknown_reason_is_told_as_other() -> None:
         wire.encode(wire.Prove(1, bytes(16), 0, b"123456"))[:29] + b"\x07" + b"1" * 32,  # longer than it says
         wire.encode(wire.Prove(1, bytes(16), 0, b"123456"))[:29] + b"\x21" + b"1" * 32,  # says more than fits
         b"\x0a" + bytes(4) + b"\x06",  # an answer that does not exist
-        b"\x0d" + bytes(4) + b"\x06" + bytes(16),  # a verdict that does not exist
+        b"\x0d" + bytes(4) + b"\x08" + bytes(16),  # a verdict that does not exist
         b"\x0f" + bytes(4) + b"[]",
         b"\x0f" + bytes(4) + b'{"amount": 1}',
         b"\x10\x01" + b"\xff{}",
