@@ -3,7 +3,7 @@
 Laws:
 
 1. It is of this kind alone: ``typ`` keeps a signed batch from being taken for a link, and a link for a batch.
-2. It is for this gateway, lives an hour at most, and opens the data once.
+2. It is for this gateway, lives an hour at most, and opens the data once (again for a while on the line that used it).
 3. There is no name in it, and no field in which one could come along.
 """
 
