@@ -4,13 +4,15 @@ Two proofs: the one-time code that billing gave with ``page``, typed by whoever 
 and a link that the provider's customer area signed. Either gives a ticket: 16 random bytes that live a quarter of an
 hour in this process's memory. What is used, or was tried in vain, is committed before it is answered.
 
-For as long as its first ticket would have lived, the code gives others on the same line: the answer may have been lost
-on its way, or the ticket with a restart, and whoever typed it is not to need a new one.
+For as long as its first ticket would have lived, code and link give others on the line that used them: the answer may
+have been lost on its way, or the ticket with a restart, and whoever had it is not to need a new one.
 """
 
 from __future__ import annotations
 
 import hashlib
+import hmac
+import ipaddress
 import secrets
 from collections.abc import Mapping
 from functools import partial
@@ -21,7 +23,7 @@ from edged.domain.rejection import Rejected
 from edged.pages import TRIES
 from edged.pipeline import Pipeline
 from edged.store import payments
-from edged.store.rows import Bill, Known, Tried, Write
+from edged.store.rows import Bill, Known, Redeemed, Tried, Write
 from edged.workset import Workset
 
 TICKET_MS = 900_000
@@ -53,7 +55,7 @@ class Cashier:
             return "none", b""
         if bill.code is None:
             return "uncoded", b""
-        if bill.used and not bill.used <= now < bill.used + TICKET_MS:
+        if bill.used and not _again(bill.used, now):
             return "used", b""
         if bill.wrong >= TRIES:
             return "locked", b""
@@ -67,28 +69,45 @@ class Cashier:
             return "ok", self._ticket(known, now)
         return ("locked" if tried.wrong >= TRIES else "wrong"), b""
 
-    def redeem(self, token: bytes) -> tuple[str, bytes]:
-        """Somebody came over a signed link: (ok, wrong, used or none; a ticket with ok)."""
+    def redeem(self, address: str, token: bytes) -> tuple[str, bytes]:
+        """Somebody at ``address`` came over a signed link: (ok, stale, dead, used or none; a ticket with ok).
+
+        What is said of a link that is not good goes by the visitor's own line alone, and tells nothing of the link.
+        """
         now = self._pipeline.clock()
         keyring = self._pipeline.keyring
         try:
             opened = keyring.open(token)
             if opened.issuer is None or roles.BILLING not in opened.roles:
-                return "wrong", b""
-            found = paytoken.read(opened.body, now)
+                return self._not_good(address, now), b""
+            found = paytoken.read(opened.body, now, late=TICKET_MS)
             if not keyring.is_for(found.audience) or found.iss not in {None, opened.issuer}:
-                return "wrong", b""
+                return self._not_good(address, now), b""
             work = self._work()
             known = work.find(found.sub, None)
         except Rejected:
-            return "wrong", b""
+            return self._not_good(address, now), b""
+        name = hashlib.blake2b(f"{opened.issuer}\0{found.jti}".encode(), digest_size=16).digest()
+        before = self._pipeline.store.read(partial(payments.redeemed, token=name))
+        if before is None and found.expires <= now:
+            return self._not_good(address, now), b""
         if self._shown(known, work, now) is None:
             return "none", b""
-        name = hashlib.blake2b(f"{opened.issuer}\0{found.jti}".encode(), digest_size=16).digest()
-        if self._pipeline.store.read(partial(payments.redeemed, token=name)):
+        by = hashlib.blake2b(f"{found.jti}\0{_line(address, work)}".encode(), digest_size=16).digest()
+        if before is None:
+            self._pipeline.commit(Write(redeemed={name: Redeemed(found.expires, now, by)}), now, {})
+        elif not _again(before.used, now) or not hmac.compare_digest(before.by, by):
             return "used", b""
-        self._pipeline.commit(Write(redeemed={name: found.expires}), now, {})
         return "ok", self._ticket(known, now)
+
+    def _not_good(self, address: str, now: int) -> str:
+        """What is said of a link that opens nothing: whether this visitor has a code to type instead."""
+        work = self._work()
+        try:
+            bill = self._shown(work.find(None, address), work, now)
+        except Rejected:
+            bill = None
+        return "stale" if bill is not None and bill.code is not None else "dead"
 
     def bill(self, ticket: bytes) -> Mapping[str, str]:
         """The payment data behind a ticket; empty where there is none (any more)."""
@@ -125,3 +144,20 @@ class Cashier:
         if len(self._tickets) > MOST_TICKETS:
             del self._tickets[next(iter(self._tickets))]
         return ticket
+
+
+def _again(used: int, now: int) -> bool:
+    """Whether what was used then may open once more, on the line that used it."""
+    return used <= now < used + TICKET_MS
+
+
+def _line(address: str, work: Workset) -> str:
+    """Whose line an address is on: its subscriber's, all of whose addresses are one household.
+
+    Where nobody is known to have it, it is the address itself, of IPv6 its /64.
+    """
+    try:
+        return f"sub {work.find(None, address).sub.sub}"
+    except Rejected:
+        found = ipaddress.ip_address(address)
+        return f"net {ipaddress.ip_network((found, 64 if found.version == 6 else 32), strict=False)}"

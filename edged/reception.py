@@ -41,9 +41,9 @@ class Reception:
         """Somebody typed a one-time code: what :meth:`Cashier.prove` says of it."""
         return await self._keeper.do(in_time, until, self._keeper.cashier.prove, address, code)
 
-    async def redeem(self, token: bytes, until: int) -> tuple[str, bytes]:
-        """Somebody came over a signed link: what :meth:`Cashier.redeem` says of it."""
-        return await self._keeper.do(in_time, until, self._keeper.cashier.redeem, token)
+    async def redeem(self, address: str, token: bytes, until: int) -> tuple[str, bytes]:
+        """Somebody at ``address`` came over a signed link: what :meth:`Cashier.redeem` says of it."""
+        return await self._keeper.do(in_time, until, self._keeper.cashier.redeem, address, token)
 
     async def bill(self, ticket: bytes) -> Mapping[str, str]:
         """The payment data behind a ticket; empty where there is none (any more)."""

@@ -53,9 +53,9 @@ class FakeCore:
         right = self.codes.get(address)
         return ("none", b"") if right is None else ("ok", TICKET) if right == code else ("wrong", b"")
 
-    async def redeem(self, token: bytes, until: int) -> tuple[str, bytes]:
+    async def redeem(self, address: str, token: bytes, until: int) -> tuple[str, bytes]:
         self.untils.append(until)
-        return ("ok", TICKET) if token in self.tokens else ("wrong", b"")
+        return ("ok", TICKET) if token in self.tokens else ("stale" if address in self.codes else "dead", b"")
 
     async def bill(self, ticket: bytes) -> Mapping[str, str]:
         return self.payment if ticket == TICKET else {}

@@ -73,7 +73,7 @@ class Core:
         self.proofs.append(code)
         return self.proof
 
-    async def token(self, token: str) -> Proof | None:
+    async def token(self, _address: str, token: str) -> Proof | None:
         self.proofs.append(token)
         return self.proof
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
@@ -14,6 +16,9 @@ from edged.config.checks import broker, is_loopback, listen
 from edged.config.loading import Loaded
 from edged.config.mistakes import known_keys
 from edged.config.models import Config
+
+WHATSAPP = ("wa.me", "api.whatsapp.com", "web.whatsapp.com")
+"""Hosts of the page's link to WhatsApp: the short link, the page behind it, and what that opens without the app."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,39 @@ def _garden(config: Config) -> Iterator[str]:
             "garden.networks is empty: no resolver is open to walled subscribers unless it is this gateway, and "
             "without DNS no browser reaches the page; name the resolvers, VoIP, emergency, device-management servers"
         )
-    if not config.garden.domains and not config.portal.provider.customer_area:
+    if not config.garden.domains:
         yield "garden.domains is empty: a walled subscriber reaches no bank to pay with"
+    yield from _links(config)
+
+
+def _links(config: Config) -> Iterator[str]:
+    """Where the page's own links lead that no list here opens; what the command ``garden`` opens is not known here."""
+    provider = config.portal.provider
+    if provider.customer_area:
+        host = (urlsplit(provider.customer_area).hostname or "").rstrip(".")
+        if remedy := _opens(config, host):
+            yield (
+                f"portal.provider.customer_area: {host} is not in the garden, so the page's first link leads a "
+                f"walled subscriber nowhere; {remedy}, or open it with the command garden"
+            )
+    if provider.whatsapp and (closed := [host for host in WHATSAPP if _opens(config, host)]):
+        yield (
+            f"portal.provider.whatsapp: its link (wa.me, which leads to the others) needs {', '.join(closed)}, and a "
+            "walled subscriber reaches none of these; add them to garden.domains, or open them with the command garden"
+        )
+
+
+def _opens(config: Config, host: str) -> str:
+    """What would open ``host`` to a walled subscriber; empty where it is open. Names are whole: none covers another."""
+    portal = config.portal
+    if portal.site_listen and host in {urlsplit(portal.url).hostname, listen(portal.site_listen).host}:
+        return ""  # the page's own host
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return "" if host in config.garden.domains else f"add {host} to garden.domains"
+    networks = map(ipaddress.ip_network, config.garden.networks)
+    return "" if any(address in network for network in networks) else f"add {host} to garden.networks"
 
 
 def _portal(config: Config) -> Iterator[str]:

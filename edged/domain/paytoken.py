@@ -3,7 +3,7 @@
 Laws:
 
 1. It is of this kind alone: ``typ`` keeps a signed batch from being taken for a link, and a link for a batch.
-2. It is for this gateway, lives an hour at most, and opens the data once.
+2. It is for this gateway, lives an hour at most, and opens the data once (again for a while on the line that used it).
 3. There is no name in it, and no field in which one could come along.
 """
 
@@ -51,13 +51,16 @@ class PayToken(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 _read = msgspec.json.Decoder(PayToken).decode
 
 
-def read(body: bytes, now: int) -> PayToken:
-    """The token in a verified body; ``now`` in Unix ms. Raises Rejected."""
+def read(body: bytes, now: int, late: int = 0) -> PayToken:
+    """The token in a verified body; ``now`` in Unix ms. Raises Rejected.
+
+    ``late``: ms that it may be over, for whoever has used it before.
+    """
     try:
         found = _read(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise Rejected("malformed", f"link: {str(e)[:120]}") from None
-    if found.expires <= now:
+    if found.expires + late <= now:
         raise Rejected("expired", "link: exp has passed")
     if found.expires > now + LONGEST_MS + SLACK_MS:
         raise Rejected("from_the_future", "link: exp lies more than an hour ahead")

@@ -23,10 +23,12 @@ def document(standing: Standing, now: int, portal_url: str) -> dict[str, bool | 
     """What the API says (RFC 8908 §5); ``now`` in Unix milliseconds, ``portal_url`` empty when it is not https."""
     captive = standing.level >= Level.WALLED
     found: dict[str, bool | int | str] = {"captive": captive}
+    ends = not captive and standing.next_level >= Level.WALLED and standing.until_ms > now
     if portal_url:
         found["user-portal-url"] = portal_url
-        found["can-extend-session"] = view.can_promise(standing)  # there, not in general: the system leads there
-    if not captive and standing.next_level >= Level.WALLED and standing.until_ms > now:
+        # there, not in general: the system leads to the page when the session ends, or is over
+        found["can-extend-session"] = (captive or ends) and (view.can_pay(standing) or view.can_promise(standing))
+    if ends:
         found["seconds-remaining"] = (standing.until_ms - now) // 1000
     return found
 

@@ -219,13 +219,14 @@ class CoreClient:
         until = _until()
         return _proof(await self._question(lambda number: wire.Prove(number, packed, until, typed), LONG_PATIENCE))
 
-    async def token(self, token: str) -> Proof | None:
-        """Try the token of a signed link; None when the core does not say."""
-        text = token.encode("ascii", "replace")
-        if len(text) > wire.MOST_TOKEN:
-            return Proof("wrong", b"")
+    async def token(self, address: str, token: str) -> Proof | None:
+        """Try the token of a signed link for whoever has ``address``; None when the core does not say."""
+        packed, text = _packed(address), token.encode("ascii", "replace")
+        if packed is None:
+            return None
+        text = text if len(text) <= wire.MOST_TOKEN else b""  # none was ever that long; the core says what follows
         until = _until()
-        return _proof(await self._question(lambda number: wire.Token(number, until, text), LONG_PATIENCE))
+        return _proof(await self._question(lambda number: wire.Token(number, packed, until, text), LONG_PATIENCE))
 
     async def bill(self, ticket: bytes) -> Mapping[str, str] | None:
         """The payment data behind a ticket: empty when there is none (any more), None when the core does not say."""

@@ -180,6 +180,8 @@ CODES = {
     "wrong": _("This code is not right. Please look at it again."),
     "locked": _("There were too many wrong codes. Please ask us for a new one."),
     "used": _("This code or link was used before. Please ask us for a new code, or open the customer area again."),
+    "stale": _("This link is no longer good. Open the customer area again."),
+    "dead": _("This link is no longer good. Open the customer area again."),
     "uncoded": _("No code was given for this invoice. Please open the link in the customer area or get in touch."),
     "none": _(
         "There is nothing to pay here by code or link at the moment. Please get in touch or use the customer area."
@@ -188,6 +190,9 @@ CODES = {
     "busy": _("The payment data could not be looked up just now. Please try again in a moment."),
 }
 """What is said when a code or link opened nothing, by the core's verdict."""
+
+DEAD = Words("info", _("Pay your invoice"), (CODES["dead"],), _("Open the customer area"))
+"""The page ``link``: a link that opens nothing, and no code that could be typed instead."""
 
 _BY_REASON = {
     "debt": "debt", "debt_partial": "debt", "notice": "debt", "preventive": "documents", "pause": "paused",
@@ -224,6 +229,11 @@ def page_name(standing: Standing | None) -> str:
 def may_pay(name: str) -> bool:
     """Whether a page is one of those on which payment changes something, so that it leads there."""
     return name in {"notice", "reduced", "debt", "broken", "promise"}
+
+
+def may_dismiss(name: str) -> bool:
+    """Whether a page may be that of a reminder, with the button that sends it away."""
+    return name in {"notice", "contact", *_BY_REASON.values()} - {"debt"}
 
 
 def may_promise(name: str) -> bool:

@@ -99,6 +99,7 @@ class Pay:
     def __init__(self, shared: Parts, portal: PortalSection) -> None:
         self._parts = shared
         self._payees = portal.payees.checked()
+        self._area = portal.provider.customer_area
 
     @property
     def routes(self) -> list[Route]:
@@ -141,6 +142,8 @@ class Pay:
                 return self._draw("pay", shown, language, bill=found)
         if standing is None or not standing.pays:
             return self._unpaid(request, standing, answer, stays=stays)
+        if answer == "dead":
+            return self._dead(language, state)
         said = (
             _("Type the code that we sent you, or open the link in the customer area."),
             _("It shows us that the invoice is yours."),
@@ -158,9 +161,22 @@ class Pay:
         if standing is not None:
             if not answer or not pages.may_say_unpaid(name):
                 return self._go("/", _FORGOTTEN if COOKIE in request.cookies else "")  # paid, most likely
-            found = view.noted(found, language.say(pages.CODES["none"]))
+            found = view.noted(found, language.say(pages.CODES[answer if answer in {"stale", "dead"} else "none"]))
         self._parts.tally.add("pay", 200)
         return self._parts.draw(replace(found, stays=stays))
+
+    def _dead(self, language: Language, state: str) -> Response:
+        """A link that opens nothing, of somebody who has something to pay and no code for it: no form."""
+        words, links = pages.DEAD, [view.Link(language.say(_("Go back")), "/", "other")]
+        if self._area:
+            links.insert(0, view.Link(language.say(words.action), self._area))
+        said = tuple(map(language.say, words.paragraphs))
+        self._parts.tally.add("pay", 200)
+        return self._parts.draw(
+            view.View(
+                "link", language.code, words.tone, language.say(words.title), said, links=tuple(links), state=state
+            )
+        )
 
     def _draw(self, name: str, shown: view.View, language: Language, **more: Any) -> Response:
         self._parts.tally.add("pay", 200)
@@ -183,9 +199,7 @@ class Pay:
         if parts.is_ahead_of_time(request) or request.method != "GET":
             return Response(status_code=403, headers={"Cache-Control": "no-store"})  # a token is good once
         token = request.path_params.get("token") or parse_qs(request.url.query).get("token", [""])[-1]
-        if not token:
-            return see_other("/pay")
-        return self._proven(await self._parts.core.token(token))
+        return self._proven(await self._parts.core.token(parts.address(request), token))
 
     def _proven(self, proof: Proof | None) -> Response:
         if proof is None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from edged.domain.standing import Standing
 
-VERSION = 3
+VERSION = 4
 SOCKET_NAME = "portal.sock"
 CLOSED = 0
 """The code of a connection that ended without an answer; others are HTTP status codes."""
@@ -30,9 +30,10 @@ KINDS = ("redirect", "refused", "page", "api", "live", "promise", "pay", "asset"
 """What the portal counts. Append only, as the above and the two below."""
 ANSWERS = ("failed", "requested", "granted", "not_applicable", "spent", "limited")
 """What may come of asking for a promise."""
-PROOFS = ("none", "ok", "wrong", "locked", "used", "uncoded")
+PROOFS = ("none", "ok", "wrong", "locked", "used", "uncoded", "stale", "dead")
 """What may come of a code or token; none: there is nothing to prove, or nobody to prove it; used: it was right once;
-uncoded: there is something to pay, and no code was given for it."""
+uncoded: there is something to pay, and no code was given for it; stale and dead: a link that is not good (any
+more), whose visitor has, or has not, a code to type instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +139,10 @@ class Prove:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Portal to core: somebody came over a link with this signed ``token``; ``until`` as in :class:`Ask`."""
+    """Portal to core: whoever has ``address`` came over a link with this signed ``token``; ``until`` as above."""
 
     request: int
+    address: bytes
     until: int
     token: bytes = field(repr=False)
 

@@ -25,30 +25,37 @@ from markupsafe import Markup
 
 from edged.config import Config, PortalSection
 from edged.errors import ConfigError
-from edged.portal import look
+from edged.portal import demands, look
 from edged.portal.languages import Language, languages
-from edged.portal.pages import PAGES
+from edged.portal.pages import DEAD, PAGES, may_dismiss
 from edged.portal.view import Fact, Link, View
 
 NAMES = ("page.html", "confirm.html", "code.html", "pay.html", "page.css", "page.js")
 """Files of ours. A provider may replace all but the script, which the protocol of the site hangs on."""
 MOST_BYTES, MOST_FILES = 64 * 1024, 64
+MOST_STYLE = 12_000
+"""Of page.css, which is in every page: with it, our fullest page is still below ``demands.MOST_PAGE``."""
 KEPT = 1024
 """Pages kept drawn: about ten megabytes."""
 NONCE = b"edged-nonce-is-put-here"
 """Stands in a page that is kept drawn for what each visitor's form must carry."""
-_BILL = {"rows": [("-", "-")], "pix": "-", "line": "-", "qr": ""}
-_SPECIAL: dict[str, dict[str, Any]] = {
-    "confirm": {"nonce": "0-trial"},
-    "code": {"nonce": "0-trial"},
-    "pay": {"bill": _BILL},
-}
-
+TRIAL = "0-trial"
+"""The nonce of the trial."""
+_BILLS = (
+    {"rows": [("-", "R$ trial")], "pix": "trialpix", "line": "trialline", "qr": ""},
+    {"rows": [], "pix": "trialpix", "line": "", "qr": ""},
+    {"rows": [("-", "R$ trial")], "pix": "", "line": "trialline", "qr": ""},
+)
+_SHOWN = (("pix", "the PIX code, {{ bill.pix }}"), ("line", "the boleto line, {{ bill.line }}"))
+_FORMS = {"confirm": ("/promise", ()), "code": ("/pay", ("code",))}
+"""Special template -> where its form leads, what must be in it beside the nonce."""
+_SPECIAL = (*_FORMS, "pay")
 _NAMED = {f"{name}.html" for name in _SPECIAL}
+_PLAIN = {**PAGES, "link": DEAD}
 _ALL: dict[str, Any] = {
     "facts": (Fact("-", "-", "-", "-", counts=True), Fact("-", "-", "-")),
     "links": (Link("-", "/"), Link("-", "/", "other")),
-    "note": "-", "state": "-", "dismiss": True,
+    "note": "-", "state": "-",
 }  # fmt: skip
 """All that a page may have; it is tried with and without."""
 
@@ -103,36 +110,40 @@ class Renderer:
         return self._draw(f"{template}.html", view, more)
 
     def _page(self, view: View) -> bytes:
-        own = f"{view.name}.html"
-        return self._draw(own if own in self._own else "page.html", view, {"nonce": NONCE.decode()})
+        return self._draw(self._name(view), view, {"nonce": NONCE.decode()})
 
-    def _draw(self, name: str, view: View, more: Mapping[str, Any]) -> bytes:
+    def _name(self, view: View) -> str:
+        own = f"{view.name}.html"
+        return own if own in self._own else "page.html"
+
+    def _draw(self, name: str, view: View, more: Mapping[str, Any], *trial: Any) -> bytes:
+        """A page; ``trial``: what :func:`demands.check` wants of it."""
         if self._theirs is not None and (name, view.name) not in self._broken:
             try:
-                return self._formed(self._fill(self._theirs, name, view, more), more.get("nonce", ""))
+                page = demands.bounded(self._fill(self._theirs, name, view, more))
+                if trial:
+                    demands.check(page, *trial)
             except Exception as error:  # noqa: BLE001  a template can raise anything; the visitor needs a page
                 self._broken.add((name, view.name))
-                self._fault(name, error)
+                self._fault(name, view.name, error)
+            else:
+                return page
         return self._fill(self._ours, name if name in NAMES else "page.html", view, more)
-
-    @staticmethod
-    def _formed(page: bytes, nonce: str) -> bytes:
-        """``page``. Raises ValueError when it has a form that would be refused."""
-        if b"<form" in page and nonce.encode() not in page:
-            raise ValueError('its form lacks <input type="hidden" name="nonce" value="{{ nonce }}">')
-        return page
 
     def _fill(self, environment: jinja2.Environment, name: str, view: View, more: Mapping[str, Any]) -> bytes:
         say = self._languages[view.language].say
         return environment.get_template(name).render(view=view, _=say, **self._shared, **more).encode()
 
-    def _fault(self, name: str, error: Exception) -> None:
+    def _fault(self, name: str, drawn: str, error: Exception) -> None:
+        file = name if name in self._own else "page.html"
         where = (
-            f"line {error.lineno} of {error.name or name}" if isinstance(error, jinja2.TemplateSyntaxError) else name
+            f"line {error.lineno} of {error.name or file}" if isinstance(error, jinja2.TemplateSyntaxError) else file
         )
+        if file != name and drawn in _SPECIAL:
+            where += f", the frame of {name}"
         # beside the trial, what is drawn here may be a bill or a code, and an exception may quote either
-        said = type(error).__name__ if self._tried and name in _NAMED else error
-        fault = f"portal.templates_dir: {where}: {said}; ours stands in for it"
+        hides = self._tried and name in _NAMED and not isinstance(error, demands.Lacking)
+        fault = f"portal.templates_dir: {where}: {type(error).__name__ if hides else error}; ours stands in for it"
         if fault not in self.faults:
             self.faults.append(fault)
             self._say(fault)
@@ -140,23 +151,40 @@ class Renderer:
     def _try(self) -> None:
         """Draw every page once, so that what fails fails now."""
         for language in self._languages.values():
-            for name, words in PAGES.items():
+            for name, words in _PLAIN.items():
                 view = View(name, language.code, words.tone, words.title, words.paragraphs)
-                self._page(view)
-                self._page(replace(view, **_ALL))
-                self._page(replace(view, **_ALL, refresh=15))
-            for name, more in _SPECIAL.items():
+                full = replace(view, **_ALL)
+                for one in (view, full, replace(full, refresh=15)):
+                    self._try_page(one)
+                    if may_dismiss(name):
+                        self._try_page(replace(one, dismiss=True))
+            for name in _SPECIAL:
                 view = View(name, language.code, "info", name, ())
-                self.render(name, view, **more)
-                self.render(name, replace(view, note="-", state="-", stays=True), **more)
-                self.render(name, replace(view, state="-", stays=True, refresh=15), **more)
+                self._try_special(name, view)
+                self._try_special(name, replace(view, note="-", state="-", stays=True))
+                self._try_special(name, replace(view, state="-", stays=True, refresh=15))
+
+    def _try_page(self, view: View) -> None:
+        form = "/dismiss" if view.dismiss else ""
+        self._draw(self._name(view), view, {"nonce": NONCE.decode()}, form, NONCE.decode())
+
+    def _try_special(self, name: str, view: View) -> None:
+        if name in _FORMS:
+            form, fields = _FORMS[name]
+            self._draw(f"{name}.html", view, {"nonce": TRIAL}, form, TRIAL, fields)
+            return
+        for bill in _BILLS:
+            texts = [(said, bill[part]) for part, said in _SHOWN if bill[part]]
+            texts += [("the amount, a row of {{ bill.rows }}", text) for _, text in bill["rows"]]
+            self._draw("pay.html", view, {"bill": bill}, "", "", (), texts)
 
     def _read(self, folder: Path | None) -> dict[str, str]:
         found: dict[str, str] = {}
         for file in _files(folder, self.faults):
             try:
-                if file.stat().st_size > MOST_BYTES:
-                    raise ValueError(f"is larger than {MOST_BYTES} bytes")
+                most = MOST_STYLE if file.suffix == ".css" else MOST_BYTES
+                if file.stat().st_size > most:
+                    raise ValueError(f"is larger than {most} bytes")
                 found[file.name] = file.read_text("utf-8")
             except (OSError, ValueError) as error:
                 self.faults.append(

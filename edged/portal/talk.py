@@ -47,8 +47,8 @@ class Core(Protocol):
     async def prove(self, address: str, code: bytes, until: int) -> tuple[str, bytes]:
         """Somebody typed a one-time code: (one of ``wire.PROOFS``, a ticket if ``ok``)."""
 
-    async def redeem(self, token: bytes, until: int) -> tuple[str, bytes]:
-        """Somebody came over a signed link: the same."""
+    async def redeem(self, address: str, token: bytes, until: int) -> tuple[str, bytes]:
+        """Somebody at this address came over a signed link: the same."""
 
     async def bill(self, ticket: bytes) -> Mapping[str, str]:
         """The payment data behind a ticket; empty where there is none (any more)."""
@@ -154,8 +154,8 @@ class Talk:
                 return wire.Asked(request, await self._core.ask(wire.address_text(address), until))
             case wire.Prove(request, address, until, code):
                 return _proof(request, await self._core.prove(wire.address_text(address), code, until))
-            case wire.Token(request, until, token):
-                return _proof(request, await self._core.redeem(token, until))
+            case wire.Token(request, address, until, token):
+                return _proof(request, await self._core.redeem(wire.address_text(address), token, until))
             case wire.Bill(request, ticket):
                 return wire.Payment(request, dict(await self._core.bill(ticket)))
         return None

@@ -156,6 +156,11 @@ def can_promise(standing: Standing) -> bool:
     return standing.can_trust and not standing.asked and pages.may_promise(pages.page_name(standing))
 
 
+def can_pay(standing: Standing) -> bool:
+    """Whether there is something to pay, and the page leads there (over TLS)."""
+    return standing.pays and pages.may_pay(pages.page_name(standing))
+
+
 def _is_own_stage(standing: Standing, name: str) -> bool:
     """Whether this is the page that the provider's words of the reason were written for: no milder stage of it.
 
@@ -185,7 +190,7 @@ def _own(fields: Mapping[str, str], code: str) -> dict[str, str]:
 def _links(standing: Standing | None, way: Way, language: Language, name: str) -> tuple[Link, ...]:
     """Where to go from here, the best first."""
     found = []
-    if standing is not None and pages.may_pay(name) and standing.pays and way.pay:
+    if standing is not None and can_pay(standing) and way.pay:
         found.append((_("Pay with PIX or boleto"), "/pay"))
     if way.customer_area and (action := pages.PAGES[name].action):
         found.append((action, way.customer_area))

@@ -103,7 +103,7 @@ _FORMS = {
     9: struct.Struct("!BI16sQ"),  # Ask: request, address, until when
     10: struct.Struct("!BIB"),  # Asked: request, answer
     11: struct.Struct(f"!BI16sQB{MOST_CODE}s"),  # Prove: request, address, until when, length, code
-    12: struct.Struct("!BIQ"),  # Token: request, until when; the token behind
+    12: struct.Struct("!BI16sQ"),  # Token: request, address, until when; the token behind
     13: struct.Struct(f"!BIB{TICKET}s"),  # Proof: request, verdict, ticket
     14: struct.Struct(f"!BI{TICKET}s"),  # Bill: request, ticket
     15: struct.Struct("!BI"),  # Payment: request; JSON behind
@@ -156,8 +156,8 @@ def encode(record: Record) -> bytes:  # noqa: C901, PLR0912  one line a record
             return _FORMS[10].pack(10, request, ANSWERS.index(answer))
         case Prove(request, address, until, code):
             return _FORMS[11].pack(11, request, address, until, len(_bounded(code, MOST_CODE)), code)
-        case Token(request, until, token):
-            return _FORMS[12].pack(12, request, until) + _bounded(token, MOST_TOKEN)
+        case Token(request, address, until, token):
+            return _FORMS[12].pack(12, request, address, until) + _bounded(token, MOST_TOKEN)
         case Proof(request, verdict, ticket):
             return _FORMS[13].pack(13, request, PROOFS.index(verdict), ticket)
         case Bill(request, ticket):
@@ -202,7 +202,7 @@ def decode(data: bytes) -> Record:  # noqa: C901, PLR0912  one line a record
                 raise WireError("a code that is longer than it says")
             return Prove(request, address, until, code[:length])
         case 12:
-            return Token(fields[0], fields[1], behind)
+            return Token(fields[0], fields[1], fields[2], behind)
         case 13:
             return Proof(fields[0], _word(PROOFS, fields[1]), fields[2])
         case 14:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from edged.domain.model import Fact, Subscriber
 from edged.domain.payment import LONGEST_MS
-from edged.store.rows import Bill, Tried, Write, marks, read_facts
+from edged.store.rows import Bill, Redeemed, Tried, Write, marks, read_facts
 from edged.store.subscribers import decode
 
 MOST_TRIED = 20
@@ -74,9 +74,10 @@ def overdue(db: sqlite3.Connection, now: int, limit: int) -> list[int]:
     return [owner for (owner,) in db.execute(query, (now, limit))]
 
 
-def redeemed(db: sqlite3.Connection, token: bytes) -> bool:
-    """Whether a signed link was used."""
-    return db.execute("SELECT 1 FROM redeemed WHERE token = ?", (token,)).fetchone() is not None
+def redeemed(db: sqlite3.Connection, token: bytes) -> Redeemed | None:
+    """How a signed link was used; None where it was not."""
+    row = db.execute("SELECT expires, used, by FROM redeemed WHERE token = ?", (token,)).fetchone()
+    return None if row is None else Redeemed(*row)
 
 
 def write(db: sqlite3.Connection, w: Write, now: int) -> None:
@@ -90,7 +91,7 @@ def write(db: sqlite3.Connection, w: Write, now: int) -> None:
     _remember(db, w, now)
     if w.redeemed:
         db.execute("DELETE FROM redeemed WHERE expires <= ?", (now - REMEMBERED_MS,))
-        db.executemany("INSERT OR REPLACE INTO redeemed VALUES (?,?)", w.redeemed.items())
+        db.executemany("INSERT OR REPLACE INTO redeemed VALUES (?,?,?,?)", ((t, *r) for t, r in w.redeemed.items()))
 
 
 def _remember(db: sqlite3.Connection, w: Write, now: int) -> None:

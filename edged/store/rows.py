@@ -154,6 +154,15 @@ class Bill(NamedTuple):
     invoices: tuple[str, ...] = ()
 
 
+class Redeemed(NamedTuple):
+    """A signed link that was used. Times are Unix ms; ``used``: 0 where an older version did not note it."""
+
+    expires: int
+    used: int
+    by: bytes
+    """Whose line used it, hashed with the link's secret number: nobody finds out from it who that was."""
+
+
 class Tried(NamedTuple):
     """A one-time code that was tried, whatever became of its payment data: its hash as in :class:`Bill`."""
 
@@ -205,8 +214,8 @@ class Write:
     """Subscriber number -> payment data from now on, None: gone."""
     tried: dict[str, Tried] = field(default_factory=dict)
     """Subscriber's name -> the code that was just tried."""
-    redeemed: dict[bytes, int] = field(default_factory=dict)
-    """Signed link -> until when it is remembered that it was used, Unix ms."""
+    redeemed: dict[bytes, Redeemed] = field(default_factory=dict)
+    """Signed link -> that it was used."""
     restricted: int = 0
     """New restrictions that the brake counts."""
     unbraked: bool = False

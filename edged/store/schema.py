@@ -177,4 +177,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """INSERT INTO tried SELECT s.sub, p.code, p.salt, p.wrong, p.used, p.expires + 7776000000
              FROM payment p JOIN subscriber s ON s.id = p.owner WHERE p.code IS NOT NULL AND (p.wrong > 0 OR p.used)""",
     ),
+    (
+        "ALTER TABLE redeemed ADD COLUMN used INTEGER NOT NULL DEFAULT 0",  # when, Unix ms
+        "ALTER TABLE redeemed ADD COLUMN by BLOB NOT NULL DEFAULT x''",  # on whose line: a hash that tells nobody
+    ),
 )

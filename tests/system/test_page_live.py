@@ -134,7 +134,7 @@ async def _story(lab: Lab) -> None:
     assert right is not None
     assert right.verdict == "ok"
     assert await answered(lambda: client.bill(right.ticket)) == BILL
-    over_link = await client.token(pay_token("erp", ERP, sub, ["lab"]))
+    over_link = await client.token(address, pay_token("erp", ERP, sub, ["lab"]))
     assert over_link is not None
     assert await answered(lambda: client.bill(over_link.ticket)) == BILL
 

@@ -460,6 +460,41 @@ def test_what_the_maps_cannot_say_is_said_before_the_start(file: Path) -> None:
     assert xdp_warnings(load(file)) == []
 
 
+@pytest.mark.parametrize(
+    ("portal", "garden", "said"),
+    [
+        ('customer_area = "https://Cliente.example.net/in"', "", ["cliente.example.net", "to garden.domains"]),
+        ('customer_area = "https://cliente.example.net/"', 'domains = ["cliente.example.net"]', []),
+        ('customer_area = "https://cliente.example.net./"', 'domains = ["cliente.example.net"]', []),
+        ('customer_area = "https://a.b.example/"', 'domains = ["b.example"]', ["a.b.example", "to garden.domains"]),
+        ('customer_area = "https://192.0.2.7/"', 'domains = ["b.example"]', ["192.0.2.7", "to garden.networks"]),
+        ('customer_area = "https://192.0.2.7:8443/"', 'networks = ["192.0.2.0/29"]', []),
+        ('customer_area = "https://[2001:db8::7]/"', 'networks = ["2001:db8::/64"]', []),
+        ('customer_area = "https://[2001:db9::7]/"', 'networks = ["2001:db8::/64", "192.0.2.0/29"]', ["2001:db9::7"]),
+        ('customer_area = "http://192.0.2.1/area"', "", []),  # where the page itself is
+        ('whatsapp = "+55 11 90000-0000"', "", ["whatsapp", "wa.me, api.whatsapp.com, web.whatsapp.com"]),
+        ('whatsapp = "+55 11 90000-0000"', 'domains = ["wa.me"]', ["needs api.whatsapp.com, web.whatsapp.com"]),
+        ('whatsapp = "1"', 'domains = ["wa.me", "api.whatsapp.com", "web.whatsapp.com"]', []),
+        ('phone = "1"', "", []),
+    ],
+)
+def test_a_link_of_the_page_that_the_garden_does_not_open_is_said(
+    file: Path, portal: str, garden: str, said: list[str]
+) -> None:
+    text = file.read_text().replace("[portal]", f'[portal]\nsite_listen = "192.0.2.1:80"\nprovider = {{ {portal} }}')
+    file.write_text(f"{text}\n[garden]\n{garden}\n")
+    about = [line for line in warnings(load(file)) if line.startswith("portal.provider.")]
+    assert len(about) == bool(said)
+    assert all(word in about[0] for word in said)
+    assert not said or "with the command garden" in about[0]
+
+
+def test_an_empty_garden_is_said_beside_a_customer_area(file: Path) -> None:
+    for area in ("", 'provider = { customer_area = "https://192.0.2.9/" }'):
+        file.write_text(GOOD.replace("[portal]", f"[portal]\n{area}"))
+        assert "garden.domains is empty" in "\n".join(warnings(load(file)))
+
+
 def test_warnings_say_what_will_surprise(file: Path, tmp_path: Path) -> None:
     text = "\n".join(warnings(load(file)))
     for word in ("security.issuers is empty", "garden.networks is empty", "DNS", "site_listen is empty", "no phone"):

@@ -28,6 +28,11 @@ from tests.unit.core import Core
 
 HERE, THERE = "100.64.0.10", "100.64.0.11"
 BIND = {"op": "bind", "sub": "C-1", "addresses": [HERE]}
+HERE6, NEXT_DOOR = "2001:db8:77::1", "100.64.0.20"
+NEIGHBOUR = (
+    {"op": "bind", "sub": "C-2", "addresses": [NEXT_DOOR]},
+    {"op": "block", "sub": "C-2", "reason": "debt", "invoices": ["F-2"]},
+)
 DEBT = {"op": "block", "sub": "C-1", "reason": "debt", "invoices": ["F-1"]}
 BILL = {"amount": "99.90", "month": "2026-11", "pix": made.code(amount="99.90")}
 CODE = "K7Q2-9931"
@@ -426,6 +431,8 @@ def test_a_code_that_was_locked_before_an_upgrade_stays_so(core: Core, cashier: 
     with sqlite3.connect(core.directory / "edged.db") as db:
         db.execute("DROP TABLE tried")  # as version 4 was
         db.execute("ALTER TABLE payment DROP COLUMN invoices")
+        for name in ("used", "by"):
+            db.execute(f"ALTER TABLE redeemed DROP COLUMN {name}")
         db.execute("PRAGMA user_version = 4")
     db.close()
     core.start()
@@ -451,16 +458,78 @@ def link(core: Core, key: OKPKey = ERP, kid: str = "erp", **changes: Any) -> byt
 def test_a_signed_link_opens_it_once(core: Core) -> None:
     core.pipeline.keyring = keyring()
     cashier = Cashier(core.pipeline)
-    assert cashier.redeem(link(core)) == ("none", b""), "there is nothing to pay; the link is not used up"
+    assert cashier.redeem(HERE, link(core)) == ("none", b""), "there is nothing to pay; the link is not used up"
     core.send(page(**BILL))
-    verdict, ticket = cashier.redeem(link(core))
+    verdict, ticket = cashier.redeem(HERE, link(core))
     assert verdict == "ok"
     assert cashier.bill(ticket) == BILL
-    assert cashier.redeem(link(core)) == ("used", b"")
+    core.now += TICKET_MS
+    assert cashier.redeem(HERE, link(core)) == ("used", b"")
     core.restart()
     core.pipeline.keyring = keyring()
-    assert Cashier(core.pipeline).redeem(link(core)) == ("used", b""), "nor behind a restart"
-    assert Cashier(core.pipeline).redeem(link(core, jti="another-one-0123", aud=["all", "gw7"]))[0] == "ok"
+    assert Cashier(core.pipeline).redeem(HERE, link(core)) == ("used", b""), "nor behind a restart"
+    assert Cashier(core.pipeline).redeem(HERE, link(core, jti="another-one-0123", aud=["all", "gw7"]))[0] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("first", "same", "others"),
+    [
+        (HERE, [HERE, HERE6], [NEXT_DOOR, "100.64.0.99", "2001:db8::99"]),  # the subscriber's own line
+        (NEXT_DOOR, [NEXT_DOOR], [HERE, "100.64.0.99"]),
+        ("100.64.0.99", ["100.64.0.99"], [HERE, NEXT_DOOR, "100.64.0.98", "2001:db8::99"]),  # whom nobody knows
+        ("2001:db8::99", ["2001:db8::99", "2001:db8::1"], [HERE, "2001:db8:0:1::99"]),
+    ],
+)
+def test_a_used_link_opens_again_for_a_while_where_it_was_used(
+    core: Core, first: str, same: list[str], others: list[str]
+) -> None:
+    """Its answer may be lost on the way, or its ticket with a restart."""
+    core.pipeline.keyring = keyring()
+    core.send({**BIND, "addresses": [HERE, "2001:db8:77::/64"]}, *NEIGHBOUR, page(**BILL), page("C-2", **BILL))
+    used = link(core, exp=core.now // 1000 + 300)  # it may be over meanwhile
+    before = Cashier(core.pipeline).redeem(first, used)
+    assert before[0] == "ok"
+    core.restart()
+    core.pipeline.keyring = keyring()
+    cashier = Cashier(core.pipeline)
+    core.now += TICKET_MS // 2
+    for address in same:
+        verdict, ticket = cashier.redeem(address, used)
+        assert (verdict, cashier.bill(ticket)) == ("ok", BILL)
+    for address in others:
+        assert cashier.redeem(address, used) == ("used", b"")
+    assert cashier.redeem(first, link(core, jti="never-used-01234", exp=core.now // 1000 - 1)) == ("dead", b"")
+    core.now += TICKET_MS // 2  # counted from its first use
+    assert cashier.redeem(first, used) == ("used", b"")
+    core.now -= TICKET_MS * 2  # before that: the clock went back
+    assert cashier.redeem(first, used) == ("used", b"")
+    for address in (first, *same, *others):
+        assert address.encode() not in everything(core) or address in (HERE, NEXT_DOOR), "it is not kept who it was"
+
+
+def test_a_used_link_does_not_follow_an_address_to_the_next_subscriber(core: Core) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    used = link(core)
+    assert Cashier(core.pipeline).redeem(HERE, used)[0] == "ok"
+    core.send({**NEIGHBOUR[0], "addresses": [HERE]})
+    assert Cashier(core.pipeline).redeem(HERE, used) == ("used", b"")
+
+
+def test_a_link_that_was_used_before_an_upgrade_stays_so(core: Core) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    used = link(core)
+    assert Cashier(core.pipeline).redeem(HERE, used)[0] == "ok"
+    core.store.close()
+    with sqlite3.connect(core.directory / "edged.db") as db:
+        for name in ("used", "by"):
+            db.execute(f"ALTER TABLE redeemed DROP COLUMN {name}")  # as version 5 was
+        db.execute("PRAGMA user_version = 5")
+    db.close()
+    core.start()
+    core.pipeline.keyring = keyring()
+    assert Cashier(core.pipeline).redeem(HERE, used) == ("used", b"")
 
 
 WRONG: dict[str, dict[str, Any]] = {
@@ -480,8 +549,11 @@ WRONG: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_link_opens_nothing(core: Core, name: str) -> None:
     core.pipeline.keyring = keyring()
-    core.send(page(**BILL))
-    assert Cashier(core.pipeline).redeem(link(core, **WRONG[name])) == ("wrong", b"")
+    core.send(page(**BILL), *NEIGHBOUR, page("C-2", **BILL, code=CODE))
+    for address, verdict in ((HERE, "dead"), (NEXT_DOOR, "stale"), ("100.64.0.99", "dead"), ("2001:db8::99", "dead")):
+        assert Cashier(core.pipeline).redeem(address, link(core, **WRONG[name])) == (verdict, b""), (
+            "by the own line alone"
+        )
 
 
 def test_a_link_must_be_signed_also_where_commands_need_not(core: Core) -> None:
@@ -489,9 +561,9 @@ def test_a_link_must_be_signed_also_where_commands_need_not(core: Core) -> None:
     core.send(page(**BILL))
     body = b'{"typ":"edged-pay","aud":"gw1","exp":1790000600,"sub":"C-1","jti":"0123456789abcdef"}'
     for token in (body, b"", b"...", b"a.b.c", b"\xff" * 2048, link(core)[:-1], link(core) + b"A"):
-        assert Cashier(core.pipeline).redeem(token) == ("wrong", b"")
+        assert Cashier(core.pipeline).redeem(HERE, token) == ("dead", b"")
     batch = envelope.sign(b'{"v":1,"id":"b","commands":[]}', ERP, "erp")
-    assert Cashier(core.pipeline).redeem(batch) == ("wrong", b""), "a batch is no link"
+    assert Cashier(core.pipeline).redeem(HERE, batch) == ("dead", b""), "a batch is no link"
     answer = core.process(link(core)).answers[0].document
     assert answer["results"][0]["status"] == "rejected", "nor is a link a batch"
 
@@ -504,7 +576,7 @@ def test_the_link_that_the_senders_side_makes(core: Core) -> None:
         token = pay_token("erp", key, "C-1", ["gw1"])
         assert len(token) < MOST_TOKEN
         assert "C-1" not in token
-        assert Cashier(core.pipeline).redeem(token.encode())[0] == "ok"
+        assert Cashier(core.pipeline).redeem(HERE, token.encode())[0] == "ok"
     for seconds, audience in ((0, ["gw1"]), (3601, ["gw1"]), (60, []), (60, "gw1")):
         with pytest.raises(ValueError, match=r"seconds|audience"):
             pay_token("erp", ERP, "C-1", audience, seconds=seconds)
@@ -515,16 +587,17 @@ def test_a_used_link_stays_used_when_the_clock_went_ahead_and_back(core: Core) -
     core.send(page(**BILL))
     cashier = Cashier(core.pipeline)
     used = link(core)
-    assert cashier.redeem(used)[0] == "ok"
+    assert cashier.redeem(HERE, used)[0] == "ok"
+    core.now += TICKET_MS
     for ahead in (3_600_000, 30 * 86_400_000):
         core.now += ahead
         core.send(page(**BILL))
-        assert cashier.redeem(link(core, jti=f"{ahead:016}"))[0] == "ok"  # which forgets what is too old
+        assert cashier.redeem(HERE, link(core, jti=f"{ahead:016}"))[0] == "ok"  # which forgets what is too old
         core.now -= ahead
-        assert cashier.redeem(used) == ("used", b"")
+        assert cashier.redeem(HERE, used) == ("used", b"")
     core.wait(32 * 86_400_000)
     core.send(page(**BILL))
-    assert cashier.redeem(link(core, jti="the-last-one-0123"))[0] == "ok"
+    assert cashier.redeem(HERE, link(core, jti="the-last-one-0123"))[0] == "ok"
     ((left,),) = core.store.read(lambda db: db.execute("SELECT count(*) FROM redeemed").fetchall())
     assert left == 2, "those of a month and of today"
 
@@ -533,7 +606,7 @@ def test_a_ticket_ends_in_its_quarter_of_an_hour_or_when_the_clock_goes_back(cor
     core.pipeline.keyring = keyring()
     core.send(page(**BILL))
     cashier = Cashier(core.pipeline)
-    ticket = cashier.redeem(link(core))[1]
+    ticket = cashier.redeem(HERE, link(core))[1]
     assert cashier.bill(ticket) == BILL
     core.now -= 3_600_000
     assert cashier.bill(ticket) == {}
@@ -544,7 +617,7 @@ def test_tickets_are_bounded(core: Core, cashier: Cashier, monkeypatch: pytest.M
     monkeypatch.setattr("edged.cashier.MOST_TICKETS", 2)
     core.pipeline.keyring = keyring()
     core.send(page(**BILL))
-    tickets = [cashier.redeem(link(core, jti=f"{n:016}"))[1] for n in range(3)]
+    tickets = [cashier.redeem(HERE, link(core, jti=f"{n:016}"))[1] for n in range(3)]
     assert [bool(cashier.bill(t)) for t in tickets] == [False, True, True]
 
 

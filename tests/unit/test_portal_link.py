@@ -119,18 +119,19 @@ async def test_promise_code_token_and_bill(desk: Desk, client: CoreClient) -> No
     assert (await client.prove("100.64.0.10", "123457") or ("",))[0] == "wrong"
     assert (await client.prove("100.64.0.11", "123456") or ("",))[0] == "none"
     assert (await client.prove("100.64.0.10", "é" * 17) or ("",))[0] == "wrong"
-    assert await client.token("a.b.c") == ("ok", TICKET)
-    assert (await client.token("a.b.ç") or ("",))[0] == "wrong"
-    assert (await client.token("x" * 2049) or ("",))[0] == "wrong"
+    assert await client.token("2001:db8::5", "a.b.c") == ("ok", TICKET)
+    assert (await client.token("2001:db8::5", "a.b.ç") or ("",))[0] == "dead"
+    assert (await client.token("100.64.0.10", "x" * 2049) or ("",))[0] == "stale"
+    assert await client.token("nonsense", "a.b.c") is None
     now = time.monotonic() * 1000  # each says until when somebody waits for it: what comes to its turn later is dropped
-    assert len(desk.untils) == 7
+    assert len(desk.untils) == 8
     assert all(now < until <= now + LONG_PATIENCE * 1000 for until in desk.untils)
     assert await client.bill(TICKET) == {"amount": "123.45"}
     assert await client.bill(bytes(16)) == await client.bill(b"short") == {}
     await desk.link.close()
     await until(lambda: not client.connected)
     assert await client.ask("100.64.0.10") is None
-    assert await client.prove("100.64.0.10", "123456") is await client.token("a.b.c") is None
+    assert await client.prove("100.64.0.10", "123456") is await client.token("2001:db8::5", "a.b.c") is None
     assert await client.bill(TICKET) is None
 
 

@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import html
 import itertools
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from edged.domain.standing import NOBODY, Standing
 from edged.errors import ConfigError
 from edged.portal import parts, render, view
 from edged.portal.client import Proof
+from edged.portal.demands import MOST_PAGE
 from edged.portal.look import LOGO_BYTES
 from edged.portal.parts import now_ms
 from edged.portal.pay import qr
@@ -41,6 +43,9 @@ STANDINGS = [
 MOST = {"name": 100, "phone": 40, "whatsapp": 40, "tax_id": 40, "address": 200, "customer_area": 300}
 """Characters that the configuration takes of the provider."""
 LONGEST = {name: "&" * most for name, most in MOST.items()} | {"customer_area": "https://a/" + "&" * 290}
+HIDDEN = '<input type="hidden" name="nonce" value="{{ nonce }}">'
+BEGIN = '{% extends "edged/page.html" %}{% block said %}<form method="post" action="'
+MIDDLE, END = '">', "<button>x</button></form>{% endblock %}"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -285,18 +290,31 @@ async def test_captive_is_who_has_the_garden_alone(level: int, captive: str) -> 
     assert f'"captive":{captive}' in (await Site(Standing(level, "debt", 0), tls=True).get("/api")).text
 
 
+PROMISED = Standing(0, "debt", now_ms() + 3_600_000, next_ms=now_ms() + 3_600_000, next_level=3)
+
+
 @pytest.mark.parametrize(
     ("standing", "extends"),
     [
-        (OWES, True), (replace(OWES, asked=True), False), (replace(OWES, can_trust=False), False),
-        (replace(NOTICE, can_trust=True), False), (Standing(0, "", 0, can_trust=True), False),
-        (Standing(2, "debt_partial", 0, can_trust=True), True),
+        (OWES, True), (replace(OWES, asked=True), True), (replace(OWES, can_trust=False), True),
+        (replace(OWES, pays=False), True), (replace(OWES, pays=False, asked=True), False),
+        (replace(OWES, pays=False, can_trust=False), False),
+        (replace(PROMISED, pays=True), True), (PROMISED, False),
+        (replace(PROMISED, pays=True, next_level=2), False),  # only slower then, which is no captivity
+        (Standing(3, "preventive", 0, pays=True), False), (Standing(4, "fraud", 0, pays=True), False),
+        (replace(NOTICE, can_trust=True, pays=True), False), (Standing(0, "", 0, can_trust=True, pays=True), False),
+        (Standing(2, "debt_partial", 0, can_trust=True, pays=True), False),
     ],
 )  # fmt: skip
-async def test_a_session_can_be_extended_where_the_button_is(standing: Standing, extends: bool) -> None:
+async def test_a_session_can_be_extended_where_one_ends_or_is_over_and_the_page_helps(
+    standing: Standing, extends: bool
+) -> None:
     site = Site(standing, tls=True)
-    assert f'"can-extend-session":{str(extends).lower()}' in (await site.get("/api")).text
-    assert (await site.get("/promise")).status == (200 if extends else 303)
+    told = json.loads((await site.get("/api")).text)
+    assert told["can-extend-session"] is extends
+    assert not extends or told["captive"] or "seconds-remaining" in told
+    text = (await site.get()).text
+    assert not extends or 'href="/pay"' in text or 'href="/promise"' in text
 
 
 async def test_a_session_ends_when_captivity_begins() -> None:
@@ -477,6 +495,32 @@ async def test_a_proof_in_vain_says_why_and_gives_nothing(proof: Proof | None, s
     assert PIX not in page.text
 
 
+@pytest.mark.parametrize("language", ["pt-BR", "en", "es"])
+async def test_a_link_that_is_not_good_asks_for_a_code_only_where_there_is_one(language: str) -> None:
+    site = Site(OWES, tls=True)
+    said = {"pt-BR": "Este link não vale mais", "en": "no longer good", "es": "Este enlace ya no es válido"}[language]
+    area = {"href": "https://cliente.example.net/?a=1&b=2", "class": "main"}
+    for verdict, forms in (("stale", 1), ("dead", 0)):
+        site.core.proof = Proof(verdict, b"")
+        answer = await site.get("/pay/link?token=a.b.c")
+        assert "set-cookie" not in answer.headers
+        page = await site.get(answer.where, accept_language=language)
+        assert said in page.text
+        assert len(Structure(page.text).all("form")) == forms
+        assert forms or area in Structure(page.text).all("a")
+        assert f'data-state="{view.state(OWES)}"' in page.text
+    site.core.standing = NOBODY
+    assert said in (await site.get("/pay/dead", accept_language=language)).text
+    assert (await Site(OWES, tls=True, provider=Provider()).get("/pay/dead")).status == 200
+
+
+async def test_a_link_that_lost_its_token_is_one_that_is_not_good() -> None:
+    site = Site(OWES, tls=True)
+    site.core.proof = Proof("dead", b"")
+    for path in ("/pay/link", "/pay/link?token=", "/pay/link?tok"):
+        assert (await site.get(path)).where == "/pay/dead"
+
+
 @pytest.mark.parametrize(
     "cookie", ["", "__Host-edged=00", f"__Host-edged={'0' * 32}", f"edged={TICKET.hex()}", "__Host-edged=é"]
 )
@@ -527,7 +571,7 @@ async def test_an_open_bill_follows_what_happens_and_is_gone_after_the_payment()
 async def test_no_word_and_no_form_of_an_invoice_where_none_is_to_be_paid(standing: Standing | None) -> None:
     site = Site(standing, tls=True)
     about = standing and (standing.level == 0 or standing.reason.startswith(("debt", "notice")))
-    for path in ("", "/none", "/wrong", "/locked", "/used", "/uncoded", "/busy", "/expired"):
+    for path in ("", "/none", "/wrong", "/locked", "/used", "/uncoded", "/stale", "/dead", "/busy", "/expired"):
         answer = await site.get(f"/pay{path}")
         if answer.status == 303:
             assert answer.where == "/"
@@ -659,7 +703,9 @@ async def test_templates_of_the_provider_take_the_place_of_ours(tmp_path: Path) 
 async def test_what_a_template_trips_over_is_not_in_the_log_where_it_is_a_bill(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "pay.html").write_text("{% set words = {'-': 1} %}{{ words[bill.pix] }}")
+    words = "{% set words = {'trialpix': 'trialpix', '': ''} %}"
+    rows = "{% for _, text in bill.rows %}{{ text }}{% endfor %}"
+    (tmp_path / "pay.html").write_text(f"{words}<p>{{{{ words[bill.pix] }}}}{{{{ bill.line }}}}{rows}</p>")
     site = Site(OWES, tls=True, templates_dir=tmp_path)
     assert not caplog.text
     page = await site.get("/pay", cookie=f"__Host-edged={TICKET.hex()}")
@@ -671,17 +717,114 @@ async def test_what_a_template_trips_over_is_not_in_the_log_where_it_is_a_bill(
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
-        ("page.html", "{% for fact in view.facts %}{{ fact.lable }}{% endfor %}", "lable"),
-        ("debt.html", "{% for link in view.links %}{{ link.herf }}{% endfor %}", "herf"),
-        ("page.html", "{% if view.note %}{{ nothere }}{% endif %}", "nothere"),
-        ("page.html", "{% if not view.note %}{{ nothere }}{% endif %}", "nothere"),
-        ("code.html", '<form method="post" action="/pay"><input name="code"></form>', "its form lacks"),
-        ("notice.html", '<form method="post" action="/dismiss"><button>x</button></form>', "its form lacks"),
+        ("page.html", "<p>x</p>{% for fact in view.facts %}{{ fact.lable }}{% endfor %}", "lable"),
+        ("debt.html", "<p>x</p>{% for link in view.links %}{{ link.herf }}{% endfor %}", "herf"),
+        ("page.html", "<p>x</p>{% if view.note %}{{ nothere }}{% endif %}", "nothere"),
+        ("page.html", "<p>x</p>{% if not view.note %}{{ nothere }}{% endif %}", "nothere"),
+        ("code.html", '<form method="post" action="/pay"><input name="code">x</form>', "its form lacks <input type"),
+        ("notice.html", '<form method="post" action="/dismiss"><button>x</button></form>', "it has a form to"),
+        ("code.html", f'<form method="post" action="/pay">{HIDDEN}<button>x</button></form>', '<input name="code">'),
+        ("confirm.html", f'<form method="post" action="/promise">{HIDDEN}x</form>', "lacks a button"),
+        ("confirm.html", f'<form action="/promise">{HIDDEN}<button>x</button></form>', "by get"),
+        (
+            "confirm.html",
+            "<p>{{ view.title }} {{ nonce }}</p>",
+            'lacks the form <form method="post" action="/promise">',
+        ),
+        ("page.html", "<h1>{{ view.title }}</h1>", "page.html, the frame of confirm.html: it lacks the form"),
+        ("page.html", "<h1>{{ view.title }}</h1>", "page.html, the frame of code.html: it lacks the form"),
+        ("page.html", "<h1>{{ view.title }}</h1>", "page.html, the frame of pay.html: it does not show the PIX code"),
+        (
+            "page.html",
+            "<h1>{{ view.title }}</h1>",
+            'page.html: it lacks the form <form method="post" action="/dismiss">',
+        ),
+        ("notice.html", "<h1>{{ view.title }}</h1>", "notice.html: it lacks the form"),
+        ("pay.html", "<p>{{ bill.pix }} {{ bill.rows }}</p>", "pay.html: it does not show the boleto line"),
+        ("pay.html", "<p>{{ bill.line }} {{ bill.rows }}</p>", "pay.html: it does not show the PIX code"),
+        ("pay.html", "<p>{{ bill.line }} {{ bill.pix }}</p>", "pay.html: it does not show the amount"),
+        ("debt.html", "", "debt.html: what it draws is empty"),
+        ("debt.html", " \n{# nothing #}", "debt.html: what it draws is empty"),
+        ("debt.html", "<script>{{ script }}</script>", "debt.html: what it draws is no page"),
+        ("debt.html", "only words", "debt.html: what it draws is no page"),
+        (
+            "debt.html",
+            f'<form method="post" action="/promise">{HIDDEN}<button>x</button></form>',
+            'debt.html: it has a form to "/promise", which is not taken there',
+        ),
+        ("debt.html", '<p data-n="{{ nonce }}">x</p>', "debt.html: it has {{ nonce }} where no form is taken"),
+        ("page.html", f"{BEGIN}/dismiss{MIDDLE}{HIDDEN}{END}", "put that of /dismiss into {% if view.dismiss %}"),
+        ("debt.html", "<p>{% for n in range(301) %}" + "x" * 100 + "{% endfor %}</p>", "at most 30000 are sent"),
+        ("page.css", "a" * 12_001, "larger than 12000 bytes"),
     ],
 )
-def test_a_template_is_tried_with_all_that_a_page_may_have(tmp_path: Path, name: str, text: str, said: str) -> None:
+async def test_a_template_is_tried_with_all_that_a_page_may_have(
+    tmp_path: Path, name: str, text: str, said: str
+) -> None:
     (tmp_path / name).write_text(text)
-    assert said in " ".join(render.faults(Site(templates_dir=tmp_path).cfg))
+    site = Site(OWES, tls=True, templates_dir=tmp_path)
+    assert said in " ".join(render.faults(site.cfg))
+    cookie = f"__Host-edged={TICKET.hex()}"
+    assert PIX in (await site.get("/pay", cookie=cookie)).text  # by ours, where theirs does not do
+    for path in ("/promise", "/pay"):
+        page = await site.get(path)
+        assert Structure(page.text).all("form")
+        assert (
+            await site.post(path, {"nonce": await nonce_of(site, path), "code": "AAAAAA"})
+        ).where != f"{path}/expired"
+    assert len((await site.get()).body) in range(1, 30_001)
+    site.core.standing = NOTICE
+    assert (await site.post("/dismiss", {"nonce": await nonce_of(site, "/")})).status in {200, 303}
+    assert site.core.seen == [ADDRESS]
+
+
+@pytest.mark.parametrize("name", ["debt", "confirm", "code", "pay", "notice", "page"])
+async def test_a_template_that_does_what_its_page_is_for_is_taken(tmp_path: Path, name: str) -> None:
+    """Pages that are wholly the provider's own."""
+
+    def form(where: str, more: str = "") -> str:
+        return f'<form method="post" action="{where}">{HIDDEN}<button>ok</button>{more}</form>'
+
+    dismiss = "{% if view.dismiss %}" + form("/dismiss") + "{% endif %}"
+    rows = "{% for label, text in bill.rows %}<p>{{ text }}</p>{% endfor %}"
+    middle = {
+        "debt": '<p>minha</p><a href="/promise">x</a>', "notice": dismiss, "confirm": form("/promise"),
+        "code": form("/pay", '<input name="code">'), "page": dismiss + "{% block middle %}{% endblock %}",
+        "pay": f'<textarea>{{{{ bill.pix }}}}</textarea><input value="{{{{ bill.line }}}}">{rows}',
+    }  # fmt: skip
+    (tmp_path / f"{name}.html").write_text(f"<body><h1>minha</h1>{middle[name]}</body>")
+    site = Site(NOTICE if name == "notice" else OWES, tls=True, templates_dir=tmp_path)
+    assert render.faults(site.cfg) == []
+    cookie = f"__Host-edged={TICKET.hex()}" if name == "pay" else ""
+    where = {"confirm": "/promise", "code": "/pay", "pay": "/pay"}.get(name, "/")
+    assert "<h1>minha</h1>" in (await site.get(where, cookie=cookie)).text
+
+
+async def test_a_page_that_grows_too_large_over_what_it_shows_is_ours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "debt.html").write_text("<p>minha {{ (view.title + ' ') * 400 }}</p>")
+    site = Site(OWES, templates_dir=tmp_path)
+    assert "minha" in (await site.get()).text
+    assert not caplog.text
+    site.core.texts = {"debt": {"title": "x" * 100}}
+    page = (await site.get()).text
+    assert "minha" not in page
+    assert "x" * 100 in page
+    assert "debt.html: what it draws has 40" in caplog.text
+
+
+async def test_the_fullest_pages_bear_the_largest_style(tmp_path: Path) -> None:
+    (tmp_path / "page.css").write_text("/*" + "a" * 11_996 + "*/")
+    site = Site(OWES, tls=True, provider=Provider(**LONGEST), look=look("#c02060"), templates_dir=tmp_path)
+    assert render.faults(site.cfg) == []
+    site.core.payment = largest()
+    for texts in fullest():
+        site.core.texts = {"debt": texts}
+        for language in ("pt-BR", "en", "es"):
+            for cookie, path in (("", "/"), ("", "/promise"), (f"__Host-edged={TICKET.hex()}", "/pay")):
+                page = await site.get(path, cookie=cookie, accept_language=language)
+                assert len(page.body) <= MOST_PAGE
 
 
 @pytest.mark.parametrize(

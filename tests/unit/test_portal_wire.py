@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edged.domain.standing import Standing
 from edged.portal import wire
 
+HERE = wire.pack_address("100.64.0.10")
 RECORDS: list[wire.Record] = [
     wire.Hello(4, need=True),
     wire.Hello(1, need=False, version=9),
@@ -29,8 +30,8 @@ RECORDS: list[wire.Record] = [
     *(wire.Asked(4, answer) for answer in wire.ANSWERS),
     wire.Prove(5, wire.pack_address("100.64.0.10"), 4711, b"K7-2349"),
     wire.Prove(5, wire.pack_address("100.64.0.10"), 4711, b"9" * wire.MOST_CODE),
-    wire.Token(6, 8, b""),
-    wire.Token(6, 8, b"x" * wire.MOST_TOKEN),
+    wire.Token(6, HERE, 8, b""),
+    wire.Token(6, HERE, 8, b"x" * wire.MOST_TOKEN),
     wire.Proof(7, "ok", bytes(range(wire.TICKET))),
     wire.Proof(7, "locked"),
     wire.Bill(8, bytes(range(wire.TICKET))),
@@ -51,7 +52,7 @@ def test_a_record_survives_the_wire(record: wire.Record) -> None:
 
 def test_what_is_too_long_is_not_sent() -> None:
     for record in (
-        wire.Token(1, 8, b"x" * (wire.MOST_TOKEN + 1)),
+        wire.Token(1, HERE, 8, b"x" * (wire.MOST_TOKEN + 1)),
         wire.Prove(1, bytes(16), 0, b"1" * (wire.MOST_CODE + 1)),
         wire.Payment(1, {"pix": "x" * wire.MOST_JSON}),
         wire.Who(1, (bytes(16),) * (wire.MOST_ASKED + 1)),
@@ -63,7 +64,7 @@ def test_what_is_too_long_is_not_sent() -> None:
 
 def test_no_secret_is_in_a_records_repr() -> None:
     for record in (
-        wire.Token(1, 8, b"secret"),
+        wire.Token(1, HERE, 8, b"secret"),
         wire.Prove(1, bytes(16), 0, b"secret"),
         wire.Proof(1, "ok", b"secret".ljust(16)),
         wire.Bill(1, b"secret".ljust(16)),
@@ -76,7 +77,7 @@ def test_golden_bytes() -> None:
     assert wire.encode(wire.Who(1, (wire.pack_address("192.0.2.1"),))).hex() == (
         "02" + "00000001" + "00000000000000000000ffffc0000201"
     )
-    assert wire.encode(wire.Hello(2, need=True)).hex() == "01" + "03" + "0002" + "01"
+    assert wire.encode(wire.Hello(2, need=True)).hex() == "01" + "04" + "0002" + "01"
     assert (
         wire.encode(wire.People(5, (Standing(1, "notice", 2),))).hex()
         == "06" + "00000005" + "01" + "01" + "00" + "00" * 7 + "02" + "00" * 33
@@ -106,11 +107,11 @@ def test_an_unknown_reason_is_told_as_other() -> None:
         b"\x04\x00\x00\x07" + wire.encode(RECORDS[4])[4:],  # status 7
         wire.encode(wire.Stats("page", 200, 1, float("nan"), 1)),
         wire.encode(wire.Stats("page", 200, 1, -1.0, 1)),
-        wire.encode(wire.Token(1, 8, b"x" * wire.MOST_TOKEN)) + b"x",
+        wire.encode(wire.Token(1, HERE, 8, b"x" * wire.MOST_TOKEN)) + b"x",
         wire.encode(wire.Prove(1, bytes(16), 0, b"123456"))[:29] + b"\x07" + b"1" * 32,  # longer than it says
         wire.encode(wire.Prove(1, bytes(16), 0, b"123456"))[:29] + b"\x21" + b"1" * 32,  # says more than fits
         b"\x0a" + bytes(4) + b"\x06",  # an answer that does not exist
-        b"\x0d" + bytes(4) + b"\x06" + bytes(16),  # a verdict that does not exist
+        b"\x0d" + bytes(4) + b"\x08" + bytes(16),  # a verdict that does not exist
         b"\x0f" + bytes(4) + b"[]",
         b"\x0f" + bytes(4) + b'{"amount": 1}',
         b"\x10\x01" + b"\xff{}",

@@ -250,7 +250,7 @@ def scanned(picture: bytes) -> str:
     return " ".join(one.text for one in found)
 
 
-def test_a_signed_link_opens_the_bill_once(stage: Stage, chromium: Chromium) -> None:
+def test_a_signed_link_opens_the_bill_once_and_again_on_the_same_line(stage: Stage, chromium: Chromium) -> None:
     stage.become("link")
     stage.owe()
     stage.say("page", fields=PAYMENT)
@@ -260,9 +260,19 @@ def test_a_signed_link_opens_the_bill_once(stage: Stage, chromium: Chromium) -> 
         page.get_by_role("heading", name="Your invoice").wait_for()
         assert page.url == f"{URL}pay"
         assert PIX in page.locator("main").inner_text()
+    with chromium.page("en") as page:  # the answer may have been lost on its way to this line
+        page.goto(f"{URL}pay/link?token={token}")
+        page.get_by_role("heading", name="Your invoice").wait_for()
+    stage.become("link-next")  # whose line it is now
+    stage.owe()
+    stage.say("page", fields=PAYMENT)
     with chromium.page("en") as page:
         page.goto(f"{URL}pay/link?token={token}")
         page.get_by_role("status").filter(has_text="used before").wait_for()
+        assert PIX not in page.content()
+        page.goto(f"{URL}pay/link?token={token[:-1]}")
+        page.get_by_text("no longer good").wait_for()
+        assert not page.locator("form").count()
         assert PIX not in page.content()
     log = stage.lab.daemon_log(10_000)
     assert not [word for word in (token, PIX, "K7PQ2M", stage.sub, stage.lab.debtor.person.v4) if word in log]
