@@ -223,7 +223,7 @@ def _kept(costs: dict[Way, float], line: Way, flood: float, spread: int = 1) -> 
 
 
 def _machine(costs: dict[Way, float]) -> tuple[Row, float]:
-    """The whole machine, each core with its part of flood and forwarding; and the share of what dropping at once keeps."""
+    """The whole machine, each core with its part of flood and forwarding; and the share of dropping at once."""
     n, flood = len(cores()), FLOODS[-1]
     mine, best, theirs = (_kept(costs, line, flood / n, n) for line in (INFECTED, DROPPED, ("rules", INFECTED[1])))
     through = mine / max(best, 0.01)
