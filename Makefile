@@ -54,7 +54,7 @@ docs: install ## write docs/asyncapi.yaml, docs/schema and the tables of docs/pr
 	$(BIN)/python -m edged.published docs
 
 screens: install ## make docs/screens anew, by the browser tests
-	SITE_SCREENS=1 $(BIN)/python -m pytest -q tests/system/site/test_pages.py
+	SITE_SCREENS=1 $(BIN)/python -m pytest -q tests/system/site/test_tls.py tests/system/site/test_pages.py
 
 messages: install ## put sentences that are new or gone into the catalogues of the portal (edged/portal/locale)
 	$(BIN)/pybabel -q extract -F edged/portal/locale/babel.cfg --omit-header --no-location --sort-output -o .stamp/portal.pot edged/portal

@@ -155,5 +155,5 @@ def test_without_the_core_the_page_is_a_general_one_and_comes_back_by_itself(sta
 
 
 def test_every_page_has_its_picture() -> None:
-    assert {file.stem for file in SCREENS.glob("*.png")} == set(PAGES) | {"confirm", "code", "pay"}
+    assert {file.stem for file in SCREENS.glob("*.png")} == set(PAGES) | {"confirm", "code", "pay", "link"}
     assert all(file.stat().st_size < MOST_PIXELS for file in SCREENS.glob("*.png"))

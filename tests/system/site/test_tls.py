@@ -274,6 +274,9 @@ def test_a_signed_link_opens_the_bill_once_and_again_on_the_same_line(stage: Sta
         page.get_by_text("no longer good").wait_for()
         assert not page.locator("form").count()
         assert PIX not in page.content()
+    with chromium.page("pt-BR") as page:
+        page.goto(f"{URL}pay/link?token={token[:-1]}")
+        check(page, "link")
     log = stage.lab.daemon_log(10_000)
     assert not [word for word in (token, PIX, "K7PQ2M", stage.sub, stage.lab.debtor.person.v4) if word in log]
 
