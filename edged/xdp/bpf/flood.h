@@ -52,12 +52,60 @@ static __always_inline __u64 stirred(__u64 h)
 	return h ^ h >> 32;
 }
 
+struct sip {
+	__u64 v[4];
+};
+
+static __always_inline __u64 turned(__u64 word, int bits)
+{
+	return word << bits | word >> (64 - bits);
+}
+
+static __always_inline void sip_round(__u64 *v)
+{
+	v[0] += v[1];
+	v[2] += v[3];
+	v[1] = turned(v[1], 13) ^ v[0];
+	v[3] = turned(v[3], 16) ^ v[2];
+	v[0] = turned(v[0], 32) + v[3];
+	v[2] += v[1];
+	v[3] = turned(v[3], 21) ^ v[0];
+	v[1] = turned(v[1], 17) ^ v[2];
+	v[2] = turned(v[2], 32);
+}
+
+/* SipHash-1-3 of whole words (Aumasson and Bernstein 2012; their number of bytes left out: each use has its own). */
+static __always_inline void sip_begin(struct sip *h, __u64 key, __u64 use)
+{
+	h->v[0] = key ^ 0x736f6d6570736575ULL;
+	h->v[1] = use ^ 0x646f72616e646f6dULL;
+	h->v[2] = key ^ 0x6c7967656e657261ULL;
+	h->v[3] = use ^ 0x7465646279746573ULL;
+}
+
+static __always_inline void sip_take(struct sip *h, __u64 word)
+{
+	h->v[3] ^= word;
+	sip_round(h->v);
+	h->v[0] ^= word;
+}
+
+static __always_inline __u64 sip_end(struct sip *h)
+{
+	h->v[2] ^= 0xff;
+	sip_round(h->v);
+	sip_round(h->v);
+	sip_round(h->v);
+	return h->v[0] ^ h->v[1] ^ h->v[2] ^ h->v[3];
+}
+
 /* The marks of a packet's sender and of where it goes. An address in debt is one on its device and VLAN, to that hardware
  * address, with such frames, SYNs apart from what is not HTTP; where no subscriber has less than a /64, all addresses of one
  * share their fate. A destination is one for that address alone.
  *
- * Whoever may choose the rest of his address, or a destination, must not be able to choose a mark: each such word is mixed
- * into what the secret seed and the words before it have made, and is never merely added. */
+ * Whoever may choose the rest of his address, or a destination, must not be able to choose a mark. An IPv4 address is too
+ * short for two to have one mark: all that is done to it can be undone. What is made of the 128 bits of an IPv6 one is
+ * hashed as hashes are for that. */
 static __always_inline void follow(struct trail *t, __u32 changes, const struct edged_settings *s, __u32 ifindex,
 				   const struct frame *f, const void *mac, __u32 syn, const struct iphdr *ip4,
 				   const struct ipv6hdr *ip6)
@@ -75,13 +123,20 @@ static __always_inline void follow(struct trail *t, __u32 changes, const struct 
 	} else if (ip6) {
 		const __u32 *a = (const void *)&ip6->saddr, *b = (const void *)&ip6->daddr;
 		__u64 station = (__u64)a[3] << 32 | a[2];
+		struct sip h;
 
-		who = mixed(s->seed ^ ((__u64)a[1] << 32 | a[0]));
-		if (s->flags & EDGED_NARROW)
-			who = mixed(who ^ station);
+		sip_begin(&h, s->seed, 1);
+		sip_take(&h, (__u64)a[1] << 32 | a[0]);
+		sip_take(&h, s->flags & EDGED_NARROW ? station : 0);
+		who = sip_end(&h);
 		t->place = who & (TRACES - 1);
 		t->sender = stirred(who + seen);
-		t->way = mixed(mixed(mixed(t->sender ^ station) ^ ((__u64)b[1] << 32 | b[0])) ^ ((__u64)b[3] << 32 | b[2]));
+		sip_begin(&h, s->seed, 2);
+		sip_take(&h, t->sender);
+		sip_take(&h, station);
+		sip_take(&h, (__u64)b[1] << 32 | b[0]);
+		sip_take(&h, (__u64)b[3] << 32 | b[2]);
+		t->way = sip_end(&h);
 	}
 }
 
