@@ -57,7 +57,10 @@ def idle(core: int) -> float:
 
 
 def strangers() -> Callable[[], float]:
-    """Who works here? CPU seconds since, of processes that are neither ours nor threads of the kernel."""
+    """Who works here? CPU seconds since, of processes that are neither ours nor threads of the kernel.
+
+    With what their children had, once those have ended: rather too much than too little.
+    """
     before = _strangers()
     return lambda: sum(spent - before.get(who, 0.0) for who, spent in _strangers().items())
 
@@ -67,7 +70,7 @@ def _strangers() -> dict[int, float]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = path.read_text().rpartition(")")[2].split()
-            found[int(path.parent.name)] = int(fields[1]), (int(fields[11]) + int(fields[12])) / _TICK
+            found[int(path.parent.name)] = int(fields[1]), sum(map(int, fields[11:15])) / _TICK
     kernel = 2
 
     def known(pid: int) -> bool:

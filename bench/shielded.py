@@ -28,6 +28,8 @@ from .xdp_redirect import threaded
 
 BITS = (ADDRESSES - 1).bit_length()
 LEAST = 0.9
+PAUSE = 0.004
+"""Seconds between two bursts, at least: who makes them must not have the core meanwhile."""
 BATCH = 64
 """Frames that the kernel makes in one go, as many as a driver's poll."""
 
@@ -77,10 +79,12 @@ def syns(stage: Stage, rate: int) -> Callable[[float], dict[str, Any]]:
             before, began, sent, lost = _heard(stage), time.monotonic(), 0, 0
             while (now := time.monotonic() - began) < seconds:
                 due = int(now * rate) - sent
-                lost += max(0, due - rate)
                 burst = min(due, rate // 10) // BATCH * BATCH
-                if burst:
-                    crowd.burst(burst, ifindex, SYN)
+                if burst < rate * PAUSE:
+                    time.sleep(PAUSE)
+                    continue
+                crowd.burst(burst, ifindex, SYN)
+                lost += max(0, due - rate)
                 sent += burst + max(0, due - rate)
             sent, answers = sent - lost, _heard(stage) - before
         if answers < LEAST * sent:
