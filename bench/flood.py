@@ -329,7 +329,8 @@ def _chart(found: dict[tuple[Way, float], list[Point]], costs: dict[Way, float])
             for s in SHARES
         ]
         axis.plot([x / 1000 for x, _ in dots], [y / alone for _, y in dots], "o", color=colour, markersize=3)
-    axis.axhline(BAR, color="grey", linewidth=0.8)
+    best = [BAR * _kept(costs, DROPPED, flood) for flood in floods]
+    axis.plot(floods / 1000, best, color="grey", linewidth=0.8, label=f"{BAR} of dropping at once")
     axis.set_xlabel("flood from restricted subscribers, thousand SYN/s on the one core")
     axis.set_ylabel("forwarding of open subscribers, share kept")
     axis.set_ylim(0, 1.05)
