@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edged import envelope
-from edged.cashier import MOST_TICKETS, TICKET_MS, Cashier
+from edged.cashier import MOST_OF_ONE, MOST_TICKETS, TICKET_MS, Cashier
 from edged.client import pay_token
 from edged.clock import Late, in_time
 from edged.domain.payment import LONGEST_MS
@@ -616,9 +616,77 @@ def test_tickets_are_bounded(core: Core, cashier: Cashier, monkeypatch: pytest.M
     assert MOST_TICKETS == 10_000
     monkeypatch.setattr("edged.cashier.MOST_TICKETS", 2)
     core.pipeline.keyring = keyring()
-    core.send(page(**BILL))
-    tickets = [cashier.redeem(HERE, link(core, jti=f"{n:016}"))[1] for n in range(3)]
+    core.send(page(**BILL), *NEIGHBOUR, page("C-2", **BILL))
+    tickets = [cashier.redeem(HERE, link(core, sub=f"C-{n % 2 + 1}", jti=f"{n:016}"))[1] for n in range(3)]
     assert [bool(cashier.bill(t)) for t in tickets] == [False, True, True]
+
+
+@pytest.mark.parametrize("proof", ["code", "link", "links"])
+def test_nobody_pushes_out_a_neighbours_ticket(
+    core: Core, cashier: Cashier, proof: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if proof == "links":
+        monkeypatch.setattr("edged.cashier.MOST_TICKETS", MOST_OF_ONE + 2)  # each is verified and committed
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL, code=CODE), *NEIGHBOUR, page("C-2", **BILL, code=CODE))
+    tickets = [cashier.prove(NEXT_DOOR, CODE.encode())[1]]
+    used = link(core)
+    for n in range(MOST_OF_ONE * 3 if proof == "links" else MOST_TICKETS + 1):
+        if proof == "code":
+            verdict, ticket = cashier.prove(HERE, CODE.encode())
+        else:
+            verdict, ticket = cashier.redeem(HERE, used if proof == "link" else link(core, jti=f"{n:016}"))
+        assert verdict == "ok"
+        if ticket != tickets[-1]:
+            tickets.append(ticket)
+    living = [bool(cashier.bill(ticket)) for ticket in tickets]
+    own = len(living) - 1
+    assert own == (MOST_OF_ONE * 3 if proof == "links" else 1)
+    assert living == [True] + [False] * (own - MOST_OF_ONE) + [True] * min(own, MOST_OF_ONE), "the own oldest went"
+
+
+@pytest.mark.parametrize("proof", ["code", "link"])
+def test_whoever_opens_again_keeps_the_ticket_for_as_long_as_the_new_cookie(
+    core: Core, cashier: Cashier, proof: str
+) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL, code=CODE))
+    used = link(core)
+
+    def opened() -> bytes:
+        verdict, ticket = cashier.prove(HERE, CODE.encode()) if proof == "code" else cashier.redeem(HERE, used)
+        assert verdict == "ok"
+        return ticket
+
+    first = opened()
+    core.now += TICKET_MS - 1
+    assert opened() == first
+    core.now += TICKET_MS - 1
+    assert cashier.bill(first) == BILL
+    core.now += 1
+    assert cashier.bill(first) == {}
+
+
+def test_of_several_proofs_the_one_opened_last_is_the_youngest(core: Core, cashier: Cashier) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    links = [link(core, jti=f"{n:016}") for n in range(MOST_OF_ONE + 1)]
+    tickets = [cashier.redeem(HERE, one)[1] for one in links[:-1]]
+    assert cashier.redeem(HERE, links[0])[1] == tickets[0]
+    tickets.append(cashier.redeem(HERE, links[-1])[1])
+    assert [bool(cashier.bill(t)) for t in tickets] == [True, False, True, True, True]
+
+
+def test_a_ticket_from_before_the_clock_went_back_is_not_given_again(core: Core, cashier: Cashier) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    used = link(core)
+    cashier.redeem(HERE, used)
+    core.now += 60_000
+    dead = cashier.redeem(HERE, used)[1]
+    core.now -= 30_000
+    verdict, ticket = cashier.redeem(HERE, used)
+    assert (verdict, cashier.bill(ticket), cashier.bill(dead)) == ("ok", BILL, {})
 
 
 # -- asking for a promise ----------------------------------------------------------------------------------------------
