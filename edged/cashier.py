@@ -90,33 +90,47 @@ class Cashier:
     def redeem(self, address: str, token: bytes) -> tuple[str, bytes]:
         """Somebody at ``address`` came over a signed link: (ok, stale, dead, used or none; a ticket with ok).
 
-        What is said of a link that is not good goes by the visitor's own line alone, and tells nothing of the link.
+        What is said of a link that is not good goes by the visitor's own line alone, and tells nothing of the link. Of
+        a used one other lines hear that it was used, and nothing once it is over.
         """
         now = self._pipeline.clock()
-        keyring = self._pipeline.keyring
         try:
-            opened = keyring.open(token)
-            if opened.issuer is None or roles.BILLING not in opened.roles:
-                return self._not_good(address, now), b""
-            found = paytoken.read(opened.body, now, late=TICKET_MS)
-            if not keyring.is_for(found.audience) or found.iss not in {None, opened.issuer}:
-                return self._not_good(address, now), b""
-            work = self._work()
-            known = work.find(found.sub, None)
+            return self._redeemed(address, token, now)
         except Rejected:
             return self._not_good(address, now), b""
-        name = hashlib.blake2b(f"{opened.issuer}\0{found.jti}".encode(), digest_size=16).digest()
+
+    def _redeemed(self, address: str, token: bytes, now: int) -> tuple[str, bytes]:
+        """What comes of a link. Raises Rejected where it is not good."""
+        issuer, found = self._read(token, now)
+        work = self._work()
+        name = hashlib.blake2b(f"{issuer}\0{found.jti}".encode(), digest_size=16).digest()
+        by = hashlib.blake2b(f"{found.jti}\0{_line(address, work)}".encode(), digest_size=16).digest()
         before = self._pipeline.store.read(partial(payments.redeemed, token=name))
-        if before is None and found.expires <= now:
-            return self._not_good(address, now), b""
+        own = before is not None and hmac.compare_digest(before.by, by)
+        again = before is not None and own and _again(before.used, now)
+        if found.expires <= now and not again:
+            raise Rejected("expired", "link: exp has passed")
+        if before is not None and not own:  # whatever became of the bill since
+            return "used", b""
+        known = work.find(found.sub, None)
         if self._shown(known, work, now) is None:
             return "none", b""
-        by = hashlib.blake2b(f"{found.jti}\0{_line(address, work)}".encode(), digest_size=16).digest()
         if before is None:
             self._pipeline.commit(Write(redeemed={name: Redeemed(found.expires, now, by)}), now, {})
-        elif not _again(before.used, now) or not hmac.compare_digest(before.by, by):
+        elif not again:
             return "used", b""
         return "ok", self._ticket(known, name, now)
+
+    def _read(self, token: bytes, now: int) -> tuple[str, paytoken.PayToken]:
+        """Who signed a link, and what it says; it may be over for whoever has used it. Raises Rejected."""
+        keyring = self._pipeline.keyring
+        opened = keyring.open(token)
+        if opened.issuer is None or roles.BILLING not in opened.roles:
+            raise Rejected("not_authorized", "link: signed by nobody with the role billing")
+        found = paytoken.read(opened.body, now, late=TICKET_MS)
+        if not keyring.is_for(found.audience) or found.iss not in {None, opened.issuer}:
+            raise Rejected("not_authorized", "link: for another gateway, or of another issuer")
+        return opened.issuer, found
 
     def _not_good(self, address: str, now: int) -> str:
         """What is said of a link that opens nothing: whether this visitor has a code to type instead."""

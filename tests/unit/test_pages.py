@@ -497,14 +497,52 @@ def test_a_used_link_opens_again_for_a_while_where_it_was_used(
         verdict, ticket = cashier.redeem(address, used)
         assert (verdict, cashier.bill(ticket)) == ("ok", BILL)
     for address in others:
-        assert cashier.redeem(address, used) == ("used", b"")
+        assert cashier.redeem(address, used) == ("dead", b""), "it is over, and says no more than that"
     assert cashier.redeem(first, link(core, jti="never-used-01234", exp=core.now // 1000 - 1)) == ("dead", b"")
     core.now += TICKET_MS // 2  # counted from its first use
-    assert cashier.redeem(first, used) == ("used", b"")
+    assert cashier.redeem(first, used) == ("dead", b"")
     core.now -= TICKET_MS * 2  # before that: the clock went back
     assert cashier.redeem(first, used) == ("used", b"")
     for address in (first, *same, *others):
         assert address.encode() not in everything(core) or address in (HERE, NEXT_DOOR), "it is not kept who it was"
+
+
+LATER: dict[str, list[dict[str, Any]]] = {
+    "still to be paid": [],
+    "paid": [{"op": "paid", "sub": "C-1"}],
+    "without payment data": [page()],
+    "forgotten": [{"op": "forget", "sub": "C-1"}],
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_a_link_tells_other_lines_nothing_of_its_subscriber(core: Core, cashier: Cashier, later: str) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL), *NEIGHBOUR, page("C-2", **BILL, code=CODE))
+    used, unused = link(core), link(core, jti="never-used-01234")
+    assert cashier.redeem(HERE, used)[0] == "ok"
+    core.send(*LATER[later])
+    strange = {NEXT_DOOR: "stale", "100.64.0.99": "dead", "2001:db8::99": "dead"}
+    for address in strange:
+        assert cashier.redeem(address, used) == ("used", b"")
+    core.now += 600_000
+    for _ in range(2):  # at its end, and almost a quarter of an hour behind it
+        for address, verdict in strange.items():
+            assert cashier.redeem(address, used) == cashier.redeem(address, unused) == (verdict, b"")
+        core.now += TICKET_MS - 1
+
+
+def test_on_its_own_line_a_used_link_says_that_nothing_is_to_be_paid_any_more(core: Core, cashier: Cashier) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    used, longer = link(core), link(core, jti="longer-012345678", exp=core.now // 1000 + 3600)
+    for one in (used, longer):
+        assert cashier.redeem(HERE, one)[0] == "ok"
+    core.send({"op": "paid", "sub": "C-1"})
+    core.now += TICKET_MS - 1
+    assert cashier.redeem(HERE, used) == cashier.redeem(HERE, longer) == ("none", b"")
+    core.now += 1
+    assert [cashier.redeem(HERE, one)[0] for one in (used, longer)] == ["dead", "none"]
 
 
 def test_a_used_link_does_not_follow_an_address_to_the_next_subscriber(core: Core) -> None:
@@ -586,7 +624,7 @@ def test_a_used_link_stays_used_when_the_clock_went_ahead_and_back(core: Core) -
     core.pipeline.keyring = keyring()
     core.send(page(**BILL))
     cashier = Cashier(core.pipeline)
-    used = link(core)
+    used = link(core, exp=core.now // 1000 + 3600)
     assert cashier.redeem(HERE, used)[0] == "ok"
     core.now += TICKET_MS
     for ahead in (3_600_000, 30 * 86_400_000):
