@@ -4,8 +4,9 @@ Two proofs: the one-time code that billing gave with ``page``, typed by whoever 
 and a link that the provider's customer area signed. Either gives a ticket: 16 random bytes that live a quarter of an
 hour in this process's memory. What is used, or was tried in vain, is committed before it is answered.
 
-For as long as its first ticket would have lived, code and link give others on the line that used them: the answer may
-have been lost on its way, or the ticket with a restart, and whoever had it is not to need a new one.
+For as long as its first ticket would have lived, code and link open again on the line that used them: the answer may
+have been lost on its way, or the ticket with a restart, and whoever had it is not to need a new one. A ticket that
+still lives is given again, and nobody has more than a few: one subscriber cannot push out those of all others.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import ipaddress
 import secrets
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 from edged.domain import paytoken, roles, visitor
 from edged.domain.payment import typed
@@ -30,8 +32,22 @@ TICKET_MS = 900_000
 TICKET = 16
 MOST_TICKETS = 10_000
 """Tickets at a time; one more pushes out the oldest."""
+MOST_OF_ONE = 4
+"""... and of one subscriber, whose own oldest it is then."""
 SWEPT = 1000
 """Overdue payment data taken out in one step."""
+
+
+class Ticket(NamedTuple):
+    """Whose payment data it shows, by which proof, and until when (Unix ms)."""
+
+    sub: str
+    proof: bytes
+    until: int
+
+    def lives(self, now: int) -> bool:
+        """Whether it still counts; not where ``now`` lies before it was given: the clock went back."""
+        return now < self.until <= now + TICKET_MS
 
 
 class Cashier:
@@ -39,8 +55,10 @@ class Cashier:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
-        self._tickets: dict[bytes, tuple[str, int]] = {}
-        """Ticket -> whose, and until when (Unix ms)."""
+        self._tickets: dict[bytes, Ticket] = {}
+        """The oldest first."""
+        self._given: dict[str, dict[bytes, bytes]] = {}
+        """Subscriber -> proof -> its ticket, the oldest first."""
 
     def prove(self, address: str, code: bytes) -> tuple[str, bytes]:
         """Somebody at ``address`` typed ``code``: (ok, wrong, locked, used, uncoded or none; a ticket with ok)."""
@@ -61,44 +79,58 @@ class Cashier:
             return "locked", b""
         right = self._pipeline.pages.matches(bill, typed(code.decode("ascii", "replace")))
         if right and bill.used:
-            return "ok", self._ticket(known, now)
+            return "ok", self._ticket(known, bill.code, now)
         tried = bill._replace(used=now) if right else bill._replace(wrong=bill.wrong + 1)
         remembered = Tried(bill.salt, bill.code, tried.wrong, tried.used)
         self._pipeline.commit(Write(bills={known.id: tried}, tried={known.sub.sub: remembered}), now, {})
         if right:
-            return "ok", self._ticket(known, now)
+            return "ok", self._ticket(known, bill.code, now)
         return ("locked" if tried.wrong >= TRIES else "wrong"), b""
 
     def redeem(self, address: str, token: bytes) -> tuple[str, bytes]:
         """Somebody at ``address`` came over a signed link: (ok, stale, dead, used or none; a ticket with ok).
 
-        What is said of a link that is not good goes by the visitor's own line alone, and tells nothing of the link.
+        What is said of a link that is not good goes by the visitor's own line alone, and tells nothing of the link. Of
+        a used one other lines hear that it was used, and nothing once it is over.
         """
         now = self._pipeline.clock()
-        keyring = self._pipeline.keyring
         try:
-            opened = keyring.open(token)
-            if opened.issuer is None or roles.BILLING not in opened.roles:
-                return self._not_good(address, now), b""
-            found = paytoken.read(opened.body, now, late=TICKET_MS)
-            if not keyring.is_for(found.audience) or found.iss not in {None, opened.issuer}:
-                return self._not_good(address, now), b""
-            work = self._work()
-            known = work.find(found.sub, None)
+            return self._redeemed(address, token, now)
         except Rejected:
             return self._not_good(address, now), b""
-        name = hashlib.blake2b(f"{opened.issuer}\0{found.jti}".encode(), digest_size=16).digest()
+
+    def _redeemed(self, address: str, token: bytes, now: int) -> tuple[str, bytes]:
+        """What comes of a link. Raises Rejected where it is not good."""
+        issuer, found = self._read(token, now)
+        work = self._work()
+        name = hashlib.blake2b(f"{issuer}\0{found.jti}".encode(), digest_size=16).digest()
+        by = hashlib.blake2b(f"{found.jti}\0{_line(address, work)}".encode(), digest_size=16).digest()
         before = self._pipeline.store.read(partial(payments.redeemed, token=name))
-        if before is None and found.expires <= now:
-            return self._not_good(address, now), b""
+        own = before is not None and hmac.compare_digest(before.by, by)
+        again = before is not None and own and _again(before.used, now)
+        if found.expires <= now and not again:
+            raise Rejected("expired", "link: exp has passed")
+        if before is not None and not own:  # whatever became of the bill since
+            return "used", b""
+        known = work.find(found.sub, None)
         if self._shown(known, work, now) is None:
             return "none", b""
-        by = hashlib.blake2b(f"{found.jti}\0{_line(address, work)}".encode(), digest_size=16).digest()
         if before is None:
             self._pipeline.commit(Write(redeemed={name: Redeemed(found.expires, now, by)}), now, {})
-        elif not _again(before.used, now) or not hmac.compare_digest(before.by, by):
+        elif not again:
             return "used", b""
-        return "ok", self._ticket(known, now)
+        return "ok", self._ticket(known, name, now)
+
+    def _read(self, token: bytes, now: int) -> tuple[str, paytoken.PayToken]:
+        """Who signed a link, and what it says; it may be over for whoever has used it. Raises Rejected."""
+        keyring = self._pipeline.keyring
+        opened = keyring.open(token)
+        if opened.issuer is None or roles.BILLING not in opened.roles:
+            raise Rejected("not_authorized", "link: signed by nobody with the role billing")
+        found = paytoken.read(opened.body, now, late=TICKET_MS)
+        if not keyring.is_for(found.audience) or found.iss not in {None, opened.issuer}:
+            raise Rejected("not_authorized", "link: for another gateway, or of another issuer")
+        return opened.issuer, found
 
     def _not_good(self, address: str, now: int) -> str:
         """What is said of a link that opens nothing: whether this visitor has a code to type instead."""
@@ -112,12 +144,14 @@ class Cashier:
     def bill(self, ticket: bytes) -> Mapping[str, str]:
         """The payment data behind a ticket; empty where there is none (any more)."""
         now = self._pipeline.clock()
-        name, until = self._tickets.get(ticket, ("", 0))
-        if not now < until <= now + TICKET_MS:  # behind it: given before the clock went back
-            self._tickets.pop(ticket, None)
+        had = self._tickets.get(ticket)
+        if had is None:
+            return {}
+        if not had.lives(now):
+            self._drop(ticket)
             return {}
         work = self._work()
-        known = work.get(name)
+        known = work.get(had.sub)
         found = self._shown(known, work, now) if known is not None else None
         return found.fields if found is not None else {}
 
@@ -138,12 +172,29 @@ class Cashier:
             return None
         return self._pipeline.pages.bill(known, work.write, now)
 
-    def _ticket(self, known: Known, now: int) -> bytes:
-        ticket = secrets.token_bytes(TICKET)
-        self._tickets[ticket] = (known.sub.sub, now + TICKET_MS)
-        if len(self._tickets) > MOST_TICKETS:
-            del self._tickets[next(iter(self._tickets))]
+    def _ticket(self, known: Known, proof: bytes, now: int) -> bytes:
+        """The ticket for a proof: the one that was given for it, renewed as its cookie is, while it lives."""
+        sub = known.sub.sub
+        ticket = self._given.get(sub, {}).get(proof)
+        again = ticket is not None and self._tickets[ticket].lives(now)
+        if ticket is not None:
+            self._drop(ticket)
+        if ticket is None or not again:
+            ticket = secrets.token_bytes(TICKET)
+        own = self._given.get(sub, {})
+        if len(own) >= MOST_OF_ONE:
+            self._drop(next(iter(own.values())))
+        elif len(self._tickets) >= MOST_TICKETS:
+            self._drop(next(iter(self._tickets)))
+        self._tickets[ticket] = Ticket(sub, proof, now + TICKET_MS)
+        self._given.setdefault(sub, {})[proof] = ticket
         return ticket
+
+    def _drop(self, ticket: bytes) -> None:
+        sub, proof, _ = self._tickets.pop(ticket)
+        del self._given[sub][proof]
+        if not self._given[sub]:
+            del self._given[sub]
 
 
 def _again(used: int, now: int) -> bool:

@@ -113,9 +113,11 @@ def _garden(config: Config) -> Iterator[str]:
 
 def _links(config: Config) -> Iterator[str]:
     """Where the page's own links lead that no list here opens; what the command ``garden`` opens is not known here."""
+    if not config.portal.site_listen:
+        return  # our page is served to nobody: whoever serves theirs knows its links
     provider = config.portal.provider
     if provider.customer_area:
-        host = (urlsplit(provider.customer_area).hostname or "").rstrip(".")
+        host = _host(provider.customer_area)
         if remedy := _opens(config, host):
             yield (
                 f"portal.provider.customer_area: {host} is not in the garden, so the page's first link leads a "
@@ -131,14 +133,25 @@ def _links(config: Config) -> Iterator[str]:
 def _opens(config: Config, host: str) -> str:
     """What would open ``host`` to a walled subscriber; empty where it is open. Names are whole: none covers another."""
     portal = config.portal
-    if portal.site_listen and host in {urlsplit(portal.url).hostname, listen(portal.site_listen).host}:
-        return ""  # the page's own host
+    if host == _host(portal.url):
+        return ""  # Gardens always opens it, whoever serves the page
+    if portal.site_listen and host == listen(portal.site_listen).host:
+        return ""  # this gateway itself
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return "" if host in config.garden.domains else f"add {host} to garden.domains"
     networks = map(ipaddress.ip_network, config.garden.networks)
     return "" if any(address in network for network in networks) else f"add {host} to garden.networks"
+
+
+def _host(url: str) -> str:
+    """The host of a URL as the lists have it: a name without its trailing dot, an address in its usual form."""
+    host = (urlsplit(url).hostname or "").rstrip(".")
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host
 
 
 def _portal(config: Config) -> Iterator[str]:

@@ -489,6 +489,27 @@ def test_a_link_of_the_page_that_the_garden_does_not_open_is_said(
     assert not said or "with the command garden" in about[0]
 
 
+@pytest.mark.parametrize(
+    ("url", "site", "provider", "said"),
+    [
+        ("https://aviso.example.net/", "", 'customer_area = "https://aviso.example.net/login"', False),
+        ("http://192.0.2.9/", "", 'customer_area = "http://192.0.2.9/x"', False),
+        ("https://aviso.example.net/", "", 'customer_area = "https://cliente.example.net/"', False),  # not our page
+        ("https://aviso.example.net/", "", 'whatsapp = "+55 11 90000-0000"', False),
+        ("http://aviso.example.net./", "192.0.2.1:80", 'customer_area = "https://aviso.example.net/x"', False),
+        ("http://aviso.example.net/", "192.0.2.1:80", 'customer_area = "https://aviso.example.net./x"', False),
+        ("http://aviso.example.net/", "192.0.2.1:80", 'customer_area = "https://192.0.2.1/x"', False),
+        ("http://[2001:db8:0::1]/", "[::]:80", 'customer_area = "http://[2001:DB8::1]/x"', False),
+        ("http://aviso.example.net./", "192.0.2.1:80", 'customer_area = "https://cliente.example.net/"', True),
+        ("http://aviso.example.net/", "192.0.2.1:80", 'customer_area = "https://192.0.2.2/"', True),
+    ],
+)
+def test_the_host_of_the_page_is_always_open(file: Path, url: str, site: str, provider: str, *, said: bool) -> None:
+    text = re.sub(r'url = ".*"', f'url = "{url}"', file.read_text())
+    file.write_text(text.replace("[portal]", f'[portal]\nsite_listen = "{site}"\nprovider = {{ {provider} }}'))
+    assert any(line.startswith("portal.provider.") for line in warnings(load(file))) == said
+
+
 def test_an_empty_garden_is_said_beside_a_customer_area(file: Path) -> None:
     for area in ("", 'provider = { customer_area = "https://192.0.2.9/" }'):
         file.write_text(GOOD.replace("[portal]", f"[portal]\n{area}"))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edged import envelope
-from edged.cashier import MOST_TICKETS, TICKET_MS, Cashier
+from edged.cashier import MOST_OF_ONE, MOST_TICKETS, TICKET_MS, Cashier
 from edged.client import pay_token
 from edged.clock import Late, in_time
 from edged.domain.payment import LONGEST_MS
@@ -497,14 +497,52 @@ def test_a_used_link_opens_again_for_a_while_where_it_was_used(
         verdict, ticket = cashier.redeem(address, used)
         assert (verdict, cashier.bill(ticket)) == ("ok", BILL)
     for address in others:
-        assert cashier.redeem(address, used) == ("used", b"")
+        assert cashier.redeem(address, used) == ("dead", b""), "it is over, and says no more than that"
     assert cashier.redeem(first, link(core, jti="never-used-01234", exp=core.now // 1000 - 1)) == ("dead", b"")
     core.now += TICKET_MS // 2  # counted from its first use
-    assert cashier.redeem(first, used) == ("used", b"")
+    assert cashier.redeem(first, used) == ("dead", b"")
     core.now -= TICKET_MS * 2  # before that: the clock went back
     assert cashier.redeem(first, used) == ("used", b"")
     for address in (first, *same, *others):
         assert address.encode() not in everything(core) or address in (HERE, NEXT_DOOR), "it is not kept who it was"
+
+
+LATER: dict[str, list[dict[str, Any]]] = {
+    "still to be paid": [],
+    "paid": [{"op": "paid", "sub": "C-1"}],
+    "without payment data": [page()],
+    "forgotten": [{"op": "forget", "sub": "C-1"}],
+}
+
+
+@pytest.mark.parametrize("later", LATER)
+def test_a_link_tells_other_lines_nothing_of_its_subscriber(core: Core, cashier: Cashier, later: str) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL), *NEIGHBOUR, page("C-2", **BILL, code=CODE))
+    used, unused = link(core), link(core, jti="never-used-01234")
+    assert cashier.redeem(HERE, used)[0] == "ok"
+    core.send(*LATER[later])
+    strange = {NEXT_DOOR: "stale", "100.64.0.99": "dead", "2001:db8::99": "dead"}
+    for address in strange:
+        assert cashier.redeem(address, used) == ("used", b"")
+    core.now += 600_000
+    for _ in range(2):  # at its end, and almost a quarter of an hour behind it
+        for address, verdict in strange.items():
+            assert cashier.redeem(address, used) == cashier.redeem(address, unused) == (verdict, b"")
+        core.now += TICKET_MS - 1
+
+
+def test_on_its_own_line_a_used_link_says_that_nothing_is_to_be_paid_any_more(core: Core, cashier: Cashier) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    used, longer = link(core), link(core, jti="longer-012345678", exp=core.now // 1000 + 3600)
+    for one in (used, longer):
+        assert cashier.redeem(HERE, one)[0] == "ok"
+    core.send({"op": "paid", "sub": "C-1"})
+    core.now += TICKET_MS - 1
+    assert cashier.redeem(HERE, used) == cashier.redeem(HERE, longer) == ("none", b"")
+    core.now += 1
+    assert [cashier.redeem(HERE, one)[0] for one in (used, longer)] == ["dead", "none"]
 
 
 def test_a_used_link_does_not_follow_an_address_to_the_next_subscriber(core: Core) -> None:
@@ -586,7 +624,7 @@ def test_a_used_link_stays_used_when_the_clock_went_ahead_and_back(core: Core) -
     core.pipeline.keyring = keyring()
     core.send(page(**BILL))
     cashier = Cashier(core.pipeline)
-    used = link(core)
+    used = link(core, exp=core.now // 1000 + 3600)
     assert cashier.redeem(HERE, used)[0] == "ok"
     core.now += TICKET_MS
     for ahead in (3_600_000, 30 * 86_400_000):
@@ -616,9 +654,77 @@ def test_tickets_are_bounded(core: Core, cashier: Cashier, monkeypatch: pytest.M
     assert MOST_TICKETS == 10_000
     monkeypatch.setattr("edged.cashier.MOST_TICKETS", 2)
     core.pipeline.keyring = keyring()
-    core.send(page(**BILL))
-    tickets = [cashier.redeem(HERE, link(core, jti=f"{n:016}"))[1] for n in range(3)]
+    core.send(page(**BILL), *NEIGHBOUR, page("C-2", **BILL))
+    tickets = [cashier.redeem(HERE, link(core, sub=f"C-{n % 2 + 1}", jti=f"{n:016}"))[1] for n in range(3)]
     assert [bool(cashier.bill(t)) for t in tickets] == [False, True, True]
+
+
+@pytest.mark.parametrize("proof", ["code", "link", "links"])
+def test_nobody_pushes_out_a_neighbours_ticket(
+    core: Core, cashier: Cashier, proof: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if proof == "links":
+        monkeypatch.setattr("edged.cashier.MOST_TICKETS", MOST_OF_ONE + 2)  # each is verified and committed
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL, code=CODE), *NEIGHBOUR, page("C-2", **BILL, code=CODE))
+    tickets = [cashier.prove(NEXT_DOOR, CODE.encode())[1]]
+    used = link(core)
+    for n in range(MOST_OF_ONE * 3 if proof == "links" else MOST_TICKETS + 1):
+        if proof == "code":
+            verdict, ticket = cashier.prove(HERE, CODE.encode())
+        else:
+            verdict, ticket = cashier.redeem(HERE, used if proof == "link" else link(core, jti=f"{n:016}"))
+        assert verdict == "ok"
+        if ticket != tickets[-1]:
+            tickets.append(ticket)
+    living = [bool(cashier.bill(ticket)) for ticket in tickets]
+    own = len(living) - 1
+    assert own == (MOST_OF_ONE * 3 if proof == "links" else 1)
+    assert living == [True] + [False] * (own - MOST_OF_ONE) + [True] * min(own, MOST_OF_ONE), "the own oldest went"
+
+
+@pytest.mark.parametrize("proof", ["code", "link"])
+def test_whoever_opens_again_keeps_the_ticket_for_as_long_as_the_new_cookie(
+    core: Core, cashier: Cashier, proof: str
+) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL, code=CODE))
+    used = link(core)
+
+    def opened() -> bytes:
+        verdict, ticket = cashier.prove(HERE, CODE.encode()) if proof == "code" else cashier.redeem(HERE, used)
+        assert verdict == "ok"
+        return ticket
+
+    first = opened()
+    core.now += TICKET_MS - 1
+    assert opened() == first
+    core.now += TICKET_MS - 1
+    assert cashier.bill(first) == BILL
+    core.now += 1
+    assert cashier.bill(first) == {}
+
+
+def test_of_several_proofs_the_one_opened_last_is_the_youngest(core: Core, cashier: Cashier) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    links = [link(core, jti=f"{n:016}") for n in range(MOST_OF_ONE + 1)]
+    tickets = [cashier.redeem(HERE, one)[1] for one in links[:-1]]
+    assert cashier.redeem(HERE, links[0])[1] == tickets[0]
+    tickets.append(cashier.redeem(HERE, links[-1])[1])
+    assert [bool(cashier.bill(t)) for t in tickets] == [True, False, True, True, True]
+
+
+def test_a_ticket_from_before_the_clock_went_back_is_not_given_again(core: Core, cashier: Cashier) -> None:
+    core.pipeline.keyring = keyring()
+    core.send(page(**BILL))
+    used = link(core)
+    cashier.redeem(HERE, used)
+    core.now += 60_000
+    dead = cashier.redeem(HERE, used)[1]
+    core.now -= 30_000
+    verdict, ticket = cashier.redeem(HERE, used)
+    assert (verdict, cashier.bill(ticket), cashier.bill(dead)) == ("ok", BILL, {})
 
 
 # -- asking for a promise ----------------------------------------------------------------------------------------------
