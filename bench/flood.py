@@ -315,10 +315,10 @@ def _chart(found: dict[tuple[Way, float], list[Point]], costs: dict[Way, float])
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    floods = np.linspace(0, 1_200_000, 200)
     for (mode, bits), words in LINES.items():
         colour = {"xdp": "#2a7f4f", "scan": "#2a7f4f", "rules": "#b3402e", "drop": "#5b6b7b"}[mode]
         shape = ":" if mode == "scan" else "-" if bits == 10 else "--"
-        floods = np.linspace(0, 1_200_000, 200)
         kept = [_kept(costs, (mode, bits), flood) for flood in floods]
         axis.plot(floods / 1000, kept, shape, color=colour, label=words)
         if (mode, bits) not in WAYS or mode == "scan":
