@@ -26,6 +26,7 @@ from markupsafe import Markup
 from edged.config import Config, PortalSection
 from edged.errors import ConfigError
 from edged.portal import demands, look
+from edged.portal.bill import Bill, qr
 from edged.portal.languages import Language, languages
 from edged.portal.pages import DEAD, PAGES, may_dismiss
 from edged.portal.view import Fact, Link, View
@@ -41,11 +42,15 @@ NONCE = b"edged-nonce-is-put-here"
 """Stands in a page that is kept drawn for what each visitor's form must carry."""
 TRIAL = "0-trial"
 """The nonce of the trial."""
+_ROWS = (("-", "R$\u00a0trial"), ("-", "trialmonth"), ("-", "trialday"))
 _BILLS = (
-    {"rows": [("-", "R$ trial")], "pix": "trialpix", "line": "trialline", "qr": ""},
-    {"rows": [], "pix": "trialpix", "line": "", "qr": ""},
-    {"rows": [("-", "R$ trial")], "pix": "", "line": "trialline", "qr": ""},
+    Bill(_ROWS, "trialpix", "trialline", qr("trialpix")),
+    Bill((), "trialpix", "", qr("trialpix")),
+    Bill(_ROWS[1:], "trialpix", "", qr("trialpix")),
+    Bill(_ROWS[:1], "", "trialline", Markup()),
+    Bill(_ROWS, "", "", Markup()),
 )
+"""Of each shape that :func:`edged.portal.bill.bill` gives: a picture beside each PIX code, none without."""
 _SHOWN = (("pix", "the PIX code, {{ bill.pix }}"), ("line", "the boleto line, {{ bill.line }}"))
 _FORMS = {"confirm": ("/promise", ()), "code": ("/pay", ("code",))}
 """Special template -> where its form leads, what must be in it beside the nonce."""
@@ -174,8 +179,8 @@ class Renderer:
             self._draw(f"{name}.html", view, {"nonce": TRIAL}, form, TRIAL, fields)
             return
         for bill in _BILLS:
-            texts = [(said, bill[part]) for part, said in _SHOWN if bill[part]]
-            texts += [("the amount, a row of {{ bill.rows }}", text) for _, text in bill["rows"]]
+            texts = [(said, text) for part, said in _SHOWN if (text := getattr(bill, part))]
+            texts += [("each text of {{ bill.rows }} (amount, month, due date)", text) for _, text in bill.rows]
             self._draw("pay.html", view, {"bill": bill}, "", "", (), texts)
 
     def _read(self, folder: Path | None) -> dict[str, str]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -22,11 +23,12 @@ from edged.domain.page import check_texts
 from edged.domain.standing import NOBODY, Standing
 from edged.errors import ConfigError
 from edged.portal import parts, render, view
+from edged.portal.bill import Bill, bill, qr
 from edged.portal.client import Proof
 from edged.portal.demands import MOST_PAGE
+from edged.portal.languages import languages
 from edged.portal.look import LOGO_BYTES
 from edged.portal.parts import now_ms
-from edged.portal.pay import qr
 from tests import payments as made
 from tests.browser.samples import LINE_SHOWN, PAYMENT, PIX, PIX_KEY
 from tests.visitor import ADDRESS, TICKET, Site, Structure, look
@@ -46,6 +48,7 @@ LONGEST = {name: "&" * most for name, most in MOST.items()} | {"customer_area": 
 HIDDEN = '<input type="hidden" name="nonce" value="{{ nonce }}">'
 BEGIN = '{% extends "edged/page.html" %}{% block said %}<form method="post" action="'
 MIDDLE, END = '">', "<button>x</button></form>{% endblock %}"
+ROWS = "{% for _, text in bill.rows %}<p>{{ text }}</p>{% endfor %}"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -742,7 +745,28 @@ async def test_what_a_template_trips_over_is_not_in_the_log_where_it_is_a_bill(
         ("notice.html", "<h1>{{ view.title }}</h1>", "notice.html: it lacks the form"),
         ("pay.html", "<p>{{ bill.pix }} {{ bill.rows }}</p>", "pay.html: it does not show the boleto line"),
         ("pay.html", "<p>{{ bill.line }} {{ bill.rows }}</p>", "pay.html: it does not show the PIX code"),
-        ("pay.html", "<p>{{ bill.line }} {{ bill.pix }}</p>", "pay.html: it does not show the amount"),
+        (
+            "pay.html",
+            "<p>{{ bill.line }} {{ bill.pix }}</p>",
+            "pay.html: it does not show each text of {{ bill.rows }}",
+        ),
+        (
+            "pay.html",
+            ROWS + "{{ bill.line }}{% if bill.qr %}{{ bill.qr }}{% elif bill.pix %}{{ bill.pix }}{% endif %}",
+            "pay.html: it does not show the PIX code",
+        ),
+        (
+            "pay.html",
+            f"{ROWS}{{{{ bill.line }}}}{{{{ bill.pix }}}}{{% if bill.qr %}}{{{{ bill.qr_code }}}}{{% endif %}}",
+            "no attribute 'qr_code'",
+        ),
+        (
+            "pay.html",
+            "{{ bill.line }}{{ bill.pix }}<p>{% if bill.rows %}{{ bill.rows[0][1] }}{% endif %}",
+            "it does not show each text of",
+        ),
+        ("pay.html", "{{ bill.line }}{{ bill.pix }}<p>{{ bill.rows | map(attribute=1) | first }}", "pay.html: "),
+        ("pay.html", f"{ROWS}{{{{ bill.line }}}}{{{{ bill.get('pix') }}}}", "no attribute 'get'"),
         ("debt.html", "", "debt.html: what it draws is empty"),
         ("debt.html", " \n{# nothing #}", "debt.html: what it draws is empty"),
         ("debt.html", "<script>{{ script }}</script>", "debt.html: what it draws is no page"),
@@ -798,6 +822,25 @@ async def test_a_template_that_does_what_its_page_is_for_is_taken(tmp_path: Path
     cookie = f"__Host-edged={TICKET.hex()}" if name == "pay" else ""
     where = {"confirm": "/promise", "code": "/pay", "pay": "/pay"}.get(name, "/")
     assert "<h1>minha</h1>" in (await site.get(where, cookie=cookie)).text
+
+
+def test_bills_are_tried_in_the_shapes_that_are_shown() -> None:
+    """A picture exactly beside a PIX code, up to three rows."""
+
+    def shape(one: Bill) -> tuple[object, ...]:
+        return type(one.rows), bool(one.pix), bool(one.line), type(one.qr), str(one.qr)[:26], len(one.rows) == 3
+
+    tried = [shape(one) for one in render._BILLS]
+    speaks = languages(ZoneInfo("America/Sao_Paulo"))["en"]
+    payees = Site(OWES, tls=True).cfg.portal.payees.checked()
+    due = {"due": "2026-11-30"}
+    for names, more in ((("amount", "month", "pix"), due), (("amount", "line"), {}), (("amount", "month"), due)):
+        shown = bill({name: PAYMENT[name] for name in names} | more, speaks, payees)
+        assert shown is not None
+        found = shape(shown)
+        assert any(found == one for one in tried) or (found[1] and any(found[3:] == one[3:] for one in tried))
+    for one in render._BILLS:
+        assert len({text for _, text in one.rows}) == len(one.rows)
 
 
 async def test_a_page_that_grows_too_large_over_what_it_shows_is_ours(
