@@ -27,6 +27,7 @@ from edged.config import Config, PortalSection
 from edged.errors import ConfigError
 from edged.portal import demands, look
 from edged.portal.bill import Bill, qr
+from edged.portal.demands import Demand
 from edged.portal.languages import Language, languages
 from edged.portal.pages import DEAD, PAGES, may_dismiss
 from edged.portal.view import Fact, Link, View
@@ -52,7 +53,7 @@ _BILLS = (
 )
 """Of each shape that :func:`edged.portal.bill.bill` gives: a picture beside each PIX code, none without."""
 _SHOWN = (("pix", "the PIX code, {{ bill.pix }}"), ("line", "the boleto line, {{ bill.line }}"))
-_FORMS = {"confirm": ("/promise", ()), "code": ("/pay", ("code",))}
+_FORMS = {"confirm": ("/promise", ""), "code": ("/pay", "code")}
 """Special template -> where its form leads, what must be in it beside the nonce."""
 _SPECIAL = (*_FORMS, "pay")
 _NAMED = {f"{name}.html" for name in _SPECIAL}
@@ -121,13 +122,13 @@ class Renderer:
         own = f"{view.name}.html"
         return own if own in self._own else "page.html"
 
-    def _draw(self, name: str, view: View, more: Mapping[str, Any], *trial: Any) -> bytes:
-        """A page; ``trial``: what :func:`demands.check` wants of it."""
+    def _draw(self, name: str, view: View, more: Mapping[str, Any], trial: Demand | None = None) -> bytes:
+        """A page; ``trial``: what is wanted of it."""
         if self._theirs is not None and (name, view.name) not in self._broken:
             try:
                 page = demands.bounded(self._fill(self._theirs, name, view, more))
-                if trial:
-                    demands.check(page, *trial)
+                if trial is not None:
+                    demands.check(page, replace(trial, blocks={"style": self.style, "script": self.script}))
             except Exception as error:  # noqa: BLE001  a template can raise anything; the visitor needs a page
                 self._broken.add((name, view.name))
                 self._fault(name, view.name, error)
@@ -171,17 +172,17 @@ class Renderer:
 
     def _try_page(self, view: View) -> None:
         form = "/dismiss" if view.dismiss else ""
-        self._draw(self._name(view), view, {"nonce": NONCE.decode()}, form, NONCE.decode())
+        self._draw(self._name(view), view, {"nonce": NONCE.decode()}, Demand(form, NONCE.decode()))
 
     def _try_special(self, name: str, view: View) -> None:
         if name in _FORMS:
-            form, fields = _FORMS[name]
-            self._draw(f"{name}.html", view, {"nonce": TRIAL}, form, TRIAL, fields)
+            form, field = _FORMS[name]
+            self._draw(f"{name}.html", view, {"nonce": TRIAL}, Demand(form, TRIAL, field))
             return
         for bill in _BILLS:
             texts = [(said, text) for part, said in _SHOWN if (text := getattr(bill, part))]
             texts += [("each text of {{ bill.rows }} (amount, month, due date)", text) for _, text in bill.rows]
-            self._draw("pay.html", view, {"bill": bill}, "", "", (), texts)
+            self._draw("pay.html", view, {"bill": bill}, Demand(texts=tuple(texts)))
 
     def _read(self, folder: Path | None) -> dict[str, str]:
         found: dict[str, str] = {}
