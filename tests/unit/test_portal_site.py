@@ -779,7 +779,7 @@ async def test_what_a_template_trips_over_is_not_in_the_log_where_it_is_a_bill(
         ("debt.html", '<p data-n="{{ nonce }}">x</p>', "debt.html: it has {{ nonce }} where no form is taken"),
         ("page.html", f"{BEGIN}/dismiss{MIDDLE}{HIDDEN}{END}", "put that of /dismiss into {% if view.dismiss %}"),
         ("debt.html", "<p>{% for n in range(301) %}" + "x" * 100 + "{% endfor %}</p>", "at most 30000 are sent"),
-        ("page.css", "a" * 12_001, "larger than 12000 bytes"),
+        ("page.css", "a" * 15_001, "minify it; at most 15000 bytes, because it is in every page"),
     ],
 )
 async def test_a_template_is_tried_with_all_that_a_page_may_have(
@@ -951,16 +951,29 @@ async def test_a_page_that_grows_too_large_over_what_it_shows_is_ours(
 
 
 async def test_the_fullest_pages_bear_the_largest_style(tmp_path: Path) -> None:
-    (tmp_path / "page.css").write_text("/*" + "a" * 11_996 + "*/")
-    site = Site(OWES, tls=True, provider=Provider(**LONGEST), look=look("#c02060"), templates_dir=tmp_path)
+    """Room for 15,000 bytes: more than that is left out at an upgrade, so it is as much as there is."""
+    (tmp_path / "page.css").write_text("/*" + "a" * 14_996 + "*/")
+    logo = tmp_path / "logo.png"
+    logo.write_bytes(PNG)
+    site = Site(tls=True, provider=Provider(**LONGEST), look=look("#c02060", logo), templates_dir=tmp_path)
     assert render.faults(site.cfg) == []
     site.core.payment = largest()
+    later = now_ms() + 90_000_000_000
+    debt = replace(OWES, broken=True, outage=True, eta_ms=later, deadline_ms=later)
+    notice = replace(debt, level=1, reason="notice", next_ms=later, next_level=3)
+    fullest_page = 0
     for texts in fullest():
-        site.core.texts = {"debt": texts}
-        for language in ("pt-BR", "en", "es"):
-            for cookie, path in (("", "/"), ("", "/promise"), (f"__Host-edged={TICKET.hex()}", "/pay")):
+        site.core.texts = {"debt": texts, "notice": texts}
+        for standing, language in itertools.product((debt, notice), ("pt-BR", "en", "es")):
+            site.core.standing = standing
+            for cookie, path in (
+                ("", "/"), ("", "/promise"), ("", "/promise/failed"), (f"__Host-edged={TICKET.hex()}", "/pay")
+            ):  # fmt: skip
                 page = await site.get(path, cookie=cookie, accept_language=language)
-                assert len(page.body) <= MOST_PAGE
+                assert "a" * 14_996 in page.text or page.where
+                fullest_page = max(fullest_page, len(page.body))
+    print(f"the fullest page with the largest style has {fullest_page} bytes")
+    assert MOST_PAGE - 1000 < fullest_page <= MOST_PAGE
 
 
 @pytest.mark.parametrize(
