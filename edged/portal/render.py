@@ -26,6 +26,8 @@ from markupsafe import Markup
 from edged.config import Config, PortalSection
 from edged.errors import ConfigError
 from edged.portal import demands, look
+from edged.portal.bill import Bill, qr
+from edged.portal.demands import Demand
 from edged.portal.languages import Language, languages
 from edged.portal.pages import DEAD, PAGES, may_dismiss
 from edged.portal.view import Fact, Link, View
@@ -33,7 +35,7 @@ from edged.portal.view import Fact, Link, View
 NAMES = ("page.html", "confirm.html", "code.html", "pay.html", "page.css", "page.js")
 """Files of ours. A provider may replace all but the script, which the protocol of the site hangs on."""
 MOST_BYTES, MOST_FILES = 64 * 1024, 64
-MOST_STYLE = 12_000
+MOST_STYLE = 15_000
 """Of page.css, which is in every page: with it, our fullest page is still below ``demands.MOST_PAGE``."""
 KEPT = 1024
 """Pages kept drawn: about ten megabytes."""
@@ -41,13 +43,17 @@ NONCE = b"edged-nonce-is-put-here"
 """Stands in a page that is kept drawn for what each visitor's form must carry."""
 TRIAL = "0-trial"
 """The nonce of the trial."""
+_ROWS = (("-", "R$\u00a0trial"), ("-", "trialmonth"), ("-", "trialday"))
 _BILLS = (
-    {"rows": [("-", "R$ trial")], "pix": "trialpix", "line": "trialline", "qr": ""},
-    {"rows": [], "pix": "trialpix", "line": "", "qr": ""},
-    {"rows": [("-", "R$ trial")], "pix": "", "line": "trialline", "qr": ""},
+    Bill(_ROWS, "trialpix", "trialline", qr("trialpix")),
+    Bill((), "trialpix", "", qr("trialpix")),
+    Bill(_ROWS[1:], "trialpix", "", qr("trialpix")),
+    Bill(_ROWS[:1], "", "trialline", Markup()),
+    Bill(_ROWS, "", "", Markup()),
 )
+"""Of each shape that :func:`edged.portal.bill.bill` gives: a picture beside each PIX code, none without."""
 _SHOWN = (("pix", "the PIX code, {{ bill.pix }}"), ("line", "the boleto line, {{ bill.line }}"))
-_FORMS = {"confirm": ("/promise", ()), "code": ("/pay", ("code",))}
+_FORMS = {"confirm": ("/promise", ""), "code": ("/pay", "code")}
 """Special template -> where its form leads, what must be in it beside the nonce."""
 _SPECIAL = (*_FORMS, "pay")
 _NAMED = {f"{name}.html" for name in _SPECIAL}
@@ -116,13 +122,13 @@ class Renderer:
         own = f"{view.name}.html"
         return own if own in self._own else "page.html"
 
-    def _draw(self, name: str, view: View, more: Mapping[str, Any], *trial: Any) -> bytes:
-        """A page; ``trial``: what :func:`demands.check` wants of it."""
+    def _draw(self, name: str, view: View, more: Mapping[str, Any], trial: Demand | None = None) -> bytes:
+        """A page; ``trial``: what is wanted of it."""
         if self._theirs is not None and (name, view.name) not in self._broken:
             try:
                 page = demands.bounded(self._fill(self._theirs, name, view, more))
-                if trial:
-                    demands.check(page, *trial)
+                if trial is not None:
+                    demands.check(page, replace(trial, blocks={"style": self.style, "script": self.script}))
             except Exception as error:  # noqa: BLE001  a template can raise anything; the visitor needs a page
                 self._broken.add((name, view.name))
                 self._fault(name, view.name, error)
@@ -166,17 +172,17 @@ class Renderer:
 
     def _try_page(self, view: View) -> None:
         form = "/dismiss" if view.dismiss else ""
-        self._draw(self._name(view), view, {"nonce": NONCE.decode()}, form, NONCE.decode())
+        self._draw(self._name(view), view, {"nonce": NONCE.decode()}, Demand(form, NONCE.decode()))
 
     def _try_special(self, name: str, view: View) -> None:
         if name in _FORMS:
-            form, fields = _FORMS[name]
-            self._draw(f"{name}.html", view, {"nonce": TRIAL}, form, TRIAL, fields)
+            form, field = _FORMS[name]
+            self._draw(f"{name}.html", view, {"nonce": TRIAL}, Demand(form, TRIAL, field))
             return
         for bill in _BILLS:
-            texts = [(said, bill[part]) for part, said in _SHOWN if bill[part]]
-            texts += [("the amount, a row of {{ bill.rows }}", text) for _, text in bill["rows"]]
-            self._draw("pay.html", view, {"bill": bill}, "", "", (), texts)
+            texts = [(said, text) for part, said in _SHOWN if (text := getattr(bill, part))]
+            texts += [("each text of {{ bill.rows }} (amount, month, due date)", text) for _, text in bill.rows]
+            self._draw("pay.html", view, {"bill": bill}, Demand(texts=tuple(texts)))
 
     def _read(self, folder: Path | None) -> dict[str, str]:
         found: dict[str, str] = {}
@@ -184,7 +190,8 @@ class Renderer:
             try:
                 most = MOST_STYLE if file.suffix == ".css" else MOST_BYTES
                 if file.stat().st_size > most:
-                    raise ValueError(f"is larger than {most} bytes")
+                    remedy = f"minify it; at most {most} bytes, because it is in every page"
+                    raise ValueError(f"is too large: {remedy if file.suffix == '.css' else f'at most {most} bytes'}")
                 found[file.name] = file.read_text("utf-8")
             except (OSError, ValueError) as error:
                 self.faults.append(

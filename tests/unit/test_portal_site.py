@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -22,11 +23,12 @@ from edged.domain.page import check_texts
 from edged.domain.standing import NOBODY, Standing
 from edged.errors import ConfigError
 from edged.portal import parts, render, view
+from edged.portal.bill import Bill, bill, qr
 from edged.portal.client import Proof
 from edged.portal.demands import MOST_PAGE
+from edged.portal.languages import languages
 from edged.portal.look import LOGO_BYTES
 from edged.portal.parts import now_ms
-from edged.portal.pay import qr
 from tests import payments as made
 from tests.browser.samples import LINE_SHOWN, PAYMENT, PIX, PIX_KEY
 from tests.visitor import ADDRESS, TICKET, Site, Structure, look
@@ -46,6 +48,7 @@ LONGEST = {name: "&" * most for name, most in MOST.items()} | {"customer_area": 
 HIDDEN = '<input type="hidden" name="nonce" value="{{ nonce }}">'
 BEGIN = '{% extends "edged/page.html" %}{% block said %}<form method="post" action="'
 MIDDLE, END = '">', "<button>x</button></form>{% endblock %}"
+ROWS = "{% for _, text in bill.rows %}<p>{{ text }}</p>{% endfor %}"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
@@ -742,7 +745,28 @@ async def test_what_a_template_trips_over_is_not_in_the_log_where_it_is_a_bill(
         ("notice.html", "<h1>{{ view.title }}</h1>", "notice.html: it lacks the form"),
         ("pay.html", "<p>{{ bill.pix }} {{ bill.rows }}</p>", "pay.html: it does not show the boleto line"),
         ("pay.html", "<p>{{ bill.line }} {{ bill.rows }}</p>", "pay.html: it does not show the PIX code"),
-        ("pay.html", "<p>{{ bill.line }} {{ bill.pix }}</p>", "pay.html: it does not show the amount"),
+        (
+            "pay.html",
+            "<p>{{ bill.line }} {{ bill.pix }}</p>",
+            "pay.html: it does not show each text of {{ bill.rows }}",
+        ),
+        (
+            "pay.html",
+            ROWS + "{{ bill.line }}{% if bill.qr %}{{ bill.qr }}{% elif bill.pix %}{{ bill.pix }}{% endif %}",
+            "pay.html: it does not show the PIX code",
+        ),
+        (
+            "pay.html",
+            f"{ROWS}{{{{ bill.line }}}}{{{{ bill.pix }}}}{{% if bill.qr %}}{{{{ bill.qr_code }}}}{{% endif %}}",
+            "no attribute 'qr_code'",
+        ),
+        (
+            "pay.html",
+            "{{ bill.line }}{{ bill.pix }}<p>{% if bill.rows %}{{ bill.rows[0][1] }}{% endif %}",
+            "it does not show each text of",
+        ),
+        ("pay.html", "{{ bill.line }}{{ bill.pix }}<p>{{ bill.rows | map(attribute=1) | first }}", "pay.html: "),
+        ("pay.html", f"{ROWS}{{{{ bill.line }}}}{{{{ bill.get('pix') }}}}", "no attribute 'get'"),
         ("debt.html", "", "debt.html: what it draws is empty"),
         ("debt.html", " \n{# nothing #}", "debt.html: what it draws is empty"),
         ("debt.html", "<script>{{ script }}</script>", "debt.html: what it draws is no page"),
@@ -755,7 +779,7 @@ async def test_what_a_template_trips_over_is_not_in_the_log_where_it_is_a_bill(
         ("debt.html", '<p data-n="{{ nonce }}">x</p>', "debt.html: it has {{ nonce }} where no form is taken"),
         ("page.html", f"{BEGIN}/dismiss{MIDDLE}{HIDDEN}{END}", "put that of /dismiss into {% if view.dismiss %}"),
         ("debt.html", "<p>{% for n in range(301) %}" + "x" * 100 + "{% endfor %}</p>", "at most 30000 are sent"),
-        ("page.css", "a" * 12_001, "larger than 12000 bytes"),
+        ("page.css", "a" * 15_001, "minify it; at most 15000 bytes, because it is in every page"),
     ],
 )
 async def test_a_template_is_tried_with_all_that_a_page_may_have(
@@ -776,6 +800,100 @@ async def test_a_template_is_tried_with_all_that_a_page_may_have(
     site.core.standing = NOTICE
     assert (await site.post("/dismiss", {"nonce": await nonce_of(site, "/")})).status in {200, 303}
     assert site.core.seen == [ADDRESS]
+
+
+BUTTON, CODE = "<button>ok</button>", '<input name="code">'
+
+
+@pytest.mark.parametrize(
+    ("form", "more", "said"),
+    [
+        (' enctype="multipart/form-data"', CODE + BUTTON, "its form has an enctype"),
+        (' enctype="text/plain"', CODE + BUTTON, "its form has an enctype"),
+        ("", CODE + '<button formaction="/other">ok</button>', "button has formaction"),
+        ("", CODE + '<input type="submit" formmethod="get">', "button has formmethod"),
+        ("", CODE + BUTTON + '<button formenctype="text/plain">ok</button>', "button has formenctype"),
+        ("", CODE + "<button disabled>ok</button>", "button is disabled"),
+        ("", f"{CODE}<fieldset disabled>{BUTTON}</fieldset>", "button is disabled"),
+        ("", CODE + '<button type="button">ok</button>', "lacks a button"),
+        ("", CODE + "<button hidden>ok</button>", "it lacks the form|lacks a button that is not hidden"),
+        ("", f"{CODE}<div hidden><p>x<br>{BUTTON}</p></div>", "lacks a button that is not hidden"),
+        ("", f"{CODE}<noscript>{BUTTON}</noscript>", "lacks a button"),
+        ("", f"{CODE}<template>{BUTTON}</template>", "lacks a button"),
+        ("", f"<noscript>{CODE}</noscript>{BUTTON}", 'lacks <input name="code">'),
+        ("", f'<input name="code" disabled>{BUTTON}', 'field "code" is disabled'),
+        ("", f'<input name="code" readonly>{BUTTON}', 'field "code" is readonly'),
+        ("", f"<p hidden>{CODE}</p><p>{BUTTON}", 'field "code" is hidden'),
+        ("", f'<input type="hidden" name="code">{BUTTON}', 'no code that is typed: it is <input type="hidden">'),
+        ("", f'<input type="number" name="code">{BUTTON}', 'it is <input type="number">'),
+        ("", '<button name="code">ok</button>', "it is <button>"),
+        ("", f'<input name="code" maxlength="31">{BUTTON}', "has maxlength=31, but a code has up to 32"),
+        ("", f'<input name="code" minlength="7">{BUTTON}', "has minlength=7, but a code may have 6"),
+        (
+            "",
+            f"{CODE}{BUTTON}</form><style>{{{{ style }}}} p {{}}</style>",
+            "its <style> is not <style>{{",
+        ),
+        (
+            "",
+            f"{CODE}{BUTTON}</form><script>{{{{ script }}}} x()</script>",
+            "its <script> is not",
+        ),
+        ("", f"{CODE}{BUTTON}</form><style>{{{{ style | e }}}} </style>", "put your rules into page.css"),
+    ],
+)
+async def test_a_form_that_can_never_be_taken_is_refused_by_name(
+    tmp_path: Path, form: str, more: str, said: str
+) -> None:
+    (tmp_path / "code.html").write_text(f'<h1>minha</h1><form method="post" action="/pay"{form}>{HIDDEN}{more}</form>')
+    site = Site(OWES, tls=True, templates_dir=tmp_path)
+    (fault, *_) = render.faults(site.cfg)
+    assert re.search("code.html: .*(" + "|".join(map(re.escape, said.split("|"))) + ")", fault), fault
+    page = await site.get("/pay")
+    assert "minha" not in page.text
+    assert 'name="code"' in page.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'<form id="f1" method="post" action="/pay">{HIDDEN}{CODE}</form><button form="f1">ok</button>',
+        (f'<form id="f1" method="post" action="/pay" hidden>{HIDDEN}</form>'
+        '<input name="code" form="f1"><input type="submit" form="f1">'),
+        f'<form method="post" action="/pay"><div hidden>{HIDDEN}</div><p hidden>x<p>{CODE}{BUTTON}</form>',
+        (f'<form method="post" action="/pay" enctype="application/x-www-form-urlencoded">{HIDDEN}'
+        f'{CODE}{BUTTON}<button type="button" disabled hidden>x</button></form>'),
+        f'<form method="post" action="/pay">{HIDDEN}<textarea name="code" maxlength="32"></textarea>{BUTTON}</form>',
+        (f'<style>{{{{ style }}}}</style><template><form></form></template><form method="post" action="/pay">{HIDDEN}'
+        f'<input type="text" name="code" minlength="6">{BUTTON}</form><script>{{{{ script }}}}</script>'),
+    ],
+)  # fmt: skip
+async def test_a_form_that_can_be_taken_is_taken_however_it_is_written(tmp_path: Path, text: str) -> None:
+    (tmp_path / "code.html").write_text(f"<h1>minha</h1>{text}")
+    site = Site(OWES, tls=True, templates_dir=tmp_path)
+    assert render.faults(site.cfg) == []
+    assert "minha" in (await site.get("/pay")).text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (ROWS + "{{ bill.line }}<noscript>{{ bill.pix }}</noscript>", "the PIX code"),
+        (ROWS + "{{ bill.line }}<div hidden><br><b>x</b>{{ bill.pix }}</div>", "the PIX code"),
+        (ROWS + "{{ bill.line }}<template><p>{{ bill.pix }}</p></template>", "the PIX code"),
+        (ROWS + '{{ bill.line }}<input hidden value="{{ bill.pix }}">', "the PIX code"),
+        (ROWS.replace("{{ text }}", "{{ text | replace('\u00a0', ' ') }}") + "{{ bill.line }}{{ bill.pix }}", ""),
+        (
+            "{{ bill.line }}{{ bill.pix }}" + ROWS.replace("{{ text }}", "{{ text.split() | join('&nbsp;' | safe) }}"),
+            "",
+        ),
+    ],
+)
+def test_what_a_bill_shows_is_what_can_be_seen_whatever_its_spaces(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "pay.html").write_text(f"<h1>minha</h1>{text}")
+    faults = render.faults(Site(OWES, tls=True, templates_dir=tmp_path).cfg)
+    assert [said in fault for fault in faults] == [True] * len(faults)
+    assert bool(faults) == bool(said)
 
 
 @pytest.mark.parametrize("name", ["debt", "confirm", "code", "pay", "notice", "page"])
@@ -800,6 +918,24 @@ async def test_a_template_that_does_what_its_page_is_for_is_taken(tmp_path: Path
     assert "<h1>minha</h1>" in (await site.get(where, cookie=cookie)).text
 
 
+def test_bills_are_tried_in_the_shapes_that_are_shown() -> None:
+    """A picture exactly beside a PIX code, up to three rows."""
+
+    def shape(one: Bill) -> tuple[object, ...]:
+        return type(one.rows), bool(one.pix), type(one.qr), str(one.qr)[:26], len(one.rows) == 3
+
+    tried = [shape(one) for one in render._BILLS]
+    speaks = languages(ZoneInfo("America/Sao_Paulo"))["en"]
+    payees = Site(OWES, tls=True).cfg.portal.payees.checked()
+    due = {"due": "2026-11-30"}
+    for names, more in ((("amount", "month", "pix"), due), (("amount", "line"), {}), (("amount", "month"), due)):
+        shown = bill({name: PAYMENT[name] for name in names} | more, speaks, payees)
+        assert shown is not None
+        assert shape(shown) in tried
+    for one in render._BILLS:
+        assert len({text for _, text in one.rows}) == len(one.rows)
+
+
 async def test_a_page_that_grows_too_large_over_what_it_shows_is_ours(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -815,16 +951,29 @@ async def test_a_page_that_grows_too_large_over_what_it_shows_is_ours(
 
 
 async def test_the_fullest_pages_bear_the_largest_style(tmp_path: Path) -> None:
-    (tmp_path / "page.css").write_text("/*" + "a" * 11_996 + "*/")
-    site = Site(OWES, tls=True, provider=Provider(**LONGEST), look=look("#c02060"), templates_dir=tmp_path)
+    """Room for 15,000 bytes: more than that is left out at an upgrade, so it is as much as there is."""
+    (tmp_path / "page.css").write_text("/*" + "a" * 14_996 + "*/")
+    logo = tmp_path / "logo.png"
+    logo.write_bytes(PNG)
+    site = Site(tls=True, provider=Provider(**LONGEST), look=look("#c02060", logo), templates_dir=tmp_path)
     assert render.faults(site.cfg) == []
     site.core.payment = largest()
+    later = now_ms() + 90_000_000_000
+    debt = replace(OWES, broken=True, outage=True, eta_ms=later, deadline_ms=later)
+    notice = replace(debt, level=1, reason="notice", next_ms=later, next_level=3)
+    fullest_page = 0
     for texts in fullest():
-        site.core.texts = {"debt": texts}
-        for language in ("pt-BR", "en", "es"):
-            for cookie, path in (("", "/"), ("", "/promise"), (f"__Host-edged={TICKET.hex()}", "/pay")):
+        site.core.texts = {"debt": texts, "notice": texts}
+        for standing, language in itertools.product((debt, notice), ("pt-BR", "en", "es")):
+            site.core.standing = standing
+            for cookie, path in (
+                ("", "/"), ("", "/promise"), ("", "/promise/failed"), (f"__Host-edged={TICKET.hex()}", "/pay")
+            ):  # fmt: skip
                 page = await site.get(path, cookie=cookie, accept_language=language)
-                assert len(page.body) <= MOST_PAGE
+                assert "a" * 14_996 in page.text or page.where
+                fullest_page = max(fullest_page, len(page.body))
+    print(f"the fullest page with the largest style has {fullest_page} bytes")
+    assert MOST_PAGE - 1000 < fullest_page <= MOST_PAGE
 
 
 @pytest.mark.parametrize(
