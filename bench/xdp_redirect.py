@@ -65,9 +65,12 @@ def run(budget: float = 50.0) -> dict[str, Any]:
         raise BenchError("one core for the gateway and one for the subscribers are needed")
     core, away = here[0], here[-1]
     rates: dict[str, list[Rate]] = {redirect.OURS: [], redirect.NGINX: [], XDP: []}
-    with _first(), namespaces("s", redirect.OURS, redirect.NGINX, XDP, "x") as ns, tempfile.TemporaryDirectory(
-        prefix="edged-bench-"
-    ) as name:  # fmt: skip
+    with (
+        contextlib.ExitStack() as undo,
+        namespaces("s", redirect.OURS, redirect.NGINX, XDP, "x") as ns,
+        tempfile.TemporaryDirectory(prefix="edged-bench-") as name,
+    ):
+        undo.callback(come_first())
         room = Path(name)
         room.chmod(0o755)
         crowds = {
@@ -104,16 +107,6 @@ def _rounds(done: list[Rate], end: float) -> Iterator[None]:
         if len(done) < 3 and time.monotonic() > end + 60:
             raise BenchError("others work on this machine all the time: what nginx would do alone cannot be told")
         yield
-
-
-@contextlib.contextmanager
-def _first() -> Iterator[None]:
-    """Before other sessions, with all that is started meanwhile."""
-    undo = come_first()
-    try:
-        yield
-    finally:
-        undo()
 
 
 class Rate(NamedTuple):
